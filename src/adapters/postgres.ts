@@ -1,0 +1,117 @@
+import { PrismaPg } from '@prisma/adapter-pg';
+import pg from 'pg';
+import { AppError } from '../errors.js';
+import type { Observer } from '../observation.js';
+import type { Database, Queryable, Statement } from '../store/database.js';
+import { PrismaClient } from '../store/generated/prisma/client.js';
+
+export interface PostgresOptions {
+  /** postgresql://user:password@host:port/database */
+  url: string;
+  /** Connections at most. */
+  poolSize: number;
+  observe: Observer;
+}
+
+/** SQLSTATE classes, and errors of the socket, which say that the database cannot be had just now. */
+const LOST = /^(08|57P0)|^E(CONN|PIPE|AI_|TIMEDOUT|HOSTUNREACH|NOTFOUND)/;
+
+/** True where the error says "no database just now" rather than "your statement is wrong". */
+function isUnavailable(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
+  return (
+    LOST.test(code) ||
+    /Connection terminated|timeout exceeded when trying to connect|the database system is|Cannot use a pool after/.test(
+      error.message,
+    )
+  );
+}
+
+/**
+ * Opens a pool that Prisma and the hand-written statements share. Nothing is connected until the first
+ * statement. Statements are observed by name; a lost database is UNAVAILABLE.
+ */
+export function createDatabase({ url, poolSize, observe }: PostgresOptions): Database {
+  const pool = new pg.Pool({
+    connectionString: url,
+    max: poolSize,
+    connectionTimeoutMillis: 5_000,
+    statement_timeout: 30_000,
+    idle_in_transaction_session_timeout: 30_000,
+    application_name: 'footsteps',
+  });
+  pool.on('error', (error) => observe({ kind: 'database.lost', message: error.message }));
+
+  function translate(error: unknown): unknown {
+    if (!isUnavailable(error)) return error;
+    return new AppError(
+      'UNAVAILABLE',
+      'The database cannot be reached just now; try again shortly.',
+      { retryAfter: 1 },
+      { cause: error },
+    );
+  }
+
+  async function run<Row>(client: pg.Pool | pg.PoolClient, statement: Statement): Promise<Row[]> {
+    const start = performance.now();
+    const result = await client.query({ text: statement.text, values: statement.values as unknown[] });
+    observe({
+      kind: 'statement',
+      name: statement.name,
+      milliseconds: performance.now() - start,
+      rows: result.rowCount ?? 0,
+    });
+    return result.rows as Row[];
+  }
+
+  const prisma = new PrismaClient({ adapter: new PrismaPg(pool, { disposeExternalPool: false }) });
+
+  return {
+    prisma,
+    async query(statement) {
+      try {
+        return await run(pool, statement);
+      } catch (error) {
+        throw translate(error);
+      }
+    },
+    async transaction(work) {
+      let client: pg.PoolClient | undefined;
+      let broken: Error | undefined;
+      try {
+        client = await pool.connect();
+        const held = client;
+        // A connection that dies between two statements emits an error of its own; the next statement reports it.
+        const onError = (error: Error) => {
+          broken = error;
+        };
+        held.on('error', onError);
+        try {
+          await held.query('BEGIN');
+          const tx: Queryable = { query: (statement) => run(held, statement) };
+          const result = await work(tx);
+          await held.query('COMMIT');
+          return result;
+        } catch (error) {
+          try {
+            await held.query('ROLLBACK');
+          } catch (rollbackError) {
+            broken = rollbackError as Error;
+          }
+          throw error;
+        } finally {
+          held.off('error', onError);
+        }
+      } catch (error) {
+        throw translate(error);
+      } finally {
+        client?.release(broken);
+      }
+    },
+    async close() {
+      await prisma.$disconnect();
+      await pool.end();
+    },
+  };
+}

@@ -1,0 +1,26 @@
+import type { PrismaClient } from './generated/prisma/client.js';
+
+/** One SQL statement: its name says which it is in metrics and traces; text has $1, $2 … */
+export interface Statement {
+  readonly name: string;
+  readonly text: string;
+  readonly values?: readonly unknown[];
+}
+
+/** Where statements go. Rows are plain objects with the statement's column names; timestamps are Dates, bigints text. */
+export interface Queryable {
+  query<Row>(statement: Statement): Promise<Row[]>;
+}
+
+/**
+ * The database as the store sees it; src/adapters/postgres.ts fulfils it. Both ways in share one pool.
+ * Errors: UNAVAILABLE (AppError) where no connection can be had; a driver error otherwise, with Postgres'
+ * SQLSTATE as `code`.
+ */
+export interface Database extends Queryable {
+  /** Runs `work` in one READ COMMITTED transaction; commits when it resolves, rolls back when it throws. */
+  transaction<Result>(work: (tx: Queryable) => Promise<Result>): Promise<Result>;
+  /** For the nouns that are not hot: projects and keys. */
+  readonly prisma: PrismaClient;
+  close(): Promise<void>;
+}

@@ -1,0 +1,37 @@
+import { randomBytes } from 'node:crypto';
+import pg from 'pg';
+import { inject } from 'vitest';
+import { createDatabase } from '../../src/adapters/postgres.js';
+import type { Observer } from '../../src/observation.js';
+import type { Database } from '../../src/store/database.js';
+
+export interface TestDatabase {
+  url: string;
+  /** Opens another pool on the same database, as a second server would; it is closed by `drop`. */
+  open: (observe?: Observer) => Database;
+  drop: () => Promise<void>;
+}
+
+/** A database of the test file's own, cloned from the migrated template. */
+export async function createTestDatabase(): Promise<TestDatabase> {
+  const name = `footsteps_${process.pid}_${randomBytes(4).toString('hex')}`;
+  const admin = new pg.Client({ connectionString: inject('postgresUrl') });
+  await admin.connect();
+  await admin.query(`CREATE DATABASE ${name} TEMPLATE ${inject('template')} STRATEGY file_copy`);
+  const url = new URL(inject('postgresUrl'));
+  url.pathname = `/${name}`;
+  const opened: Database[] = [];
+  return {
+    url: url.href,
+    open(observe = () => {}) {
+      const database = createDatabase({ url: url.href, poolSize: 10, observe });
+      opened.push(database);
+      return database;
+    },
+    async drop() {
+      await Promise.all(opened.map((database) => database.close()));
+      await admin.query(`DROP DATABASE IF EXISTS ${name} WITH (FORCE)`);
+      await admin.end();
+    },
+  };
+}
