@@ -8,3 +8,56 @@ export const CLOSING_GRACE = 5_000;
 
 /** Rule 10: milliseconds in the past at arrival, beyond which an event is TOO_OLD. */
 export const OLDEST_EVENT = 3 * 86_400_000;
+
+/** What a session takes from its first events that have it, and then keeps (rule 22). */
+export interface SessionAttributes {
+  version: string | null;
+  browserName: string | null;
+  browserVersion: string | null;
+  osName: string | null;
+  osVersion: string | null;
+  device: string | null;
+  ipAddress: string | null;
+  data: Record<string, unknown>;
+}
+
+/**
+ * A session while a batch is planned: its row and what the batch has done to it. Times are milliseconds
+ * since the epoch; an ended session's `endedAt` equals its `lastActivityAt`.
+ */
+export interface WorkingSession extends SessionAttributes {
+  readonly id: string;
+  readonly projectId: string;
+  readonly key: string | null;
+  userId: string | null;
+  startedAt: number;
+  lastActivityAt: number;
+  endReason: SessionEndReason | null;
+  closedByHeartbeat: boolean;
+  explicitStart: boolean;
+  hasHeartbeat: boolean;
+  eventCount: number;
+  errorCount: number;
+  eventTypes: string[];
+  /** As stored; null where not live, or new. */
+  dueAt: number | null;
+  /** Not in the database yet. */
+  isNew: boolean;
+  /** The session it became part of (rule 27). */
+  mergedInto: WorkingSession | null;
+  /** Something that moves has moved; something that stays was found. */
+  moved: boolean;
+  described: boolean;
+  /** The request of this batch that started it, and the one that ended it (rules 14 and 16). */
+  startedBy: number | null;
+  endedBy: number | null;
+}
+
+/** Follows merges to the session that is left. */
+export function survivor(session: WorkingSession): WorkingSession {
+  let current = session;
+  while (current.mergedInto) current = current.mergedInto;
+  return current;
+}
+
+export const isOpen = (session: WorkingSession): boolean => session.endReason === null;

@@ -1,0 +1,31 @@
+import type { ProjectSettings } from './project.js';
+import { CLOSING_GRACE, isOpen, type WorkingSession } from './session.js';
+
+/** What rules 20, 21 and 28 come down to for one session, as its row keeps it. Milliseconds since the epoch. */
+export interface Liveness {
+  /** It counts as online until then. */
+  readonly onlineUntil: number;
+  /** It may count as online now or later, so the closer must look at it again. */
+  readonly live: boolean;
+  /** When the closer must look at it next; null where not live. */
+  readonly dueAt: number | null;
+}
+
+/**
+ * Rule 21: an open session that sends heartbeats counts as online for presenceTimeout after it was last
+ * heard; one that never did, as long as it may stay open; one that a closing heartbeat ended, for 5 seconds.
+ * The due time only ever moves earlier here: the closer moves it on when it looks, so that a heartbeat
+ * touches no index.
+ */
+export function livenessOf(session: WorkingSession, settings: ProjectSettings, now: number): Liveness {
+  if (!isOpen(session)) {
+    if (!session.closedByHeartbeat) return { onlineUntil: session.lastActivityAt, live: false, dueAt: null };
+    const onlineUntil = session.lastActivityAt + CLOSING_GRACE;
+    const live = onlineUntil > now;
+    return { onlineUntil, live, dueAt: live ? onlineUntil : null };
+  }
+  const inactivity = settings.inactivityTimeout * 1000;
+  const heard = session.hasHeartbeat ? Math.min(settings.presenceTimeout * 1000, inactivity) : inactivity;
+  const onlineUntil = session.lastActivityAt + heard;
+  return { onlineUntil, live: true, dueAt: Math.min(session.dueAt ?? onlineUntil, onlineUntil) };
+}
