@@ -1,6 +1,7 @@
 import Bowser from 'bowser';
 import type { CheckedEvent } from '../domain/check-event.js';
 import type { SessionAttributes } from '../domain/session.js';
+import { wellFormed } from '../domain/well-formed.js';
 
 type Client = Pick<SessionAttributes, 'browserName' | 'browserVersion' | 'osName' | 'osVersion' | 'device'>;
 
@@ -30,7 +31,7 @@ function parseUserAgent(userAgent: string): Client {
 const textIn = (value: unknown, key: string): string | null => {
   if (typeof value !== 'object' || value === null) return null;
   const found = (value as Record<string, unknown>)[key];
-  return typeof found === 'string' && found !== '' ? found : null;
+  return typeof found === 'string' && found !== '' ? wellFormed(found) : null;
 };
 
 /** What of an event's data stays the same throughout a session, and is kept with it (rule 22). */

@@ -1,5 +1,16 @@
 import type { ProjectCaller } from '../domain/access.js';
+import { checkEvent, checkHeartbeat, type CheckedEvent, type Rejection } from '../domain/check-event.js';
+import type { Clock } from '../domain/clock.js';
 import type { IncomingEvent, IngestOutcome } from '../domain/event.js';
+import { AppError } from '../errors.js';
+import type { Observer } from '../observation.js';
+import type { Database } from '../store/database.js';
+import { ensurePartitions } from '../store/partitions.js';
+import type { Bus } from './bus.js';
+import { commitBatch, PlanAnew, type Committed } from './commit-batch.js';
+import { createGroupCommit, type GroupCommitLimits } from './group-commit.js';
+import { isolatePoison } from './isolate-poison.js';
+import { publishChanges } from './publish-changes.js';
 
 /** Takes events and heartbeats in, for every door alike; answers after the commit. */
 export interface Ingest {
@@ -16,3 +27,132 @@ export interface Ingest {
   /** Takes nothing new, finishes what is queued. */
   close(): Promise<void>;
 }
+
+/** The contract's limit for one request. */
+const MOST_EVENTS = 1_000;
+
+/** Two transactions: one commits while the next is planned. The queue is a few seconds' work of a small machine. */
+const LIMITS: GroupCommitLimits = {
+  concurrency: 2,
+  batch: { events: 2_000, bytes: 8_000_000 },
+  queue: { events: 50_000, bytes: 64_000_000 },
+};
+
+/** Serialisation failure, deadlock, and unique violations: another server was faster; planned anew, it will fit. */
+const RACES = new Set(['40001', '40P01', '23505']);
+const MOST_ATTEMPTS = 10;
+
+const sqlState = (error: unknown): string => (error instanceof Error && 'code' in error ? String(error.code) : '');
+
+const isRace = (error: unknown): boolean => error instanceof PlanAnew || RACES.has(sqlState(error));
+
+const rejected = ({ code, message }: Rejection): IngestOutcome => ({
+  status: 'REJECTED',
+  eventId: null,
+  sessionId: null,
+  code,
+  message,
+});
+
+/** What an event takes in the queue, roughly. */
+const bytesOf = (event: CheckedEvent): number => 500 + event.json.length + (event.message?.length ?? 0);
+
+export function createIngest(deps: {
+  database: Database;
+  bus: Bus;
+  clock: Clock;
+  observe: Observer;
+  limits?: GroupCommitLimits;
+}): Ingest {
+  const { database, bus, clock, observe, limits = LIMITS } = deps;
+  let partitions = { from: new Date(8.64e15), to: new Date(-8.64e15) };
+
+  async function commitOnce(requests: readonly (readonly CheckedEvent[])[]): Promise<Committed> {
+    const now = clock.now();
+    if (now < partitions.from || now >= partitions.to) partitions = await ensurePartitions(database, now, observe);
+    const committed = await database.transaction((tx) => commitBatch(tx, requests, now));
+    publishChanges(bus, observe, committed.changes, now);
+    return committed;
+  }
+
+  async function commitWithRetry(requests: readonly (readonly CheckedEvent[])[]): Promise<IngestOutcome[][]> {
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return (await commitOnce(requests)).outcomes;
+      } catch (error) {
+        if (!isRace(error) || attempt === MOST_ATTEMPTS) throw error;
+        observe({ kind: 'batch.retried', reason: error instanceof PlanAnew ? error.message : sqlState(error), attempt });
+      }
+    }
+  }
+
+  async function commit(requests: readonly (readonly CheckedEvent[])[], waited: number): Promise<IngestOutcome[][]> {
+    const start = performance.now();
+    const outcomes = await isolatePoison(requests, {
+      commit: commitWithRetry,
+      // The dry run is the real one, rolled back.
+      probe: (events) =>
+        database
+          .transaction(async (tx) => {
+            await commitBatch(tx, [events], clock.now());
+            throw new DryRun();
+          })
+          .catch((error: unknown) => {
+            if (!(error instanceof DryRun)) throw error;
+          }),
+      onPoison: (events, error) => observe({ kind: 'batch.poisoned', events, error }),
+    });
+    observe({
+      kind: 'batch.committed',
+      requests: requests.length,
+      events: requests.reduce((sum, events) => sum + events.length, 0),
+      milliseconds: performance.now() - start,
+      waited,
+    });
+    return outcomes;
+  }
+
+  const queue = createGroupCommit<readonly CheckedEvent[], IngestOutcome[]>({
+    limits,
+    weigh: (events) => ({ events: events.length, bytes: events.reduce((sum, event) => sum + bytesOf(event), 0) }),
+    commit,
+    onRefused: (queued) => observe({ kind: 'ingest.refused', queued }),
+  });
+
+  return {
+    async ingestEvents({ reach }, events) {
+      if (events.length === 0) {
+        throw new AppError('BAD_USER_INPUT', 'events is empty; 1 to 1,000 events are taken.', { field: 'events' });
+      }
+      if (events.length > MOST_EVENTS) {
+        throw new AppError('TOO_MANY_EVENTS', `There are ${events.length} events; 1 to 1,000 are taken. Nothing was stored.`, {
+          field: 'events',
+        });
+      }
+      const now = clock.now();
+      const checked = events.map((event) => checkEvent(reach, event, now));
+      const good = checked.filter((event): event is CheckedEvent => !('code' in event));
+      const outcomes = good.length > 0 ? await queue.submit(good) : [];
+      let next = 0;
+      return checked.map((event) => ('code' in event ? rejected(event) : outcomes[next++]!));
+    },
+
+    async recordHeartbeat({ reach }, heartbeat) {
+      if ((heartbeat.sessionKey == null) === (heartbeat.identity == null)) {
+        throw new AppError('BAD_USER_INPUT', 'Give either sessionKey or identity, not both and not neither.', { field: 'input' });
+      }
+      const checked = checkHeartbeat(reach, heartbeat, clock.now());
+      if ('code' in checked) {
+        const field = heartbeat.identity == null ? 'input.sessionKey' : 'input.identity';
+        if (checked.code === 'FORBIDDEN_IDENTITY') throw new AppError('FORBIDDEN', checked.message, { field });
+        throw new AppError('BAD_USER_INPUT', checked.message, { field });
+      }
+      const [outcome] = await queue.submit([checked]);
+      return { acknowledged: outcome!.code === 'HEARTBEAT', sessionId: outcome!.sessionId };
+    },
+
+    close: () => queue.close(),
+  };
+}
+
+class DryRun extends Error {}

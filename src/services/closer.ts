@@ -1,0 +1,116 @@
+import type { Clock } from '../domain/clock.js';
+import type { Observer } from '../observation.js';
+import { closeSessions, lockFreeUsers, readDueSessions, type LookedAt } from '../store/close-sessions.js';
+import type { Database, Queryable } from '../store/database.js';
+import { flipPresence } from '../store/flip-presence.js';
+import type { UserKey } from '../store/ingest-reads.js';
+import type { Bus } from './bus.js';
+import { publishChanges, type Changes } from './publish-changes.js';
+import { userKey } from './sessionize.js';
+
+/** Sessions a transaction looks at: short enough that an ingest which meets it hardly waits. */
+const BATCH = 1_000;
+
+export interface CloserResult {
+  /** Sessions closed for inactivity (rule 20). */
+  readonly closed: number;
+  /** Users who went offline (rule 21). */
+  readonly lapsed: number;
+}
+
+/** Closes what is inactive and publishes presence that has lapsed; runs on every server. */
+export interface Closer {
+  /** One look: everything due by `now`, in batches. Safe at the same time on any number of servers. */
+  runOnce(now: Date): Promise<CloserResult>;
+  /** Looks every `interval` from now on. A look that fails is observed; the next one tries again. */
+  start(): void;
+  /** Ends the schedule and waits for a look under way. */
+  close(): Promise<void>;
+}
+
+function distinctUsers(sessions: readonly { projectId: string; userId: string | null }[]): UserKey[] {
+  const users = new Map<string, UserKey>();
+  for (const { projectId, userId } of sessions) if (userId) users.set(userKey(projectId, userId), { projectId, userId });
+  return [...users].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, user]) => user);
+}
+
+function offline(looked: readonly LookedAt[]) {
+  const suspects = new Map(
+    looked
+      .filter((session) => session.userId && !session.online)
+      .sort((a, b) => a.lastActivityAt.getTime() - b.lastActivityAt.getTime())
+      .map(({ projectId, userId, id, lastActivityAt }) => [
+        userKey(projectId, userId!),
+        { projectId, userId: userId!, sessionId: id, lastSeenAt: lastActivityAt.getTime() },
+      ]),
+  );
+  return [...suspects].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, suspect]) => suspect);
+}
+
+async function look(tx: Queryable, now: Date): Promise<{ due: number; changes: Changes; closed: number }> {
+  const due = await readDueSessions(tx, now, BATCH);
+  if (due.length === 0) return { due: 0, closed: 0, changes: { edges: [], sessions: [], events: [] } };
+  const users = distinctUsers(due);
+  const locked = users.length > 0 ? await lockFreeUsers(tx, users) : [];
+  const held = new Set(locked.map(({ projectId, userId }) => userKey(projectId, userId)));
+  const ours = due.filter(({ projectId, userId }) => !userId || held.has(userKey(projectId, userId)));
+  const looked = ours.length > 0 ? await closeSessions(tx, ours, now) : [];
+  const edges = await flipPresence(tx, offline(looked), now);
+  const closed = looked.filter((session) => session.closed);
+  return {
+    // What others hold is theirs to finish: a look that found nothing free is over.
+    due: looked.length === 0 ? 0 : due.length,
+    closed: closed.length,
+    changes: { edges, events: [], sessions: closed.map(({ projectId, id }) => ({ projectId, id, kind: 'ENDED' as const })) },
+  };
+}
+
+export function createCloser(deps: {
+  database: Database;
+  bus: Bus;
+  clock: Clock;
+  observe: Observer;
+  /** Milliseconds between looks. */
+  interval: number;
+}): Closer {
+  const { database, bus, clock, observe, interval } = deps;
+  let timer: NodeJS.Timeout | null = null;
+  let stopped = false;
+  let running: Promise<void> = Promise.resolve();
+
+  async function runOnce(now: Date): Promise<CloserResult> {
+    const start = performance.now();
+    let closed = 0;
+    let lapsed = 0;
+    for (;;) {
+      const result = await database.transaction((tx) => look(tx, now));
+      publishChanges(bus, observe, result.changes, now);
+      closed += result.closed;
+      lapsed += result.changes.edges.length;
+      if (result.due < BATCH || stopped) break;
+    }
+    if (closed + lapsed > 0) observe({ kind: 'closer.finished', closed, lapsed, milliseconds: performance.now() - start });
+    return { closed, lapsed };
+  }
+
+  function schedule(): void {
+    if (stopped) return;
+    timer = setTimeout(() => {
+      running = runOnce(clock.now())
+        .catch((error: unknown) => observe({ kind: 'closer.failed', error }))
+        .then(schedule);
+    }, interval);
+  }
+
+  return {
+    runOnce,
+    start: schedule,
+    async close() {
+      stopped = true;
+      if (timer) clearTimeout(timer);
+      await running;
+      // A look that ended just now may have armed the next one.
+      if (timer) clearTimeout(timer);
+    },
+  };
+}

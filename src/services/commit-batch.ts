@@ -1,0 +1,297 @@
+import type { CheckedEvent } from '../domain/check-event.js';
+import type { IngestOutcome } from '../domain/event.js';
+import { uuidAt } from '../domain/event-id.js';
+import { withoutIpAddress } from '../domain/ip-address.js';
+import { livenessOf } from '../domain/online.js';
+import type { PlannedEvent, Verdict } from '../domain/planned-event.js';
+import type { ProjectSettings } from '../domain/project.js';
+import { isOpen, survivor, type WorkingSession } from '../domain/session.js';
+import { toStorableJson } from '../domain/well-formed.js';
+import type { Queryable } from '../store/database.js';
+import { flipPresence, type PresenceSuspect } from '../store/flip-presence.js';
+import {
+  addUsers,
+  lockNamedSessions,
+  lockUsers,
+  readIdentitySessions,
+  readKnownEvents,
+  readSessionOwners,
+  readSettings,
+  type LockedUser,
+  type UserKey,
+} from '../store/ingest-reads.js';
+import {
+  absorbSessions,
+  describeSessions,
+  insertEventKeys,
+  insertEvents,
+  insertSessions,
+  moveSessions,
+  updateUsers,
+  type EventKeyWrite,
+  type EventWrite,
+  type SessionWrite,
+  type UserWrite,
+} from '../store/ingest-writes.js';
+import { describeClient } from './describe-client.js';
+import type { Changes } from './publish-changes.js';
+import { sessionize, subjectOf, userKey, type BatchState } from './sessionize.js';
+
+/** Thrown inside the transaction where what was read is no longer what was locked: the batch is planned anew. */
+export class PlanAnew extends Error {}
+
+export interface Committed {
+  /** One list a request, one outcome an event, in order. */
+  readonly outcomes: IngestOutcome[][];
+  readonly changes: Changes;
+}
+
+const DAY = 86_400_000;
+/** Servers may disagree about the day for this long around midnight; then an id is remembered on both days. */
+const MIDNIGHT = 5 * 60_000;
+/** A name that has not changed is confirmed at most this often, so that naming the user costs no write an event. */
+const NAME_CONFIRMED = 60_000;
+
+const day = (time: number): string => new Date(time).toISOString().slice(0, 10);
+const daysAround = (now: number): string[] => [...new Set([day(now - MIDNIGHT), day(now), day(now + MIDNIGHT)])];
+
+const duplicateOf = (eventId: string | null, sessionId: string | null): IngestOutcome => ({
+  status: 'DUPLICATE',
+  eventId,
+  sessionId,
+  code: null,
+  message: null,
+});
+
+function uniqueUsers(users: readonly (UserKey & { identity: string })[]): (UserKey & { identity: string })[] {
+  const unique = new Map(users.map((user) => [userKey(user.projectId, user.userId), user]));
+  return [...unique].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, user]) => user);
+}
+
+/** How far back each identity's sessions matter: its earliest event less the longest time that still joins one. */
+function earliestByUser(events: readonly PlannedEvent[], settings: ReadonlyMap<string, ProjectSettings>): Map<string, UserKey & { from: Date }> {
+  const earliest = new Map<string, UserKey & { from: Date }>();
+  for (const { event } of events) {
+    if (event.sessionKey !== null || !event.user) continue;
+    const { inactivityTimeout, presenceTimeout } = settings.get(event.projectId)!;
+    const from = new Date(event.time - Math.max(inactivityTimeout, presenceTimeout) * 1000);
+    const key = userKey(event.projectId, event.user.id);
+    const known = earliest.get(key);
+    if (!known || known.from > from) earliest.set(key, { projectId: event.projectId, userId: event.user.id, from });
+  }
+  return earliest;
+}
+
+async function readState(tx: Queryable, events: readonly PlannedEvent[]): Promise<BatchState> {
+  const settings = await readSettings(tx, [...new Set(events.map(({ event }) => event.projectId))]);
+  const keys = [
+    ...new Map(
+      events
+        .filter(({ event }) => event.sessionKey !== null)
+        .map(({ event }) => [subjectOf(event)!, { projectId: event.projectId, key: event.sessionKey! }]),
+    ).values(),
+  ];
+  const owners = keys.length > 0 ? await readSessionOwners(tx, keys) : [];
+  const named = events.flatMap(({ event }) =>
+    event.user ? [{ projectId: event.projectId, userId: event.user.id, identity: event.user.identity }] : [],
+  );
+  const wanted = uniqueUsers([...owners, ...named]);
+  const users = new Map<string, LockedUser>();
+  if (wanted.length > 0) {
+    await addUsers(tx, wanted);
+    for (const user of await lockUsers(tx, wanted)) users.set(userKey(user.projectId, user.userId), user);
+    // Erased between the two statements.
+    if (users.size < wanted.length) throw new PlanAnew('a user is gone');
+  }
+  const sessions = keys.length > 0 ? await lockNamedSessions(tx, keys) : [];
+  for (const { projectId, userId } of sessions) {
+    if (userId && !users.has(userKey(projectId, userId))) throw new PlanAnew('a named session has found its user');
+  }
+  const near = earliestByUser(events, settings);
+  if (near.size > 0) sessions.push(...(await readIdentitySessions(tx, [...near.values()])));
+  return { settings, users, sessions };
+}
+
+/** Answers repeats (rule 25): of what is stored, and of what stands earlier in the batch. */
+class Repeats {
+  private readonly stored = new Map<string, IngestOutcome>();
+  private readonly first = new Map<string, PlannedEvent>();
+  /** Repeats within the batch are answered when the first one is. */
+  readonly within = new Map<PlannedEvent, PlannedEvent>();
+
+  private key({ event }: PlannedEvent): string | null {
+    return event.eventKey && `${event.projectId} ${event.eventKey}`;
+  }
+
+  async read(tx: Queryable, events: readonly PlannedEvent[], now: number): Promise<void> {
+    const keys = events.flatMap(({ event }) => (event.eventKey ? [{ projectId: event.projectId, eventKey: event.eventKey }] : []));
+    if (keys.length === 0) return;
+    for (const known of await readKnownEvents(tx, keys, day(now - 3 * DAY))) {
+      this.stored.set(`${known.projectId} ${known.eventKey}`, duplicateOf(known.eventId, known.sessionId));
+    }
+  }
+
+  storedOutcome(planned: PlannedEvent): IngestOutcome | null {
+    const key = this.key(planned);
+    return (key && this.stored.get(key)) || null;
+  }
+
+  /** True for the first of its id in the batch, or one without an id. */
+  isFirst(planned: PlannedEvent): boolean {
+    const key = this.key(planned);
+    if (!key) return true;
+    const first = this.first.get(key);
+    if (first) this.within.set(planned, first);
+    else this.first.set(key, planned);
+    return !first;
+  }
+}
+
+function outcomeOf(verdict: Verdict, eventId: string | null): IngestOutcome {
+  const session = verdict.session && survivor(verdict.session);
+  return { status: verdict.status, eventId, sessionId: session?.id ?? null, code: verdict.code, message: verdict.message };
+}
+
+/** What is kept of an event's data, under the project's settings, as JSON text. */
+function storedJson(event: CheckedEvent, settings: ProjectSettings): string {
+  if (settings.storeIpAddress || !event.data) return event.json;
+  return toStorableJson(withoutIpAddress(event.data)) ?? '{}';
+}
+
+/** What the events say of their users: the latest name (rule 24), the latest data, the last end (rule 18). */
+function userWrites(events: readonly PlannedEvent[], state: BatchState, ends: ReadonlyMap<string, number>): UserWrite[] {
+  const writes = new Map<string, { -readonly [Key in keyof UserWrite]: UserWrite[Key] }>();
+  const writeFor = (key: string) => {
+    const known = writes.get(key);
+    if (known) return known;
+    const { projectId, userId } = state.users.get(key)!;
+    const write = { projectId, userId, name: null, nameAt: null, data: null, lastEndAt: null };
+    writes.set(key, write);
+    return write;
+  };
+  for (const { event, verdict } of events) {
+    if (!event.user || verdict?.status === 'REJECTED') continue;
+    const key = userKey(event.projectId, event.user.id);
+    const user = state.users.get(key)!;
+    if (event.user.data) writeFor(key).data = event.user.data;
+    if (!event.user.name) continue;
+    const pending = writes.get(key);
+    const name = pending?.name ?? user.name;
+    const nameAt = pending?.nameAt ?? user.nameAt?.getTime() ?? 0;
+    if (event.time < nameAt || (event.user.name === name && event.time - nameAt < NAME_CONFIRMED)) continue;
+    Object.assign(writeFor(key), { name: event.user.name, nameAt: event.time });
+  }
+  for (const [key, end] of ends) writeFor(key).lastEndAt = end;
+  return [...writes.values()];
+}
+
+/** The users whose published status may no longer be what their sessions say. */
+function suspects(writes: readonly SessionWrite[], users: ReadonlyMap<string, LockedUser>, now: number): PresenceSuspect[] {
+  const found = new Map<string, PresenceSuspect>();
+  for (const { session, liveness } of writes) {
+    if (!session.userId) continue;
+    const key = userKey(session.projectId, session.userId);
+    const user = users.get(key);
+    const online = liveness.live && liveness.onlineUntil > now;
+    if (!user || user.online === online) continue;
+    const lastSeenAt = Math.max(found.get(key)?.lastSeenAt ?? 0, session.lastActivityAt);
+    found.set(key, { projectId: session.projectId, userId: session.userId, sessionId: session.id, lastSeenAt });
+  }
+  return [...found.entries()].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, suspect]) => suspect);
+}
+
+function sessionChanges(session: WorkingSession, wasOpen: ReadonlySet<WorkingSession>): Changes['sessions'] {
+  const { projectId, id } = session;
+  const ended = !isOpen(session);
+  if (!session.isNew) return [{ projectId, id, kind: ended && wasOpen.has(session) ? 'ENDED' : 'UPDATED' }];
+  const started = { projectId, id, kind: 'STARTED' as const };
+  return ended ? [started, { projectId, id, kind: 'ENDED' }] : [started];
+}
+
+/**
+ * Takes the events of several requests, of any projects, in one transaction: locks, reads, plans, writes.
+ * The number of statements does not depend on the number of events. Throws PlanAnew, or a driver error
+ * whose SQLSTATE says whether another try may succeed; then nothing was stored.
+ */
+export async function commitBatch(tx: Queryable, requests: readonly (readonly CheckedEvent[])[], now: Date): Promise<Committed> {
+  const planned = requests.map((events, request) =>
+    events.map((event): PlannedEvent => ({ event, request, attributes: describeClient(event), verdict: null })),
+  );
+  const all = planned.flat();
+  const state = await readState(tx, all);
+  const wasOpen = new Set(state.sessions.filter(isOpen));
+  for (const one of all) {
+    if (!state.settings.get(one.event.projectId)!.storeIpAddress) {
+      const { attributes } = one;
+      Object.assign(attributes, { ipAddress: null, data: withoutIpAddress(attributes.data) });
+    }
+  }
+
+  const repeats = new Repeats();
+  await repeats.read(tx, all, now.getTime());
+  const fresh = all.filter((one) => !repeats.storedOutcome(one) && repeats.isFirst(one));
+  const plan = sessionize(fresh, state);
+
+  const eventWrites: EventWrite[] = [];
+  const keyWrites: EventKeyWrite[] = [];
+  const outcomes = new Map<PlannedEvent, IngestOutcome>();
+  for (const [at, one] of fresh.entries()) {
+    const { event } = one;
+    const verdict = one.verdict!;
+    const eventId = verdict.status === 'ACCEPTED' ? uuidAt(new Date(event.time), at) : null;
+    const outcome = outcomeOf(verdict, eventId);
+    outcomes.set(one, outcome);
+    if (verdict.status === 'REJECTED') continue;
+    const { sessionId } = outcome;
+    if (eventId) {
+      eventWrites.push({ id: eventId, sessionId, event, json: storedJson(event, state.settings.get(event.projectId)!) });
+    }
+    if (!event.eventKey) continue;
+    for (const receivedOn of daysAround(now.getTime())) {
+      keyWrites.push({ projectId: event.projectId, eventKey: event.eventKey, receivedOn, eventId, sessionId });
+    }
+  }
+
+  const merged = plan.sessions.filter((session) => session.mergedInto && !session.isNew);
+  const changed: SessionWrite[] = plan.sessions
+    .filter((session) => !session.mergedInto && (session.isNew || session.moved || session.described))
+    .sort((a, b) => ((a.key ?? a.id) < (b.key ?? b.id) ? -1 : 1))
+    .map((session) => ({ session, liveness: livenessOf(session, state.settings.get(session.projectId)!, now.getTime()) }));
+  const stored = changed.filter(({ session }) => !session.isNew);
+  const closing = stored.filter(({ session }) => session.moved && !isOpen(session));
+  const staying = stored.filter(({ session }) => session.moved && isOpen(session));
+  const inserted = changed.filter(({ session }) => session.isNew);
+  const described = stored.filter(({ session }) => session.described);
+  if (merged.length > 0) {
+    const moves = merged.map((session) => ({ projectId: session.projectId, from: session.id, to: survivor(session).id }));
+    await absorbSessions(tx, moves);
+  }
+  // Rule 5's index is checked row by row: the open session of a user closes before the next one opens.
+  if (closing.length > 0) await moveSessions(tx, closing);
+  if (staying.length > 0) await moveSessions(tx, staying);
+  if (inserted.length > 0) await insertSessions(tx, inserted);
+  if (described.length > 0) await describeSessions(tx, described);
+  if (eventWrites.length > 0) await insertEvents(tx, eventWrites);
+  if (keyWrites.length > 0) await insertEventKeys(tx, keyWrites);
+  const learned = userWrites(fresh, state, plan.ends);
+  if (learned.length > 0) await updateUsers(tx, learned);
+  const edges = await flipPresence(tx, suspects(changed, state.users, now.getTime()), now);
+
+  return {
+    outcomes: planned.map((events) =>
+      events.map((one) => {
+        const repeat = repeats.storedOutcome(one);
+        if (repeat) return repeat;
+        const first = repeats.within.get(one);
+        if (!first) return outcomes.get(one)!;
+        const outcome = outcomes.get(first)!;
+        return outcome.status === 'REJECTED' ? outcome : duplicateOf(outcome.eventId, outcome.sessionId);
+      }),
+    ),
+    changes: {
+      edges,
+      events: eventWrites.map(({ event, id }) => ({ projectId: event.projectId, id })),
+      sessions: changed.flatMap(({ session }) => sessionChanges(session, wasOpen)),
+    },
+  };
+}

@@ -1,0 +1,77 @@
+import type { Queryable } from './database.js';
+import type { UserKey } from './ingest-reads.js';
+
+/** A session the closer must look at. */
+export interface DueSession {
+  readonly projectId: string;
+  readonly id: string;
+  readonly userId: string | null;
+}
+
+/** What is due by `now`, of all projects, the longest due first: a scan of the index sessions_due, `limit` rows at most. */
+export function readDueSessions(tx: Queryable, now: Date, limit: number): Promise<DueSession[]> {
+  return tx.query<DueSession>({
+    name: 'closer.due',
+    text: `SELECT project_id AS "projectId", id, user_id AS "userId" FROM sessions
+           WHERE live AND due_at <= $1 ORDER BY due_at LIMIT $2`,
+    values: [now, limit],
+  });
+}
+
+/** Locks those of the users whom nobody else holds just now; the others' sessions wait for the next look. */
+export function lockFreeUsers(tx: Queryable, users: readonly UserKey[]): Promise<UserKey[]> {
+  return tx.query<UserKey>({
+    name: 'closer.lockUsers',
+    text: `SELECT u.project_id AS "projectId", u.id AS "userId"
+           FROM unnest($1::uuid[], $2::uuid[]) k (project_id, id)
+           JOIN users u ON u.project_id = k.project_id AND u.id = k.id
+           ORDER BY u.project_id, u.id FOR NO KEY UPDATE OF u SKIP LOCKED`,
+    values: [users.map((user) => user.projectId), users.map((user) => user.userId)],
+  });
+}
+
+export interface LookedAt extends DueSession {
+  readonly lastActivityAt: Date;
+  /** Closed for inactivity by this look. */
+  readonly closed: boolean;
+  /** Counts as online at `now`. */
+  readonly online: boolean;
+}
+
+/**
+ * Looks at due sessions (rules 20 and 21): closes what has been inactive for its project's timeout, lets go
+ * of what was in its closing grace, and sets the next due time of the rest. The sessions' users must be
+ * locked; sessions that somebody else holds are left out.
+ */
+export function closeSessions(tx: Queryable, sessions: readonly DueSession[], now: Date): Promise<LookedAt[]> {
+  return tx.query<LookedAt>({
+    name: 'closer.close',
+    text: `WITH due AS (
+             SELECT s.project_id, s.id, s.last_activity_at + make_interval(secs => p.inactivity_timeout) AS closes_at,
+                    s.ended_at IS NULL AS open
+             FROM unnest($1::uuid[], $2::uuid[]) k (project_id, id)
+             JOIN sessions s ON s.project_id = k.project_id AND s.id = k.id
+             JOIN projects p ON p.id = s.project_id
+             WHERE s.live AND s.due_at <= $3
+             ORDER BY s.project_id, s.id FOR NO KEY UPDATE OF s SKIP LOCKED
+           ), looked AS (
+             SELECT *, open AND closes_at <= $3 AS closes FROM due
+           )
+           UPDATE sessions s SET
+             ended_at = CASE WHEN l.closes THEN s.last_activity_at ELSE s.ended_at END,
+             end_reason = CASE WHEN l.closes THEN 'INACTIVITY' ELSE s.end_reason END,
+             ended_event_count = CASE WHEN l.closes THEN s.event_count ELSE s.ended_event_count END,
+             live = CASE WHEN l.open THEN NOT l.closes ELSE s.online_until > $3 END,
+             due_at = CASE
+               WHEN l.closes THEN NULL
+               WHEN l.open AND s.online_until > $3 THEN least(s.online_until, l.closes_at)
+               WHEN l.open THEN l.closes_at
+               WHEN s.online_until > $3 THEN s.online_until
+             END
+           FROM looked l
+           WHERE s.project_id = l.project_id AND s.id = l.id
+           RETURNING s.project_id AS "projectId", s.id, s.user_id AS "userId", s.last_activity_at AS "lastActivityAt",
+                     l.closes AS closed, s.live AND s.online_until > $3 AS online`,
+    values: [sessions.map((session) => session.projectId), sessions.map((session) => session.id), now],
+  });
+}

@@ -1,0 +1,183 @@
+import type { ProjectSettings } from '../domain/project.js';
+import type { SessionEndReason, WorkingSession } from '../domain/session.js';
+import type { Queryable } from './database.js';
+
+/**
+ * What an ingest batch reads, each a set-based statement for all of the batch's projects at once: every row
+ * asked for, and every row answered, carries its project.
+ *
+ * Locks are taken in one order, users by (project, id), then named sessions by (project, key), so that
+ * batches, closers and erasures cannot wait for each other in a ring.
+ */
+
+export interface UserKey {
+  readonly projectId: string;
+  readonly userId: string;
+}
+
+export interface LockedUser extends UserKey {
+  readonly identity: string;
+  readonly name: string | null;
+  readonly nameAt: Date | null;
+  readonly lastEndAt: Date | null;
+  readonly online: boolean;
+}
+
+/** The settings of the batch's projects, as they are now. */
+export async function readSettings(tx: Queryable, projectIds: readonly string[]): Promise<Map<string, ProjectSettings>> {
+  const rows = await tx.query<ProjectSettings & { id: string }>({
+    name: 'ingest.settings',
+    text: `SELECT id, inactivity_timeout AS "inactivityTimeout", presence_timeout AS "presenceTimeout",
+                  session_start AS "sessionStart", retention_days AS "retentionDays", store_ip_address AS "storeIpAddress"
+           FROM projects WHERE id = ANY($1::uuid[])`,
+    values: [projectIds],
+  });
+  return new Map(rows.map((row) => [row.id, row]));
+}
+
+/** Makes the users that are not there yet. `users` in the order of their locks. */
+export async function addUsers(tx: Queryable, users: readonly (UserKey & { identity: string })[]): Promise<void> {
+  await tx.query({
+    name: 'ingest.addUsers',
+    text: `INSERT INTO users (project_id, id, identity)
+           SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[]) ON CONFLICT DO NOTHING`,
+    values: [users.map((user) => user.projectId), users.map((user) => user.userId), users.map((user) => user.identity)],
+  });
+}
+
+/** Locks users until the transaction ends: whoever changes a session of a user holds the user's lock. */
+export function lockUsers(tx: Queryable, users: readonly UserKey[]): Promise<LockedUser[]> {
+  return tx.query<LockedUser>({
+    name: 'ingest.lockUsers',
+    text: `SELECT u.project_id AS "projectId", u.id AS "userId", u.identity, u.name, u.name_at AS "nameAt",
+                  u.last_end_at AS "lastEndAt", u.online
+           FROM unnest($1::uuid[], $2::uuid[]) k (project_id, id)
+           JOIN users u ON u.project_id = k.project_id AND u.id = k.id
+           ORDER BY u.project_id, u.id FOR NO KEY UPDATE OF u`,
+    values: [users.map((user) => user.projectId), users.map((user) => user.userId)],
+  });
+}
+
+const SESSION_COLUMNS = `
+  s.project_id AS "projectId", s.id, s.key, s.user_id AS "userId", s.started_at AS "startedAt",
+  s.last_activity_at AS "lastActivityAt", s.end_reason AS "endReason", s.closed_by_heartbeat AS "closedByHeartbeat",
+  s.explicit_start AS "explicitStart", s.has_heartbeat AS "hasHeartbeat", s.due_at AS "dueAt",
+  s.event_count AS "eventCount", s.error_count AS "errorCount", s.event_types AS "eventTypes", s.version,
+  s.browser_name AS "browserName", s.browser_version AS "browserVersion", s.os_name AS "osName",
+  s.os_version AS "osVersion", s.device, s.ip_address AS "ipAddress", s.data`;
+
+interface SessionRecord {
+  projectId: string;
+  id: string;
+  key: string | null;
+  userId: string | null;
+  startedAt: Date;
+  lastActivityAt: Date;
+  endReason: SessionEndReason | null;
+  closedByHeartbeat: boolean;
+  explicitStart: boolean;
+  hasHeartbeat: boolean;
+  dueAt: Date | null;
+  eventCount: number;
+  errorCount: number;
+  eventTypes: string[];
+  version: string | null;
+  browserName: string | null;
+  browserVersion: string | null;
+  osName: string | null;
+  osVersion: string | null;
+  device: string | null;
+  ipAddress: string | null;
+  data: Record<string, unknown>;
+}
+
+function toWorking(row: SessionRecord): WorkingSession {
+  return {
+    ...row,
+    startedAt: row.startedAt.getTime(),
+    lastActivityAt: row.lastActivityAt.getTime(),
+    dueAt: row.dueAt?.getTime() ?? null,
+    isNew: false,
+    mergedInto: null,
+    moved: false,
+    described: false,
+    startedBy: null,
+    endedBy: null,
+  };
+}
+
+/**
+ * The users' identity sessions that ended at or after `from`, and the open ones: one range of the index
+ * sessions_near for each user. The users must be locked.
+ */
+export async function readIdentitySessions(
+  tx: Queryable,
+  users: readonly (UserKey & { from: Date })[],
+): Promise<WorkingSession[]> {
+  const rows = await tx.query<SessionRecord>({
+    name: 'ingest.identitySessions',
+    text: `SELECT ${SESSION_COLUMNS}
+           FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[]) k (project_id, user_id, ended_from)
+           CROSS JOIN LATERAL (
+             SELECT * FROM sessions s
+             WHERE s.project_id = k.project_id AND s.user_id = k.user_id AND s.key IS NULL
+               AND coalesce(s.ended_at, 'infinity'::timestamptz) >= k.ended_from
+           ) s`,
+    values: [users.map((user) => user.projectId), users.map((user) => user.userId), users.map((user) => user.from)],
+  });
+  return rows.map(toWorking);
+}
+
+export interface SessionKey {
+  readonly projectId: string;
+  readonly key: string;
+}
+
+/** Whose the named sessions are, before anything is locked: those users must be locked first. */
+export function readSessionOwners(tx: Queryable, keys: readonly SessionKey[]): Promise<(UserKey & { identity: string })[]> {
+  return tx.query<UserKey & { identity: string }>({
+    name: 'ingest.sessionOwners',
+    text: `SELECT u.project_id AS "projectId", u.id AS "userId", u.identity
+           FROM unnest($1::uuid[], $2::text[]) k (project_id, key)
+           JOIN sessions s ON s.project_id = k.project_id AND s.key = k.key
+           JOIN users u ON u.project_id = s.project_id AND u.id = s.user_id`,
+    values: [keys.map((key) => key.projectId), keys.map((key) => key.key)],
+  });
+}
+
+/** Locks the sessions of these keys and reads them. The users that own them must be locked. */
+export async function lockNamedSessions(tx: Queryable, keys: readonly SessionKey[]): Promise<WorkingSession[]> {
+  const rows = await tx.query<SessionRecord>({
+    name: 'ingest.namedSessions',
+    text: `SELECT ${SESSION_COLUMNS}
+           FROM unnest($1::uuid[], $2::text[]) k (project_id, key)
+           JOIN sessions s ON s.project_id = k.project_id AND s.key = k.key
+           ORDER BY s.project_id, s.key FOR NO KEY UPDATE OF s`,
+    values: [keys.map((key) => key.projectId), keys.map((key) => key.key)],
+  });
+  return rows.map(toWorking);
+}
+
+export interface KnownEvent {
+  readonly projectId: string;
+  readonly eventKey: string;
+  readonly eventId: string | null;
+  readonly sessionId: string | null;
+}
+
+/** Which of the clients' own ids arrived on `since` (a day) or later; the session is the one the event is in now. */
+export function readKnownEvents(
+  tx: Queryable,
+  keys: readonly { projectId: string; eventKey: string }[],
+  since: string,
+): Promise<KnownEvent[]> {
+  return tx.query<KnownEvent>({
+    name: 'ingest.knownEvents',
+    text: `SELECT k.project_id AS "projectId", k.key_hash AS "eventKey", k.event_id AS "eventId",
+                  CASE WHEN k.event_id IS NULL THEN k.session_id ELSE e.session_id END AS "sessionId"
+           FROM unnest($1::uuid[], $2::uuid[]) w (project_id, key_hash)
+           JOIN event_keys k ON k.project_id = w.project_id AND k.key_hash = w.key_hash AND k.received_on >= $3::date
+           LEFT JOIN events e ON e.project_id = k.project_id AND e.id = k.event_id`,
+    values: [keys.map((key) => key.projectId), keys.map((key) => key.eventKey), since],
+  });
+}

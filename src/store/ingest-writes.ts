@@ -1,0 +1,235 @@
+import type { CheckedEvent } from '../domain/check-event.js';
+import type { Liveness } from '../domain/online.js';
+import { isOpen, type WorkingSession } from '../domain/session.js';
+import { toStorableJson } from '../domain/well-formed.js';
+import type { Queryable } from './database.js';
+import type { UserKey } from './ingest-reads.js';
+
+/**
+ * What an ingest batch writes: a fixed number of set-based statements, however many rows. Each takes
+ * columns as arrays; every row carries its project.
+ */
+
+const timestamp = (milliseconds: number): string => new Date(milliseconds).toISOString();
+
+/** A text[] inside an array parameter travels as Postgres writes it. */
+export function arrayLiteral(texts: readonly string[]): string {
+  if (texts.length === 0) return '{}';
+  return `{${texts.map((text) => `"${text.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`).join(',')}}`;
+}
+
+/** A session and what its row says of presence. */
+export interface SessionWrite {
+  readonly session: WorkingSession;
+  readonly liveness: Liveness;
+}
+
+/** `$1::a[], $2::b[] …` */
+const parameters = (types: readonly string[]): string => types.map((type, at) => `$${at + 1}::${type}[]`).join(', ');
+
+const endedAt = ({ session }: SessionWrite): string | null => (isOpen(session) ? null : timestamp(session.lastActivityAt));
+const dueAt = ({ liveness }: SessionWrite): string | null => (liveness.dueAt === null ? null : timestamp(liveness.dueAt));
+
+type SessionColumn = readonly [name: string, type: string, value: (write: SessionWrite) => unknown];
+
+/** Columns that say which session it is. */
+const IDENTITY: readonly SessionColumn[] = [
+  ['project_id', 'uuid', ({ session }) => session.projectId],
+  ['id', 'uuid', ({ session }) => session.id],
+];
+/** Columns that move with events and heartbeats. */
+const MOVING: readonly SessionColumn[] = [
+  ['user_id', 'uuid', ({ session }) => session.userId],
+  ['started_at', 'timestamptz', ({ session }) => timestamp(session.startedAt)],
+  ['last_activity_at', 'timestamptz', ({ session }) => timestamp(session.lastActivityAt)],
+  ['ended_at', 'timestamptz', endedAt],
+  ['end_reason', 'text', ({ session }) => session.endReason],
+  ['closed_by_heartbeat', 'boolean', ({ session }) => session.closedByHeartbeat],
+  ['explicit_start', 'boolean', ({ session }) => session.explicitStart],
+  ['has_heartbeat', 'boolean', ({ session }) => session.hasHeartbeat],
+  ['online_until', 'timestamptz', ({ liveness }) => timestamp(liveness.onlineUntil)],
+  ['live', 'boolean', ({ liveness }) => liveness.live],
+  ['due_at', 'timestamptz', dueAt],
+  ['event_count', 'integer', ({ session }) => session.eventCount],
+  ['error_count', 'integer', ({ session }) => session.errorCount],
+  ['ended_event_count', 'integer', ({ session }) => (isOpen(session) ? null : session.eventCount)],
+];
+/** Columns that are found once and stay (rule 22). */
+const DESCRIBING: readonly SessionColumn[] = [
+  ['event_types', 'text', ({ session }) => arrayLiteral(session.eventTypes)],
+  ['version', 'text', ({ session }) => session.version],
+  ['browser_name', 'text', ({ session }) => session.browserName],
+  ['browser_version', 'text', ({ session }) => session.browserVersion],
+  ['os_name', 'text', ({ session }) => session.osName],
+  ['os_version', 'text', ({ session }) => session.osVersion],
+  ['device', 'text', ({ session }) => session.device],
+  ['ip_address', 'text', ({ session }) => session.ipAddress],
+  ['data', 'jsonb', ({ session }) => toStorableJson(session.data) ?? '{}'],
+];
+
+/** How an unnested value becomes its column: enums and text[] travel as text. */
+function cast(name: string): string {
+  if (name === 'end_reason') return 'w.end_reason::session_end_reason';
+  if (name === 'event_types') return 'w.event_types::text[]';
+  return `w.${name}`;
+}
+
+const names = (columns: readonly SessionColumn[]): string => columns.map(([name]) => name).join(', ');
+const types = (columns: readonly SessionColumn[]): string[] => columns.map(([, type]) => type);
+const values = (columns: readonly SessionColumn[], writes: readonly SessionWrite[]): unknown[] =>
+  columns.map(([, , value]) => writes.map(value));
+
+const INSERTED: readonly SessionColumn[] = [
+  ...IDENTITY,
+  ['key', 'text', ({ session }) => session.key],
+  ...MOVING,
+  ...DESCRIBING,
+];
+const INSERT_SESSIONS = `
+  INSERT INTO sessions (${names(INSERTED)})
+  SELECT ${INSERTED.map(([name]) => cast(name)).join(', ')}
+  FROM unnest(${parameters(types(INSERTED))}) w (${names(INSERTED)})`;
+
+const updateSessions = (changed: readonly SessionColumn[]): string => {
+  const all = [...IDENTITY, ...changed];
+  return `
+    UPDATE sessions s SET ${changed.map(([name]) => `${name} = ${cast(name)}`).join(', ')}
+    FROM unnest(${parameters(types(all))}) w (${names(all)})
+    WHERE s.project_id = w.project_id AND s.id = w.id`;
+};
+const MOVE_SESSIONS = updateSessions(MOVING);
+const DESCRIBE_SESSIONS = updateSessions(DESCRIBING);
+
+/** A key that another server named in the meantime is a unique violation (23505): the batch is planned anew. */
+export async function insertSessions(tx: Queryable, writes: readonly SessionWrite[]): Promise<void> {
+  await tx.query({ name: 'ingest.insertSessions', text: INSERT_SESSIONS, values: values(INSERTED, writes) });
+}
+
+/** Writes what moved. Where no indexed column changes its value the update is heap-only. */
+export async function moveSessions(tx: Queryable, writes: readonly SessionWrite[]): Promise<void> {
+  await tx.query({ name: 'ingest.moveSessions', text: MOVE_SESSIONS, values: values([...IDENTITY, ...MOVING], writes) });
+}
+
+/** Writes what the sessions have found out about their clients. */
+export async function describeSessions(tx: Queryable, writes: readonly SessionWrite[]): Promise<void> {
+  await tx.query({
+    name: 'ingest.describeSessions',
+    text: DESCRIBE_SESSIONS,
+    values: values([...IDENTITY, ...DESCRIBING], writes),
+  });
+}
+
+/** Rule 27: the later session's events move to the earlier; then the later is gone. */
+export async function absorbSessions(
+  tx: Queryable,
+  merges: readonly { projectId: string; from: string; to: string }[],
+): Promise<void> {
+  const columns = [merges.map((row) => row.projectId), merges.map((row) => row.from), merges.map((row) => row.to)];
+  await tx.query({
+    name: 'ingest.moveEvents',
+    text: `UPDATE events e SET session_id = m.target
+           FROM unnest($1::uuid[], $2::uuid[], $3::uuid[]) m (project_id, source, target)
+           WHERE e.project_id = m.project_id AND e.session_id = m.source`,
+    values: columns,
+  });
+  await tx.query({
+    name: 'ingest.deleteSessions',
+    text: `DELETE FROM sessions s USING unnest($1::uuid[], $2::uuid[]) m (project_id, source)
+           WHERE s.project_id = m.project_id AND s.id = m.source`,
+    values: columns.slice(0, 2),
+  });
+}
+
+export interface EventWrite {
+  readonly id: string;
+  readonly sessionId: string | null;
+  readonly event: CheckedEvent;
+  /** JSON text of what is kept of its data. */
+  readonly json: string;
+}
+
+export async function insertEvents(tx: Queryable, writes: readonly EventWrite[]): Promise<void> {
+  await tx.query({
+    name: 'ingest.insertEvents',
+    text: `INSERT INTO events (project_id, id, type, source, message, occurred_at, received_at, value, tags,
+                               reference_id, version, user_id, session_id, data)
+           SELECT project_id, id, type, source, message, occurred_at, received_at, value, tags::text[],
+                  reference_id, version, user_id, session_id, data
+           FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::timestamptz[],
+                       $8::float8[], $9::text[], $10::text[], $11::text[], $12::uuid[], $13::uuid[], $14::jsonb[])
+             w (project_id, id, type, source, message, occurred_at, received_at, value, tags, reference_id, version,
+                user_id, session_id, data)`,
+    values: [
+      writes.map(({ event }) => event.projectId),
+      writes.map(({ id }) => id),
+      writes.map(({ event }) => event.type),
+      writes.map(({ event }) => event.source),
+      writes.map(({ event }) => event.message),
+      writes.map(({ event }) => timestamp(event.time)),
+      writes.map(({ event }) => timestamp(event.receivedAt)),
+      writes.map(({ event }) => event.value),
+      writes.map(({ event }) => arrayLiteral(event.tags)),
+      writes.map(({ event }) => event.referenceId),
+      writes.map(({ event }) => event.version),
+      writes.map(({ event }) => event.user?.id ?? null),
+      writes.map(({ sessionId }) => sessionId),
+      writes.map(({ json }) => json),
+    ],
+  });
+}
+
+export interface EventKeyWrite {
+  readonly projectId: string;
+  readonly eventKey: string;
+  /** A day, YYYY-MM-DD. */
+  readonly receivedOn: string;
+  readonly eventId: string | null;
+  readonly sessionId: string | null;
+}
+
+/** Remembers the clients' own ids (rule 25). An id that another server stored in the meantime is a unique violation. */
+export async function insertEventKeys(tx: Queryable, writes: readonly EventKeyWrite[]): Promise<void> {
+  await tx.query({
+    name: 'ingest.insertEventKeys',
+    text: `INSERT INTO event_keys (project_id, key_hash, received_on, event_id, session_id)
+           SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::date[], $4::uuid[], $5::uuid[])
+           ORDER BY 1, 2, 3`,
+    values: [
+      writes.map((row) => row.projectId),
+      writes.map((row) => row.eventKey),
+      writes.map((row) => row.receivedOn),
+      writes.map((row) => row.eventId),
+      writes.map((row) => row.sessionId),
+    ],
+  });
+}
+
+export interface UserWrite extends UserKey {
+  /** The latest name (rule 24) and when it was sent; null: as before. */
+  readonly name: string | null;
+  readonly nameAt: number | null;
+  /** JSON text; null: as before. */
+  readonly data: string | null;
+  readonly lastEndAt: number | null;
+}
+
+/** Writes what a batch has learned of its users. The users must be locked. */
+export async function updateUsers(tx: Queryable, writes: readonly UserWrite[]): Promise<void> {
+  const time = (value: number | null): string | null => (value === null ? null : timestamp(value));
+  await tx.query({
+    name: 'ingest.updateUsers',
+    text: `UPDATE users u SET name = coalesce(w.name, u.name), name_at = coalesce(w.name_at, u.name_at),
+                  data = coalesce(w.data, u.data), last_end_at = coalesce(w.last_end_at, u.last_end_at)
+           FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::timestamptz[], $5::jsonb[], $6::timestamptz[])
+             w (project_id, id, name, name_at, data, last_end_at)
+           WHERE u.project_id = w.project_id AND u.id = w.id`,
+    values: [
+      writes.map((row) => row.projectId),
+      writes.map((row) => row.userId),
+      writes.map((row) => row.name),
+      writes.map((row) => time(row.nameAt)),
+      writes.map((row) => row.data),
+      writes.map((row) => time(row.lastEndAt)),
+    ],
+  });
+}
