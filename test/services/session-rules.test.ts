@@ -1,0 +1,629 @@
+import { randomUUID } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { createIngest } from '../../src/services/ingest.js';
+import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { createStage, toIncoming, type SeenSession } from '../support/stage.js';
+
+/** The numbered rules of sessions, each played on a real database. Times are seconds; inactivity 300, presence 75. */
+
+let db: TestDatabase;
+beforeAll(async () => {
+  db = await createTestDatabase();
+});
+afterAll(() => db.drop());
+
+const codes = (outcomes: readonly { status: string; code: string | null }[]): string[] =>
+  outcomes.map(({ status, code }) => code ?? status);
+
+const span = ({ start, last, end, reason }: SeenSession) => ({ start, last, end, reason });
+
+describe('which session an event belongs to', () => {
+  test('rule 1: an event with a key belongs to the session of that key', async () => {
+    const stage = await createStage(db);
+    stage.at(60);
+    const [first, second] = await stage.send(
+      { sessionKey: 'tab-00000001', user: 'ada', t: 0 },
+      { sessionKey: 'tab-00000001', user: 'ada', t: 50 },
+    );
+    expect(first!.sessionId).toBe(second!.sessionId);
+    expect(await stage.sessions()).toMatchObject([{ key: 'tab-00000001', start: 0, last: 50, events: 2 }]);
+  });
+
+  test('rule 1: a start without a key is named by its reference', async () => {
+    const stage = await createStage(db);
+    await stage.send({ type: 'session', referenceId: 'reference-1', user: 'ada' });
+    expect(await stage.sessions()).toMatchObject([{ key: 'reference-1' }]);
+    const [wrong] = await stage.send({ type: 'session', referenceId: 'no key', user: 'ada' });
+    expect(wrong).toMatchObject({ status: 'REJECTED', code: 'INVALID_SESSION_KEY' });
+  });
+
+  test('rule 2: an event with an identity belongs to the open session, or opens one', async () => {
+    const stage = await createStage(db);
+    stage.at(10);
+    const [first] = await stage.send({ user: 'ada', t: 0 });
+    const [second] = await stage.send({ user: 'ada', t: 10 });
+    expect(second!.sessionId).toBe(first!.sessionId);
+    expect(await stage.sessions('ada')).toMatchObject([{ key: null, start: 0, last: 10, end: null, events: 2 }]);
+  });
+
+  test('rule 2: two spellings are two users', async () => {
+    const stage = await createStage(db);
+    await stage.send({ user: 'ada' }, { user: 'Ada' }, { user: ' ada ' });
+    expect(await stage.sessions('ada')).toMatchObject([{ events: 2 }]);
+    expect(await stage.sessions('Ada')).toMatchObject([{ events: 1 }]);
+  });
+
+  test('rule 3: an event with neither is stored without a session', async () => {
+    const stage = await createStage(db);
+    const [outcome] = await stage.send({ message: 'alone' });
+    expect(outcome).toMatchObject({ status: 'ACCEPTED', sessionId: null });
+    expect(await stage.sessions()).toEqual([]);
+  });
+
+  test('rule 4: one open identity session and any number of named ones are separate, and one user', async () => {
+    const stage = await createStage(db);
+    await stage.send({ user: 'ada' }, { user: 'ada', sessionKey: 'phone-001' }, { user: 'ada', sessionKey: 'desk-0001' });
+    expect(await stage.sessions('ada')).toHaveLength(3);
+    expect(stage.edges()).toMatchObject([{ presence: { identity: 'ada', status: 'ONLINE', onlineSessions: 3 } }]);
+  });
+
+  test('rule 5: fifty parallel ingests of one identity over two servers make one session', async () => {
+    const stage = await createStage(db);
+    const other = createIngest({
+      database: db.open(),
+      bus: stage.bus,
+      clock: { now: () => stage.now() },
+      observe: () => {},
+      limits: { concurrency: 8, batch: { events: 1, bytes: 1 }, queue: { events: 1_000, bytes: 1e7 } },
+    });
+    const event = [toIncoming({ user: 'ada', t: 0 }, stage.time)];
+    const answers = await Promise.all(
+      Array.from({ length: 50 }, (_, at) => (at % 2 ? stage.ingest : other).ingestEvents(stage.caller, event)),
+    );
+    expect(new Set(answers.map(([outcome]) => outcome!.sessionId)).size).toBe(1);
+    expect(await stage.sessions('ada')).toMatchObject([{ events: 50 }]);
+    expect(stage.edges()).toHaveLength(1);
+  });
+
+  test('rule 5: fifty parallel ingests of one key over two servers make one session', async () => {
+    const stage = await createStage(db);
+    const limits = { concurrency: 8, batch: { events: 1, bytes: 1 }, queue: { events: 1_000, bytes: 1e7 } };
+    const servers = [0, 1].map(() =>
+      createIngest({ database: db.open(), bus: stage.bus, clock: { now: () => stage.now() }, observe: () => {}, limits }),
+    );
+    const event = [toIncoming({ sessionKey: 'one-key-for-all', t: 0 }, stage.time)];
+    await Promise.all(Array.from({ length: 50 }, (_, at) => servers[at % 2]!.ingestEvents(stage.caller, event)));
+    expect(await stage.sessions()).toMatchObject([{ key: 'one-key-for-all', events: 50 }]);
+  });
+
+  test('rule 6: an event after the inactivity timeout starts a new session, closer or not', async () => {
+    for (const closerRuns of [false, true]) {
+      const stage = await createStage(db);
+      await stage.send({ user: 'ada', t: 0 });
+      stage.at(301);
+      if (closerRuns) await stage.close();
+      await stage.send({ user: 'ada', t: 301 });
+      expect((await stage.sessions('ada')).map(span)).toEqual([
+        { start: 0, last: 0, end: 0, reason: 'INACTIVITY' },
+        { start: 301, last: 301, end: null, reason: null },
+      ]);
+    }
+  });
+
+  test('rule 6: exactly the inactivity timeout later still belongs', async () => {
+    const stage = await createStage(db);
+    await stage.send({ user: 'ada', t: 0 });
+    stage.at(300);
+    await stage.send({ user: 'ada', t: 300 });
+    expect((await stage.sessions('ada')).map(span)).toEqual([{ start: 0, last: 300, end: null, reason: null }]);
+  });
+
+  test('rule 7: a somewhat older event moves the start back', async () => {
+    const stage = await createStage(db);
+    stage.at(1000);
+    await stage.send({ user: 'ada', t: 1000 });
+    await stage.send({ user: 'ada', t: 700 });
+    expect((await stage.sessions('ada')).map(span)).toEqual([{ start: 700, last: 1000, end: null, reason: null }]);
+  });
+
+  test('rule 7: a much older event joins the ended session it falls into or near, or is one of its own', async () => {
+    const stage = await createStage(db);
+    stage.at(0);
+    await stage.send({ user: 'ada', t: 0 });
+    stage.at(2000);
+    await stage.send({ user: 'ada', t: 100 }, { user: 'ada', t: 2000 });
+    expect((await stage.sessions('ada')).map(span)).toEqual([
+      { start: 0, last: 100, end: 100, reason: 'INACTIVITY' },
+      { start: 2000, last: 2000, end: null, reason: null },
+    ]);
+    await stage.send({ user: 'ada', t: 50 }, { user: 'ada', t: 350 });
+    await stage.send({ user: 'ada', t: 1000 });
+    expect((await stage.sessions('ada')).map((session) => ({ ...span(session), events: session.events }))).toEqual([
+      { start: 0, last: 350, end: 350, reason: 'INACTIVITY', events: 4 },
+      { start: 1000, last: 1000, end: 1000, reason: 'INACTIVITY', events: 1 },
+      { start: 2000, last: 2000, end: null, reason: null, events: 1 },
+    ]);
+  });
+
+  test('rule 8: a session closed a moment early goes on, within the timeout and no later', async () => {
+    const stage = await createStage(db);
+    await stage.send({ user: 'ada', t: 0 });
+    stage.at(300);
+    expect(await stage.close()).toBe(1);
+    await stage.send({ user: 'ada', t: 299 });
+    expect((await stage.sessions('ada')).map(span)).toEqual([{ start: 0, last: 299, end: null, reason: null }]);
+    stage.at(700);
+    await stage.close();
+    await stage.send({ user: 'ada', t: 650 });
+    expect(await stage.sessions('ada')).toHaveLength(2);
+  });
+
+  test('rule 8: a late event inside an ended session does not reopen it', async () => {
+    const stage = await createStage(db);
+    await stage.send({ user: 'ada', t: -200 }, { user: 'ada', t: 0 });
+    stage.at(400);
+    await stage.close();
+    await stage.send({ user: 'ada', t: -100 });
+    expect((await stage.sessions('ada')).map(span)).toEqual([{ start: -200, last: 0, end: 0, reason: 'INACTIVITY' }]);
+  });
+
+  test('rule 9: a key names one session for ever', async () => {
+    const stage = await createStage(db);
+    await stage.send({ sessionKey: 'the-key-1', t: 0 }, { type: 'sessionend', sessionKey: 'the-key-1', t: 0 });
+    stage.at(5000);
+    await stage.send({ sessionKey: 'the-key-1', t: 5000 });
+    expect((await stage.sessions()).map(span)).toEqual([{ start: 0, last: 5000, end: 5000, reason: 'CLIENT' }]);
+  });
+
+  test('rule 9: a named session closed for inactivity reopens however long the gap', async () => {
+    const stage = await createStage(db);
+    await stage.send({ sessionKey: 'the-key-1', t: 0 });
+    stage.at(9000);
+    expect(await stage.close()).toBe(1);
+    await stage.send({ sessionKey: 'the-key-1', t: 9000 });
+    expect((await stage.sessions()).map(span)).toEqual([{ start: 0, last: 9000, end: null, reason: null }]);
+  });
+
+  test('rule 10: the future becomes now, and more than three days ago is too old', async () => {
+    const stage = await createStage(db);
+    stage.at(0);
+    const outcomes = await stage.send(
+      { user: 'ada', t: 3600 },
+      { user: 'bob', t: -3 * 86_400 },
+      { user: 'cyd', t: -3 * 86_400 - 1 },
+    );
+    expect(codes(outcomes)).toEqual(['ACCEPTED', 'ACCEPTED', 'TOO_OLD']);
+    expect((await stage.sessions('ada')).map(span)).toEqual([{ start: 0, last: 0, end: null, reason: null }]);
+  });
+});
+
+describe('starting and ending', () => {
+  test('rule 11: a start where nothing is open opens a session', async () => {
+    const stage = await createStage(db);
+    expect(codes(await stage.send({ type: 'session', user: 'ada', t: 0 }))).toEqual(['ACCEPTED']);
+    expect(await stage.sessions('ada')).toMatchObject([{ start: 0, end: null, events: 1 }]);
+  });
+
+  test('rule 12: RESTART supersedes the open session', async () => {
+    const stage = await createStage(db);
+    await stage.send({ user: 'ada', t: 0 });
+    stage.at(100);
+    expect(codes(await stage.send({ type: 'session', user: 'ada', t: 100 }))).toEqual(['ACCEPTED']);
+    expect((await stage.sessions('ada')).map(span)).toEqual([
+      { start: 0, last: 100, end: 100, reason: 'SUPERSEDED' },
+      { start: 100, last: 100, end: null, reason: null },
+    ]);
+    expect(stage.edges()).toHaveLength(1);
+  });
+
+  test('rule 12: RESUME lets the open session go on, as project policy and for one event', async () => {
+    for (const settings of [{ sessionStart: 'RESUME' as const }, {}]) {
+      const stage = await createStage(db, settings);
+      await stage.send({ user: 'ada', t: 0 });
+      stage.at(100);
+      const [outcome] = await stage.send({ type: 'session', user: 'ada', t: 100, startPolicy: 'RESUME' });
+      expect(outcome).toMatchObject({ status: 'DISCARDED', code: 'DUPLICATE_SESSION_START', eventId: null });
+      expect(await stage.sessions('ada')).toMatchObject([{ start: 0, last: 100, end: null, events: 1 }]);
+    }
+  });
+
+  test('rule 13: a start with a key that is open is a repeat under both policies', async () => {
+    for (const sessionStart of ['RESTART', 'RESUME'] as const) {
+      const stage = await createStage(db, { sessionStart });
+      await stage.send({ type: 'session', sessionKey: 'the-key-1', t: 0 });
+      stage.at(50);
+      expect(codes(await stage.send({ type: 'session', sessionKey: 'the-key-1', t: 50 }))).toEqual(['DUPLICATE_SESSION_START']);
+      expect(await stage.sessions()).toMatchObject([{ start: 0, last: 50, events: 1 }]);
+    }
+  });
+
+  test('rule 14: a request is ordered by time, then place', async () => {
+    const stage = await createStage(db);
+    stage.at(100);
+    const outcomes = await stage.send(
+      { type: 'sessionend', user: 'ada', t: 90 },
+      { user: 'ada', t: 50 },
+      { type: 'session', user: 'ada', t: 0 },
+    );
+    expect(codes(outcomes)).toEqual(['ACCEPTED', 'ACCEPTED', 'ACCEPTED']);
+    expect((await stage.sessions('ada')).map(span)).toEqual([{ start: 0, last: 90, end: 90, reason: 'CLIENT' }]);
+  });
+
+  test('rule 14: under RESUME, and in a named session, the start may come after the first events of its request', async () => {
+    for (const [settings, who] of [
+      [{ sessionStart: 'RESUME' as const }, { user: 'ada' }],
+      [{}, { sessionKey: 'the-key-1' }],
+    ] as const) {
+      const stage = await createStage(db, settings);
+      stage.at(10);
+      const outcomes = await stage.send({ ...who, t: 0 }, { type: 'session', ...who, t: 5 }, { type: 'session', ...who, t: 6 });
+      expect(codes(outcomes)).toEqual(['ACCEPTED', 'ACCEPTED', 'DUPLICATE_SESSION_START']);
+      expect(await stage.sessions()).toMatchObject([{ start: 0, last: 6, events: 2 }]);
+    }
+  });
+
+  test('rule 14: under RESTART it splits', async () => {
+    const stage = await createStage(db);
+    stage.at(10);
+    expect(codes(await stage.send({ user: 'ada', t: 0 }, { type: 'session', user: 'ada', t: 5 }))).toEqual(['ACCEPTED', 'ACCEPTED']);
+    expect(await stage.sessions('ada')).toMatchObject([{ reason: 'SUPERSEDED', end: 5 }, { start: 5, end: null }]);
+  });
+
+  test('rule 15: an end closes at its own time or the last activity, and one request can hold several sessions', async () => {
+    const stage = await createStage(db);
+    stage.at(100);
+    await stage.send({ user: 'ada', t: 0 }, { user: 'ada', t: 40 });
+    await stage.send({ type: 'sessionend', user: 'ada', t: 30 });
+    expect((await stage.sessions('ada')).map(span)).toEqual([{ start: 0, last: 40, end: 40, reason: 'CLIENT' }]);
+    stage.at(200);
+    await stage.send(
+      { user: 'ada', t: 110 },
+      { type: 'sessionend', user: 'ada', t: 120 },
+      { user: 'ada', t: 130 },
+      { type: 'sessionend', user: 'ada', t: 140 },
+      { user: 'ada', t: 150 },
+    );
+    expect((await stage.sessions('ada')).map(span)).toEqual([
+      { start: 0, last: 40, end: 40, reason: 'CLIENT' },
+      { start: 110, last: 120, end: 120, reason: 'CLIENT' },
+      { start: 130, last: 140, end: 140, reason: 'CLIENT' },
+      { start: 150, last: 150, end: null, reason: null },
+    ]);
+  });
+
+  test('rule 16: an end in the middle of a request ends a named session at its last event; a second end is discarded', async () => {
+    const stage = await createStage(db);
+    stage.at(100);
+    const who = { sessionKey: 'the-key-1' };
+    const outcomes = await stage.send(
+      { ...who, t: 0 },
+      { type: 'sessionend', ...who, t: 10 },
+      { ...who, t: 20 },
+      { type: 'sessionend', ...who, t: 15 },
+    );
+    expect(codes(outcomes)).toEqual(['ACCEPTED', 'ACCEPTED', 'ACCEPTED', 'DUPLICATE_SESSION_END']);
+    expect(await stage.sessions()).toMatchObject([{ start: 0, last: 20, end: 20, reason: 'CLIENT', events: 3 }]);
+  });
+
+  test('rule 17: an end where nothing is open is discarded and makes nothing', async () => {
+    const stage = await createStage(db);
+    expect(codes(await stage.send({ type: 'sessionend', user: 'ada' }, { type: 'sessionend', sessionKey: 'the-key-1' }))).toEqual([
+      'NO_SESSION',
+      'NO_SESSION',
+    ]);
+    expect(await stage.sessions()).toEqual([]);
+  });
+
+  test('rule 18: a heartbeat moves last activity on and is never stored', async () => {
+    const stage = await createStage(db);
+    await stage.send({ user: 'ada', t: 0 });
+    stage.at(30);
+    expect(await stage.beat({ identity: 'ada' })).toMatchObject({ acknowledged: true });
+    stage.at(60);
+    const [outcome] = await stage.send({ type: 'heartbeat', user: 'ada', t: 60 });
+    expect(outcome).toMatchObject({ status: 'DISCARDED', code: 'HEARTBEAT', eventId: null });
+    expect(await stage.sessions('ada')).toMatchObject([{ start: 0, last: 60, events: 1 }]);
+  });
+
+  test('rule 18: a heartbeat of an identity opens a session, but not just after a sessionend', async () => {
+    const stage = await createStage(db);
+    expect(await stage.beat({ identity: 'ada' })).toMatchObject({ acknowledged: true });
+    stage.at(10);
+    await stage.send({ type: 'sessionend', user: 'ada', t: 10 });
+    stage.at(85);
+    expect(await stage.beat({ identity: 'ada' })).toEqual({ acknowledged: false, sessionId: null });
+    stage.at(86);
+    expect(await stage.beat({ identity: 'ada' })).toMatchObject({ acknowledged: true });
+    expect(await stage.sessions('ada')).toHaveLength(2);
+  });
+
+  test('rule 18: an event opens a named session, recordHeartbeat does not', async () => {
+    const stage = await createStage(db);
+    expect(await stage.beat({ sessionKey: 'the-key-1' })).toEqual({ acknowledged: false, sessionId: null });
+    expect(await stage.sessions()).toEqual([]);
+    expect(codes(await stage.send({ type: 'heartbeat', sessionKey: 'the-key-1' }))).toEqual(['HEARTBEAT']);
+    expect(await stage.sessions()).toMatchObject([{ key: 'the-key-1', events: 0 }]);
+    expect(await stage.beat({ sessionKey: 'the-key-1' })).toMatchObject({ acknowledged: true });
+  });
+
+  test('rule 18: a closing heartbeat ends, and a heartbeat or event soon after goes on', async () => {
+    for (const again of ['beat', 'event', 'start'] as const) {
+      for (const who of [{ identity: 'ada' }, { sessionKey: 'the-key-1' }]) {
+        const stage = await createStage(db, { sessionStart: 'RESUME' });
+        const event = who.identity ? { user: who.identity } : who;
+        await stage.send({ ...event, t: 0 });
+        stage.at(30);
+        expect(await stage.beat(who, true)).toMatchObject({ acknowledged: true });
+        expect((await stage.sessions()).map(span)).toEqual([{ start: 0, last: 30, end: 30, reason: 'CLIENT' }]);
+        stage.at(105);
+        if (again === 'beat') await stage.beat(who);
+        if (again === 'event') await stage.send({ ...event, t: 105 });
+        if (again === 'start') await stage.send({ type: 'session', ...event, t: 105 });
+        expect((await stage.sessions()).map(span)).toEqual([{ start: 0, last: 105, end: null, reason: null }]);
+      }
+    }
+  });
+
+  test('rule 18: later than the presence timeout, a closing heartbeat stays an end', async () => {
+    const stage = await createStage(db);
+    await stage.send({ user: 'ada', t: 0 });
+    stage.at(30);
+    await stage.beat({ identity: 'ada' }, true);
+    expect(await stage.beat({ identity: 'ada' }, true)).toEqual({ acknowledged: false, sessionId: null });
+    stage.at(106);
+    await stage.send({ user: 'ada', t: 106 });
+    expect((await stage.sessions()).map(span)).toEqual([
+      { start: 0, last: 30, end: 30, reason: 'CLIENT' },
+      { start: 106, last: 106, end: null, reason: null },
+    ]);
+  });
+
+  test('rule 19: an end and a heartbeat may name the session or the user', async () => {
+    const stage = await createStage(db);
+    await stage.send({ user: 'ada', t: 0 }, { sessionKey: 'the-key-1', t: 0 });
+    stage.at(10);
+    await stage.send({ type: 'heartbeat', user: 'ada', t: 5 }, { type: 'heartbeat', sessionKey: 'the-key-1', t: 6 });
+    await stage.send({ type: 'sessionend', user: 'ada', t: 7 }, { type: 'sessionend', sessionKey: 'the-key-1', t: 8 });
+    expect((await stage.sessions()).map(({ key, end }) => ({ key, end }))).toEqual([
+      { key: null, end: 7 },
+      { key: 'the-key-1', end: 8 },
+    ]);
+  });
+});
+
+describe('closing', () => {
+  test('rule 20: the closer ends inactive sessions at their last activity, each once', async () => {
+    const stage = await createStage(db);
+    await stage.send(...Array.from({ length: 20 }, (_, at) => ({ user: `user ${at}`, t: 0 })), { sessionKey: 'the-key-1', t: 0 });
+    stage.at(299);
+    expect(await stage.close()).toBe(0);
+    stage.at(300);
+    const looks = await Promise.all([stage.closer.runOnce(stage.now()), stage.closer.runOnce(stage.now()), stage.closer.runOnce(stage.now())]);
+    expect(looks.reduce((sum, { closed }) => sum + closed, 0) + (await stage.close())).toBe(21);
+    for (const session of await stage.sessions()) expect(span(session)).toEqual({ start: 0, last: 0, end: 0, reason: 'INACTIVITY' });
+    expect(stage.edges().filter(({ presence }) => presence.status === 'OFFLINE')).toHaveLength(20);
+  });
+
+  test('rule 21: a session that sent heartbeats is offline without them, and open', async () => {
+    const stage = await createStage(db);
+    await stage.beat({ identity: 'ada' });
+    stage.at(74);
+    await stage.close();
+    expect(stage.edges().map(({ presence }) => presence.status)).toEqual(['ONLINE']);
+    stage.at(75);
+    await stage.close();
+    expect(stage.edges().map(({ presence }) => presence.status)).toEqual(['ONLINE', 'OFFLINE']);
+    expect(await stage.sessions('ada')).toMatchObject([{ end: null }]);
+    stage.at(100);
+    await stage.beat({ identity: 'ada' });
+    expect(stage.edges().map(({ presence }) => presence.status)).toEqual(['ONLINE', 'OFFLINE', 'ONLINE']);
+  });
+
+  test('rule 21: a session that never sent one counts as online while it is open', async () => {
+    const stage = await createStage(db);
+    await stage.send({ user: 'ada', t: 0 });
+    stage.at(299);
+    await stage.close();
+    expect(stage.edges()).toHaveLength(1);
+    stage.at(300);
+    await stage.close();
+    expect(stage.edges().map(({ presence }) => presence.status)).toEqual(['ONLINE', 'OFFLINE']);
+  });
+
+  test('rule 21: a page load is no departure; a sessionend is one at once', async () => {
+    const stage = await createStage(db);
+    await stage.beat({ identity: 'ada' });
+    stage.at(10);
+    await stage.beat({ identity: 'ada' }, true);
+    stage.at(14.9);
+    await stage.close();
+    expect(stage.edges()).toHaveLength(1);
+    await stage.beat({ identity: 'ada' });
+    stage.at(20);
+    await stage.close();
+    expect(stage.edges()).toHaveLength(1);
+    await stage.beat({ identity: 'ada' }, true);
+    stage.at(25);
+    await stage.close();
+    expect(stage.edges().map(({ presence }) => presence.status)).toEqual(['ONLINE', 'OFFLINE']);
+
+    const other = await createStage(db);
+    await other.send({ user: 'bob', t: 0 }, { type: 'sessionend', user: 'bob', t: 0 });
+    expect(other.edges()).toHaveLength(0);
+    await other.send({ user: 'cyd', t: 0 });
+    await other.send({ type: 'sessionend', user: 'cyd', t: 0 });
+    expect(other.edges().map(({ presence }) => presence.status)).toEqual(['ONLINE', 'OFFLINE']);
+  });
+});
+
+describe('what a session carries', () => {
+  test('rule 22: what stays the same comes from the first events that have it', async () => {
+    const stage = await createStage(db);
+    const chrome = 'Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36';
+    await stage.send(
+      { user: 'ada', t: 0 },
+      { user: 'ada', t: 0, version: '1.0', data: { '@request': { user_agent: chrome, client_ip_address: '192.0.2.1' } } },
+      { user: 'ada', t: 0, version: '2.0', data: { '@request': { user_agent: 'other' }, '@environment': { cores: 2 }, own: 1 } },
+    );
+    const [row] = await stage.database.query({ name: 'test', text: 'SELECT * FROM sessions WHERE project_id = $1', values: [stage.projectId] });
+    expect(row).toMatchObject({ version: '1.0', browser_name: 'Chrome', os_name: 'Windows', device: 'desktop', ip_address: '192.0.2.1' });
+    expect(row).toMatchObject({ data: { '@request': { user_agent: chrome }, '@environment': { cores: 2 } } });
+  });
+
+  test('rule 22: no address is kept where the project stores none', async () => {
+    const stage = await createStage(db, { storeIpAddress: false });
+    await stage.send({ user: 'ada', data: { '@request': { client_ip_address: '192.0.2.1' }, '@environment': { ip_address: '192.0.2.1' } } });
+    const rows = await stage.database.query({
+      name: 'test',
+      text: 'SELECT s::text AS row FROM sessions s WHERE project_id = $1 UNION ALL SELECT e::text FROM events e WHERE project_id = $1',
+      values: [stage.projectId],
+    });
+    expect(rows).toHaveLength(2);
+    expect(JSON.stringify(rows)).not.toContain('192.0.2.1');
+  });
+
+  test('rule 23: counts are of stored events and of errors', async () => {
+    const stage = await createStage(db);
+    await stage.send({ user: 'ada' }, { type: 'error', user: 'ada' }, { type: 'heartbeat', user: 'ada' }, { type: 'error', user: 'ada' });
+    expect(await stage.sessions('ada')).toMatchObject([{ events: 3, errors: 2 }]);
+  });
+
+  test('rule 24: the name is the latest one sent', async () => {
+    const stage = await createStage(db);
+    const name = async () => {
+      const [row] = await stage.database.query<{ name: string }>({
+        name: 'test',
+        text: 'SELECT name FROM users WHERE project_id = $1',
+        values: [stage.projectId],
+      });
+      return row!.name;
+    };
+    stage.at(200);
+    await stage.send({ user: 'ada', name: 'Ada L.', t: 100 }, { user: 'ada', name: 'Ada', t: 0 });
+    expect(await name()).toBe('Ada L.');
+    await stage.send({ user: 'ada', name: 'Ada Lovelace', t: 200 }, { user: 'ada', t: 200 });
+    await stage.send({ user: 'ada', name: 'late', t: 50 });
+    expect(await name()).toBe('Ada Lovelace');
+  });
+});
+
+describe('repeats and order', () => {
+  test('rule 25: the same id again is a duplicate that names the same event and session', async () => {
+    const stage = await createStage(db);
+    const [first, within] = await stage.send({ id: 'a', user: 'ada', t: 0 }, { id: 'a', user: 'ada', t: 0 });
+    expect(within).toEqual({ ...first, status: 'DUPLICATE' });
+    stage.at(3 * 86_400);
+    const [again] = await stage.send({ id: 'a', user: 'bob', type: 'error' });
+    expect(again).toEqual({ ...first, status: 'DUPLICATE' });
+    expect(await stage.sessions()).toMatchObject([{ events: 1, errors: 0 }]);
+    const elsewhere = await createStage(db);
+    expect(codes(await elsewhere.send({ id: 'a', user: 'ada' }))).toEqual(['ACCEPTED']);
+  });
+
+  test('rule 25: ids arriving at midnight on two servers at once are stored once', async () => {
+    const stage = await createStage(db);
+    const midnight = 12 * 3600;
+    const servers = [-1, 1].map((offset) =>
+      createIngest({
+        database: db.open(),
+        bus: stage.bus,
+        clock: { now: () => stage.time(midnight + offset) },
+        observe: () => {},
+      }),
+    );
+    const id = randomUUID();
+    const answers = await Promise.all(servers.map((server) => server.ingestEvents(stage.caller, [{ id, occurredAt: stage.time(0) }])));
+    expect(answers.map(([outcome]) => outcome!.status).sort()).toEqual(['ACCEPTED', 'DUPLICATE']);
+  });
+
+  test('rule 26: one bad event never harms its neighbours', async () => {
+    const stage = await createStage(db);
+    const outcomes = await stage.send(
+      { user: 'ada', t: 0 },
+      { user: '  ', t: 0 },
+      { user: 'ada', type: '', t: 0 },
+      { user: 'ada', type: 'x'.repeat(101) },
+      { user: 'ada', message: 'm'.repeat(10_001) },
+      { user: 'ada', sessionKey: 'short' },
+      { user: 'ada', t: Number.NaN },
+      { user: 'ada', tags: [''] },
+      { user: 'ada', id: 'x'.repeat(101) },
+      { user: 'ada', data: { big: 'x'.repeat(300_000) } },
+      { user: 'ada', t: 0, message: 'half \ud800 and nul \0', data: { text: '\ud800\0' } },
+    );
+    expect(codes(outcomes)).toEqual([
+      'ACCEPTED',
+      'INVALID_IDENTITY',
+      'INVALID_TYPE',
+      'INVALID_TYPE',
+      'TOO_LARGE',
+      'INVALID_SESSION_KEY',
+      'INVALID_DATE',
+      'INVALID_TAGS',
+      'INVALID_ID',
+      'TOO_LARGE',
+      'ACCEPTED',
+    ]);
+    expect(await stage.sessions('ada')).toMatchObject([{ events: 2 }]);
+  });
+
+  test('rule 26: an event that only the database refuses is rejected alone', async () => {
+    const stage = await createStage(db);
+    await stage.database.query({
+      name: 'test',
+      text: `ALTER TABLE events ADD CONSTRAINT no_poison CHECK (message IS DISTINCT FROM 'poison')`,
+    });
+    try {
+      const events = Array.from({ length: 20 }, (_, at) => ({ user: 'ada', t: 0, message: at === 13 ? 'poison' : 'fine' }));
+      const [first, second] = await Promise.all([stage.send(...events), stage.send({ user: 'bob', t: 0 })]);
+      expect(codes(first).map((code, at) => (code === 'UNSTORABLE' ? at : -1)).filter((at) => at >= 0)).toEqual([13]);
+      expect(codes(second)).toEqual(['ACCEPTED']);
+      expect(await stage.sessions('ada')).toMatchObject([{ events: 19 }]);
+    } finally {
+      await stage.database.query({ name: 'test', text: 'ALTER TABLE events DROP CONSTRAINT no_poison' });
+    }
+  });
+
+  test('rule 27: a late event that fills the gap makes two sessions one; the earlier keeps its id', async () => {
+    const stage = await createStage(db);
+    const [first] = await stage.send({ user: 'ada', t: 0 });
+    stage.at(500);
+    const [second] = await stage.send({ id: 'second', user: 'ada', t: 500, type: 'error' });
+    expect(await stage.sessions('ada')).toHaveLength(2);
+    const [late] = await stage.send({ user: 'ada', t: 250 });
+    expect(late!.sessionId).toBe(first!.sessionId);
+    expect(await stage.sessions('ada')).toMatchObject([{ id: first!.sessionId, start: 0, last: 500, end: null, events: 3, errors: 1 }]);
+    const [repeat] = await stage.send({ id: 'second', user: 'ada', t: 500, type: 'error' });
+    expect(repeat).toMatchObject({ status: 'DUPLICATE', eventId: second!.eventId, sessionId: first!.sessionId });
+    expect(stage.edges()).toHaveLength(1);
+  });
+});
+
+describe('presence', () => {
+  test('rule 28: a user is online while any session counts as online', async () => {
+    const stage = await createStage(db);
+    await stage.beat({ identity: 'ada' });
+    await stage.send({ user: 'ada', sessionKey: 'phone-001', t: 0 });
+    stage.at(80);
+    await stage.close();
+    expect(stage.edges()).toMatchObject([{ presence: { status: 'ONLINE', onlineSessions: 1 } }]);
+    await stage.send({ type: 'sessionend', sessionKey: 'phone-001', t: 80 });
+    expect(stage.edges()).toMatchObject([{}, { presence: { status: 'OFFLINE', onlineSessions: 0 } }]);
+  });
+
+  test('rule 29: each change is published once, after its commit, and links to the one before', async () => {
+    const stage = await createStage(db);
+    await stage.send({ user: 'ada', t: 0 });
+    await stage.send({ user: 'ada', t: 0 }, { user: 'ada', sessionKey: 'phone-001', t: 0 });
+    await stage.send({ type: 'sessionend', user: 'ada', t: 0 });
+    expect(stage.edges()).toHaveLength(1);
+    stage.at(5);
+    await stage.send({ type: 'sessionend', sessionKey: 'phone-001', t: 5 });
+    stage.at(100);
+    await stage.send({ user: 'ada', t: 100 });
+    const edges = stage.edges();
+    expect(edges.map(({ presence }) => presence.status)).toEqual(['ONLINE', 'OFFLINE', 'ONLINE']);
+    expect(edges.map(({ previous }) => previous)).toEqual([null, edges[0]!.version, edges[1]!.version]);
+    expect(edges[2]!.presence.since).toEqual(stage.time(100));
+  });
+});
