@@ -203,7 +203,7 @@ class IdentityPlan {
       endSession(open, event.time, 'CLIENT', true);
       return discarded('HEARTBEAT', open);
     }
-    if (!open && this.isStraggler(event.time)) return discarded('NO_SESSION', null);
+    if (!open && !this.within(event.time) && this.isStraggler(event.time)) return discarded('NO_SESSION', null);
     const session = this.place(planned);
     hearHeartbeat(session);
     return discarded('HEARTBEAT', session);
