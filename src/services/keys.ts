@@ -1,5 +1,17 @@
-import type { Caller, ProjectCaller, Scope } from '../domain/access.js';
+import { SCOPES, type Caller, type ProjectCaller, type Reach, type Scope } from '../domain/access.js';
+import type { Clock } from '../domain/clock.js';
+import { uuidAt } from '../domain/event-id.js';
+import { userIdOf } from '../domain/identity.js';
+import { hashSecret, newApiKey, prefixOf, sameHash } from '../domain/secret.js';
+import { AppError } from '../errors.js';
+import type { Observer } from '../observation.js';
+import { addKey, findKeyByHash, findKeyById, listKeys, revokeKey, touchKey, type KnownKey } from '../store/api-keys.js';
+import type { Database } from '../store/database.js';
 import type { ApiKey } from '../store/generated/prisma/client.js';
+import { signToken, verifyToken } from './access-tokens.js';
+import type { Bus } from './bus.js';
+import { keysChannel } from './messages.js';
+import { checkName } from './projects.js';
 
 /** API keys, access tokens and the operator key: who may come in. */
 export interface Keys {
@@ -9,11 +21,11 @@ export interface Keys {
    */
   authenticate(credential: string | null): Promise<Caller>;
   list(caller: ProjectCaller): Promise<ApiKey[]>;
-  /** Needs MANAGE (the schema asks). BAD_USER_INPUT for an empty name or no scope. */
+  /** Needs MANAGE (the schema asks). BAD_USER_INPUT for a bad name or no scope. */
   create(caller: ProjectCaller, input: { name: string; scopes: readonly Scope[] }): Promise<{ apiKey: ApiKey; key: string }>;
   /** Takes effect at once, on every server; null where the project has no such key. Repeated: the same answer. */
   revoke(caller: ProjectCaller, id: string): Promise<ApiKey | null>;
-  /** expiresIn in seconds. */
+  /** expiresIn in seconds. BAD_USER_INPUT names what is wrong. */
   createToken(
     caller: ProjectCaller,
     input: { scopes: readonly Scope[]; identities: readonly string[] | null; expiresIn: number },
@@ -21,4 +33,189 @@ export interface Keys {
   /** Calls back with the id of each key revoked from now on, on whichever server; answers how to stop. */
   onRevoked(listener: (keyId: string) => void): () => void;
   close(): Promise<void>;
+}
+
+/** A caller who was let in is let in again for so long without asking; a revocation cuts it short. Milliseconds. */
+const REMEMBERED = 5_000;
+/** Callers remembered at most: some 300 bytes each. */
+const CACHE_SIZE = 10_000;
+/** lastUsedAt is written at most so often a key. Milliseconds. */
+const TOUCHED = 60_000;
+/** What a token may be made of. */
+const TOKEN_SCOPES: readonly Scope[] = ['READ', 'PRESENCE', 'INGEST'];
+const TOKEN_SECONDS = { min: 1, max: 86_400 };
+const MOST_IDENTITIES = 1_000;
+
+const UNKNOWN = 'The key or token is not known here, or no longer valid.';
+
+interface Remembered {
+  readonly caller: ProjectCaller;
+  readonly until: number;
+}
+
+function callerOf(key: KnownKey): ProjectCaller {
+  return {
+    kind: 'project',
+    reach: { projectId: key.projectId, userIds: null },
+    identities: null,
+    scopes: new Set(SCOPES.filter((scope) => key.scopes.includes(scope))),
+    keyId: key.id,
+    expiresAt: null,
+  };
+}
+
+export async function createKeys(deps: {
+  database: Database;
+  bus: Bus;
+  clock: Clock;
+  observe: Observer;
+  /** SHA-256 of the operator key. */
+  operatorKeyHash: Uint8Array;
+  tokenSecret: Uint8Array;
+}): Promise<Keys> {
+  const { database, bus, clock, observe, operatorKeyHash, tokenSecret } = deps;
+  /** By the hash of the credential, so that no secret is kept in memory longer than its request. */
+  const remembered = new Map<string, Remembered>();
+  const touched = new Map<string, number>();
+  const listeners = new Set<(keyId: string) => void>();
+  /** Grows with every revocation: what was looked up before one is not remembered after it. */
+  let revocations = 0;
+
+  function revoked(keyId: string): void {
+    revocations += 1;
+    for (const [hash, { caller }] of remembered) if (caller.keyId === keyId) remembered.delete(hash);
+    for (const listener of listeners) listener(keyId);
+  }
+
+  function forgetAll(): void {
+    revocations += 1;
+    remembered.clear();
+  }
+
+  const subscription = await bus.subscribe(keysChannel, { onMessage: revoked, onGap: forgetAll });
+
+  function touch(reach: Reach, keyId: string): void {
+    const now = clock.now();
+    if (now.getTime() - (touched.get(keyId) ?? 0) < TOUCHED) return;
+    if (touched.size >= CACHE_SIZE) touched.clear();
+    touched.set(keyId, now.getTime());
+    touchKey(database, reach, keyId, now).catch((error: unknown) => observe({ kind: 'task.failed', task: 'keys.touch', error }));
+  }
+
+  async function findByToken(token: string): Promise<ProjectCaller> {
+    const claims = await verifyToken(token, tokenSecret, clock.now());
+    const key = await findKeyById(database, { projectId: claims.projectId, userIds: null }, claims.keyId);
+    if (!key || key.revokedAt) throw new AppError('UNAUTHENTICATED', UNKNOWN);
+    return {
+      kind: 'project',
+      reach: {
+        projectId: claims.projectId,
+        userIds: claims.identities && claims.identities.map((identity) => userIdOf(claims.projectId, identity)),
+      },
+      identities: claims.identities,
+      scopes: new Set(claims.scopes),
+      keyId: claims.keyId,
+      expiresAt: claims.expiresAt,
+    };
+  }
+
+  async function findByKey(hash: Buffer): Promise<ProjectCaller> {
+    const key = await findKeyByHash(database, hash);
+    if (!key || key.revokedAt || !sameHash(key.hash, hash)) throw new AppError('UNAUTHENTICATED', UNKNOWN);
+    return callerOf(key);
+  }
+
+  async function find(credential: string, hash: Buffer): Promise<ProjectCaller> {
+    const name = hash.toString('base64');
+    const now = clock.now().getTime();
+    const known = remembered.get(name);
+    // Without the bus a revocation elsewhere would not be heard of.
+    if (known && bus.connected && known.until > now) return known.caller;
+    remembered.delete(name);
+    const before = revocations;
+    const caller = credential.startsWith('fs_') ? await findByKey(hash) : await findByToken(credential);
+    const until = Math.min(now + REMEMBERED, caller.expiresAt?.getTime() ?? Infinity);
+    if (revocations === before) {
+      if (remembered.size >= CACHE_SIZE) remembered.delete(remembered.keys().next().value!);
+      remembered.set(name, { caller, until });
+    }
+    return caller;
+  }
+
+  return {
+    async authenticate(credential) {
+      if (!credential) {
+        throw new AppError('UNAUTHENTICATED', 'Send an API key or an access token, as `Authorization: Bearer …`.');
+      }
+      const hash = hashSecret(credential);
+      if (sameHash(hash, operatorKeyHash)) return { kind: 'operator' };
+      const caller = await find(credential, hash);
+      touch(caller.reach, caller.keyId);
+      return caller;
+    },
+
+    list: ({ reach }) => listKeys(database, reach),
+
+    async create({ reach }, { name, scopes }) {
+      if (scopes.length === 0) throw new AppError('BAD_USER_INPUT', 'scopes names at least one scope.', { field: 'scopes' });
+      const key = newApiKey();
+      const now = clock.now();
+      const apiKey = await addKey(database, reach, {
+        id: uuidAt(now),
+        name: checkName(name),
+        prefix: prefixOf(key),
+        hash: new Uint8Array(hashSecret(key)),
+        scopes: SCOPES.filter((scope) => scopes.includes(scope)),
+        createdAt: now,
+      });
+      return { apiKey, key };
+    },
+
+    async revoke({ reach }, id) {
+      const apiKey = await revokeKey(database, reach, id, clock.now());
+      if (!apiKey) return null;
+      revoked(apiKey.id);
+      // Servers that cannot be told now are not on the bus, and remember nobody while they are not.
+      await bus
+        .publish(keysChannel, apiKey.id)
+        .catch((error: unknown) => observe({ kind: 'bus.publishFailed', channel: keysChannel, error }));
+      return apiKey;
+    },
+
+    async createToken({ reach, keyId }, { scopes, identities, expiresIn }) {
+      if (scopes.length === 0 || !scopes.every((scope) => TOKEN_SCOPES.includes(scope))) {
+        throw new AppError('BAD_USER_INPUT', 'scopes holds at least one of READ, PRESENCE and INGEST.', { field: 'scopes' });
+      }
+      if (!Number.isInteger(expiresIn) || expiresIn < TOKEN_SECONDS.min || expiresIn > TOKEN_SECONDS.max) {
+        throw new AppError('BAD_USER_INPUT', `expiresIn is a whole number of seconds from ${TOKEN_SECONDS.min} to ${TOKEN_SECONDS.max}.`, {
+          field: 'expiresIn',
+        });
+      }
+      const trimmed = identities && identities.map((identity) => identity.trim());
+      if (trimmed && (trimmed.length === 0 || trimmed.length > MOST_IDENTITIES || trimmed.some((one) => one.length < 1 || one.length > 255))) {
+        throw new AppError('BAD_USER_INPUT', 'identities holds 1 to 1,000 identities of 1 to 255 characters; leave it out for every user.', {
+          field: 'identities',
+        });
+      }
+      const now = clock.now();
+      // A token's time is in whole seconds.
+      const expiresAt = new Date(Math.floor(now.getTime() / 1000) * 1000 + expiresIn * 1000);
+      const token = await signToken(
+        { projectId: reach.projectId, keyId, scopes: [...new Set(scopes)], identities: trimmed, expiresAt },
+        tokenSecret,
+        now,
+      );
+      return { token, expiresAt };
+    },
+
+    onRevoked(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+
+    async close() {
+      listeners.clear();
+      await subscription.close();
+    },
+  };
 }

@@ -1,11 +1,88 @@
 import type { Reach } from '../domain/access.js';
-import type { ProjectSettings } from '../domain/project.js';
+import { SCOPES } from '../domain/access.js';
+import type { Clock } from '../domain/clock.js';
+import { uuidAt } from '../domain/event-id.js';
+import { DEFAULT_SETTINGS, SETTING_LIMITS, type ProjectSettings } from '../domain/project.js';
+import { hashSecret, newApiKey, prefixOf } from '../domain/secret.js';
+import { wellFormed } from '../domain/well-formed.js';
+import { AppError } from '../errors.js';
+import { addKey } from '../store/api-keys.js';
+import type { Database } from '../store/database.js';
 import type { Project } from '../store/generated/prisma/client.js';
+import { addProject, changeProject, getProject, reckonLiveSessions } from '../store/projects.js';
+
+/** Settings as a caller gives them: undefined and null leave a setting alone, but for retentionDays, which null clears. */
+export type SettingsInput = { readonly [Name in keyof ProjectSettings]?: ProjectSettings[Name] | null };
 
 export interface Projects {
   get(reach: Reach): Promise<Project>;
   /** For the operator. Answers the project and a first key with every scope. BAD_USER_INPUT names the setting that is wrong. */
-  create(input: { name: string; settings?: Partial<ProjectSettings> | null }): Promise<{ project: Project; key: string }>;
+  create(input: { name: string; settings?: SettingsInput | null }): Promise<{ project: Project; key: string }>;
   /** Changes what is given; a change of a timeout reaches open sessions at once. */
-  update(reach: Reach, input: { name?: string | null; settings?: Partial<ProjectSettings> | null }): Promise<Project>;
+  update(reach: Reach, input: { name?: string | null; settings?: SettingsInput | null }): Promise<Project>;
+}
+
+/** Trimmed, 1 to 100 characters; BAD_USER_INPUT otherwise. */
+export function checkName(name: string): string {
+  const value = wellFormed(name.trim());
+  if (value.length >= 1 && value.length <= 100) return value;
+  throw new AppError('BAD_USER_INPUT', 'name has 1 to 100 characters.', { field: 'name' });
+}
+
+function checkSettings(input: SettingsInput | null | undefined): Partial<ProjectSettings> {
+  if (!input) return {};
+  const { retentionDays, ...others } = input;
+  const settings: Partial<ProjectSettings> = Object.fromEntries(Object.entries(others).filter(([, value]) => value != null));
+  const given = retentionDays === undefined ? settings : { ...settings, retentionDays };
+  for (const [name, { min, max }] of Object.entries(SETTING_LIMITS)) {
+    const value = given[name as keyof typeof SETTING_LIMITS];
+    if (value == null || (Number.isInteger(value) && value >= min && value <= max)) continue;
+    throw new AppError('BAD_USER_INPUT', `settings.${name} is a whole number from ${min} to ${max}.`, { field: `settings.${name}` });
+  }
+  return given;
+}
+
+export function createProjects({ database, clock }: { database: Database; clock: Clock }): Projects {
+  async function get(reach: Reach): Promise<Project> {
+    const project = await getProject(database, reach);
+    if (project) return project;
+    throw new AppError('NOT_FOUND', 'There is no such project any more.');
+  }
+
+  return {
+    get,
+    async create({ name, settings }) {
+      const now = clock.now();
+      const project = await addProject(database, {
+        ...DEFAULT_SETTINGS,
+        ...checkSettings(settings),
+        id: uuidAt(now),
+        name: checkName(name),
+        createdAt: now,
+      });
+      const key = newApiKey();
+      await addKey(
+        database,
+        { projectId: project.id, userIds: null },
+        {
+          id: uuidAt(now),
+          name: 'First key',
+          prefix: prefixOf(key),
+          hash: new Uint8Array(hashSecret(key)),
+          scopes: [...SCOPES],
+          createdAt: now,
+        },
+      );
+      return { project, key };
+    },
+    async update(reach, { name, settings }) {
+      const changes = { name: name == null ? null : checkName(name), settings: checkSettings(settings) };
+      const timed = changes.settings.inactivityTimeout !== undefined || changes.settings.presenceTimeout !== undefined;
+      await database.transaction(async (tx) => {
+        await changeProject(tx, reach, changes);
+        if (timed) await reckonLiveSessions(tx, reach, clock.now());
+      });
+      return get(reach);
+    },
+  };
 }

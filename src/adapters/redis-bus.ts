@@ -1,0 +1,123 @@
+import { Cluster, Redis } from 'ioredis';
+import type { Observer } from '../observation.js';
+import type { Bus, BusListener } from '../services/bus.js';
+
+/** Milliseconds until the next try to connect. */
+const backoff = (attempt: number): number => Math.min(50 * 2 ** Math.min(attempt, 6), 2_000);
+
+type Connection = Redis | Cluster;
+
+function connectTo(url: string): Connection {
+  const urls = url.split(',').map((part) => part.trim());
+  const redisOptions = {
+    // A message that cannot be sent now is not worth sending later: rows are the state.
+    enableOfflineQueue: false,
+    autoResubscribe: false,
+    maxRetriesPerRequest: 0,
+    connectTimeout: 5_000,
+    keepAlive: 10_000,
+  };
+  if (urls.length === 1) return new Redis(urls[0]!, { ...redisOptions, lazyConnect: true, retryStrategy: backoff });
+  return new Cluster(urls, { redisOptions, lazyConnect: true, enableOfflineQueue: false, clusterRetryStrategy: backoff });
+}
+
+interface Channel {
+  listeners: Set<BusListener>;
+  /** Resolves when Redis has confirmed the subscription that stands now. */
+  confirmed: Promise<unknown>;
+}
+
+/**
+ * The bus of many servers, over Redis pub/sub: one connection to publish, one to subscribe; the local
+ * subscriptions of a channel share one of Redis'. After a lost connection it subscribes anew and then tells
+ * every listener of the gap. A comma-separated list of URLs is a Cluster. Rejects where Redis cannot be
+ * reached at the start.
+ */
+export async function createRedisBus({ url, observe }: { url: string; observe: Observer }): Promise<Bus> {
+  const publisher = connectTo(url);
+  const subscriber = connectTo(url);
+  const channels = new Map<string, Channel>();
+  let closed = false;
+  let subscribed = false;
+
+  for (const connection of [publisher, subscriber]) {
+    connection.on('error', (error: Error) => {
+      if (!closed) observe({ kind: 'bus.lost', message: error.message });
+    });
+  }
+  subscriber.on('close', () => {
+    subscribed = false;
+  });
+  subscriber.on('message', (channel: string, message: string) => {
+    for (const listener of channels.get(channel)?.listeners ?? []) listener.onMessage(message);
+  });
+
+  /** Subscribes to everything again, then says what may have been missed. */
+  async function restore(): Promise<void> {
+    const names = [...channels.keys()];
+    if (names.length > 0) {
+      const confirmed = subscriber.subscribe(...names);
+      for (const name of names) {
+        const channel = channels.get(name);
+        if (channel) channel.confirmed = confirmed;
+      }
+      await confirmed;
+    }
+    subscribed = true;
+    observe({ kind: 'bus.connected' });
+    for (const name of names) for (const listener of channels.get(name)?.listeners ?? []) listener.onGap();
+  }
+
+  await Promise.all([publisher.connect(), subscriber.connect()]).catch((error: unknown) => {
+    closed = true;
+    publisher.disconnect();
+    subscriber.disconnect();
+    throw error;
+  });
+  subscribed = true;
+  observe({ kind: 'bus.connected' });
+  // From here on, "ready" means: back again.
+  subscriber.on('ready', () => {
+    // Where this fails the connection is lost again, and the next "ready" repeats it.
+    restore().catch((error: unknown) => observe({ kind: 'bus.lost', message: String(error) }));
+  });
+
+  return {
+    get connected() {
+      return !closed && subscribed && subscriber.status === 'ready' && publisher.status === 'ready';
+    },
+    async publish(channel, message) {
+      await publisher.publish(channel, message);
+    },
+    async subscribe(name, listener) {
+      let channel = channels.get(name);
+      if (!channel) {
+        channel = { listeners: new Set(), confirmed: subscriber.subscribe(name) };
+        channels.set(name, channel);
+      }
+      // Each subscription counts, though two may bring the same listener.
+      const own: BusListener = { onMessage: (message) => listener.onMessage(message), onGap: () => listener.onGap() };
+      channel.listeners.add(own);
+      const held = channel;
+      const leave = async (): Promise<void> => {
+        if (!held.listeners.delete(own) || held.listeners.size > 0 || channels.get(name) !== held) return;
+        channels.delete(name);
+        // A lost connection has forgotten the subscription by itself.
+        if (subscriber.status === 'ready') await subscriber.unsubscribe(name).catch(() => {});
+      };
+      try {
+        await held.confirmed;
+      } catch (error) {
+        await leave();
+        throw error;
+      }
+      return { close: leave };
+    },
+    async close() {
+      closed = true;
+      channels.clear();
+      publisher.disconnect();
+      subscriber.disconnect();
+    },
+  };
+}

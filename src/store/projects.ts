@@ -1,0 +1,59 @@
+import type { Reach } from '../domain/access.js';
+import type { ProjectSettings } from '../domain/project.js';
+import type { Database, Queryable } from './database.js';
+import type { Project } from './generated/prisma/client.js';
+
+export function getProject({ prisma }: Database, { projectId }: Reach): Promise<Project | null> {
+  return prisma.project.findUnique({ where: { id: projectId } });
+}
+
+export function addProject({ prisma }: Database, project: Pick<Project, 'id' | 'name' | 'createdAt'> & ProjectSettings): Promise<Project> {
+  return prisma.project.create({ data: project });
+}
+
+/** Changes what is given. Answers whether there is such a project. */
+export async function changeProject(
+  tx: Queryable,
+  { projectId }: Reach,
+  changes: { name: string | null; settings: Partial<ProjectSettings> },
+): Promise<boolean> {
+  const { settings } = changes;
+  const rows = await tx.query({
+    name: 'projects.change',
+    text: `UPDATE projects SET
+             name = coalesce($2, name),
+             inactivity_timeout = coalesce($3, inactivity_timeout),
+             presence_timeout = coalesce($4, presence_timeout),
+             session_start = coalesce($5::session_start_policy, session_start),
+             retention_days = CASE WHEN $6 THEN $7 ELSE retention_days END,
+             store_ip_address = coalesce($8, store_ip_address)
+           WHERE id = $1 RETURNING 1`,
+    values: [
+      projectId,
+      changes.name,
+      settings.inactivityTimeout ?? null,
+      settings.presenceTimeout ?? null,
+      settings.sessionStart ?? null,
+      settings.retentionDays !== undefined,
+      settings.retentionDays ?? null,
+      settings.storeIpAddress ?? null,
+    ],
+  });
+  return rows.length > 0;
+}
+
+/**
+ * Lets changed timeouts reach the sessions that are open: their online time is reckoned anew (rule 21), and
+ * the closer looks at each at once.
+ */
+export async function reckonLiveSessions(tx: Queryable, { projectId }: Reach, now: Date): Promise<void> {
+  await tx.query({
+    name: 'projects.reckonSessions',
+    text: `UPDATE sessions s SET
+             online_until = CASE WHEN s.ended_at IS NOT NULL THEN s.online_until ELSE s.last_activity_at + make_interval(secs =>
+               CASE WHEN s.has_heartbeat THEN least(p.presence_timeout, p.inactivity_timeout) ELSE p.inactivity_timeout END) END,
+             due_at = $2
+           FROM projects p WHERE p.id = $1 AND s.project_id = $1 AND s.live`,
+    values: [projectId, now],
+  });
+}
