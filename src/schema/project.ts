@@ -1,0 +1,213 @@
+import { SCOPES } from '../domain/access.js';
+import { AppError } from '../errors.js';
+import type { ApiKey as ApiKeyRow, Project as ProjectRow } from '../store/generated/prisma/client.js';
+import { getKey } from '../store/api-keys.js';
+import { builder } from './builder.js';
+import { fromGlobalId } from './global-id.js';
+import { checkScope, needs, needsAnyKey, needsOperator, projectCaller } from './scopes.js';
+
+export const Scope = builder.enumType('Scope', {
+  description: 'What a key or token may do.',
+  values: {
+    INGEST: { description: 'Send events and heartbeats. Safe to ship in a browser.' },
+    READ: { description: 'Read sessions, events, statistics and presence.' },
+    PRESENCE: { description: 'Read presence alone.' },
+    MANAGE: { description: 'Change the project: settings, keys, erasure.' },
+  } satisfies Record<(typeof SCOPES)[number], { description: string }>,
+});
+
+const SessionStartPolicy = builder.enumType('SessionStartPolicy', {
+  description: 'What a `session` event does where the identity has an open session.',
+  values: {
+    RESTART: { description: 'The open session ends where the new one starts.' },
+    RESUME: { description: 'The open session goes on; the event is a repeated start.' },
+  },
+});
+
+const ProjectSettings = builder.objectRef<ProjectRow>('ProjectSettings').implement({
+  description: 'How a project treats its sessions.',
+  fields: (t) => ({
+    inactivityTimeout: t.exposeInt('inactivityTimeout', {
+      description: 'Seconds without any activity after which an open session is closed. Default 300.',
+    }),
+    presenceTimeout: t.exposeInt('presenceTimeout', {
+      description: 'Seconds without a heartbeat after which a session that sends heartbeats counts as offline. Default 75.',
+    }),
+    sessionStart: t.field({
+      type: SessionStartPolicy,
+      description: 'What a `session` event does where a session is open. Default RESTART.',
+      resolve: (project) => project.sessionStart,
+    }),
+    retentionDays: t.exposeInt('retentionDays', {
+      nullable: true,
+      description: 'Days to keep sessions and events; null keeps them for ever.',
+    }),
+    storeIpAddress: t.exposeBoolean('storeIpAddress', {
+      description: 'Where false, IP addresses are dropped before anything is stored. Default true.',
+    }),
+  }),
+});
+
+const ProjectSettingsInput = builder.inputType('ProjectSettingsInput', {
+  description: 'Settings to change; what is left out stays as it is.',
+  fields: (t) => ({
+    inactivityTimeout: t.int({ description: 'Seconds, 10 to 86,400.' }),
+    presenceTimeout: t.int({ description: 'Seconds, 2 to 86,400.' }),
+    sessionStart: t.field({ type: SessionStartPolicy, description: 'What a `session` event does where a session is open.' }),
+    retentionDays: t.int({ description: 'Days, 1 to 36,500; null keeps everything.' }),
+    storeIpAddress: t.boolean({ description: 'Whether IP addresses are kept.' }),
+  }),
+});
+
+const ApiKey = builder.objectRef<ApiKeyRow>('ApiKey');
+builder.node(ApiKey, {
+  description: 'A secret that lets an application in.',
+  id: { resolve: (key) => key.id, description: 'The id of the key, for revokeApiKey.' },
+  isTypeOf: (value) => typeof value === 'object' && value !== null && 'prefix' in value,
+  loadOne: (id, context) => {
+    checkScope(context.caller, ['MANAGE']);
+    return getKey(context.services.database, projectCaller(context).reach, fromGlobalId('ApiKey', id, 'id'));
+  },
+  fields: (t) => ({
+    name: t.exposeString('name', { description: 'What it was made for.' }),
+    prefix: t.exposeString('prefix', {
+      description: 'The first characters of the key, to recognise it by. The key itself is shown once, when it is made.',
+    }),
+    scopes: t.field({
+      type: [Scope],
+      description: 'What it may do.',
+      resolve: (key) => SCOPES.filter((scope) => key.scopes.includes(scope)),
+    }),
+    createdAt: t.expose('createdAt', { type: 'DateTime', description: 'When it was made.' }),
+    lastUsedAt: t.expose('lastUsedAt', { type: 'DateTime', nullable: true, description: 'When it was last used, to the minute.' }),
+    revokedAt: t.expose('revokedAt', { type: 'DateTime', nullable: true, description: 'When it was revoked; null while it is good.' }),
+  }),
+});
+
+const Project = builder.objectRef<ProjectRow>('Project');
+builder.node(Project, {
+  description: 'One application whose users are tracked. A key belongs to exactly one.',
+  id: { resolve: (project) => project.id, description: 'The id of the project.' },
+  isTypeOf: (value) => typeof value === 'object' && value !== null && 'inactivityTimeout' in value,
+  loadOne: (id, context) => {
+    const { reach } = projectCaller(context);
+    return fromGlobalId('Project', id, 'id') === reach.projectId ? context.services.projects.get(reach) : null;
+  },
+  fields: (t) => ({
+    name: t.exposeString('name', { description: 'What people call it.' }),
+    settings: t.field({ type: ProjectSettings, description: 'How it treats its sessions.', resolve: (project) => project }),
+    apiKeys: t.field({
+      type: [ApiKey],
+      description: 'Its keys, the oldest first, revoked ones too. Needs MANAGE.',
+      ...needs('MANAGE'),
+      resolve: (_project, _args, context) => context.services.keys.list(projectCaller(context)),
+    }),
+    createdAt: t.expose('createdAt', { type: 'DateTime', description: 'When it was made.' }),
+  }),
+});
+
+builder.queryField('project', (t) =>
+  t.field({
+    type: Project,
+    description: 'The project of the key that asks.',
+    ...needsAnyKey,
+    resolve: (_root, _args, context) => context.services.projects.get(projectCaller(context).reach),
+  }),
+);
+
+const CreateProjectPayload = builder.objectRef<{ project: ProjectRow; key: string }>('CreateProjectPayload').implement({
+  description: 'A new project and its first key.',
+  fields: (t) => ({
+    project: t.field({ type: Project, description: 'The new project.', resolve: ({ project }) => project }),
+    key: t.exposeString('key', { description: 'A first key with every scope. It is not stored and cannot be shown again.' }),
+  }),
+});
+
+const CreateApiKeyPayload = builder.objectRef<{ apiKey: ApiKeyRow; key: string }>('CreateApiKeyPayload').implement({
+  description: 'A new key.',
+  fields: (t) => ({
+    apiKey: t.field({ type: ApiKey, description: 'The new key, as it is listed.', resolve: ({ apiKey }) => apiKey }),
+    key: t.exposeString('key', { description: 'The secret. It is not stored and cannot be shown again.' }),
+  }),
+});
+
+const AccessTokenPayload = builder.objectRef<{ token: string; expiresAt: Date }>('AccessTokenPayload').implement({
+  description: 'A new access token.',
+  fields: (t) => ({
+    token: t.exposeString('token', { description: 'A signed JWT for a front end: send it where a key goes.' }),
+    expiresAt: t.expose('expiresAt', { type: 'DateTime', description: 'When it stops being good.' }),
+  }),
+});
+
+const EraseUserPayload = builder.objectRef<{ sessions: number; events: number }>('EraseUserPayload').implement({
+  description: 'What was deleted.',
+  fields: (t) => ({
+    sessions: t.exposeInt('sessions', { description: 'Sessions deleted.' }),
+    events: t.exposeInt('events', { description: 'Events deleted.' }),
+  }),
+});
+
+builder.mutationFields((t) => ({
+  createProject: t.field({
+    type: CreateProjectPayload,
+    description: 'Makes a project. Needs the operator key.',
+    ...needsOperator,
+    args: {
+      name: t.arg.string({ required: true, description: '1 to 100 characters.' }),
+      settings: t.arg({ type: ProjectSettingsInput, description: 'Where they differ from the defaults.' }),
+    },
+    resolve: (_root, { name, settings }, { services }) => services.projects.create({ name, settings: settings ?? null }),
+  }),
+  updateProject: t.field({
+    type: Project,
+    description: 'Changes the project; a changed timeout reaches open sessions at once. Needs MANAGE.',
+    ...needs('MANAGE'),
+    args: {
+      name: t.arg.string({ description: '1 to 100 characters.' }),
+      settings: t.arg({ type: ProjectSettingsInput, description: 'The settings to change.' }),
+    },
+    resolve: (_root, { name, settings }, context) =>
+      context.services.projects.update(projectCaller(context).reach, { name: name ?? null, settings: settings ?? null }),
+  }),
+  createApiKey: t.field({
+    type: CreateApiKeyPayload,
+    description: 'Makes a key of the project. Needs MANAGE.',
+    ...needs('MANAGE'),
+    args: {
+      name: t.arg.string({ required: true, description: 'What it is for: 1 to 100 characters.' }),
+      scopes: t.arg({ type: [Scope], required: true, description: 'What it may do: at least one scope.' }),
+    },
+    resolve: (_root, { name, scopes }, context) => context.services.keys.create(projectCaller(context), { name, scopes }),
+  }),
+  revokeApiKey: t.field({
+    type: ApiKey,
+    description: 'Revokes a key, and the tokens it has made. Takes effect at once, on every server and on open subscriptions. Needs MANAGE.',
+    ...needs('MANAGE'),
+    args: { id: t.arg.id({ required: true, description: 'The id of the key.' }) },
+    resolve: async (_root, { id }, context) => {
+      const key = await context.services.keys.revoke(projectCaller(context), fromGlobalId('ApiKey', id, 'id'));
+      if (key) return key;
+      throw new AppError('NOT_FOUND', 'The project has no key of this id.', { field: 'id' });
+    },
+  }),
+  createAccessToken: t.field({
+    type: AccessTokenPayload,
+    description:
+      'Makes a short-lived token for a front end. It lives no longer than the key that made it. Needs MANAGE.',
+    ...needs('MANAGE'),
+    args: {
+      scopes: t.arg({ type: [Scope], required: true, description: 'READ, PRESENCE, INGEST: at least one.' }),
+      identities: t.arg.stringList({ description: 'Narrows everything the token can see or send to these users: 1 to 1,000.' }),
+      expiresIn: t.arg.int({ required: true, defaultValue: 3600, description: 'Seconds, 1 to 86,400.' }),
+    },
+    resolve: (_root, { scopes, identities, expiresIn }, context) =>
+      context.services.keys.createToken(projectCaller(context), { scopes, identities: identities ?? null, expiresIn }),
+  }),
+  eraseUser: t.field({
+    type: EraseUserPayload,
+    description: 'Deletes every session and event of the user, everywhere, and the user from what subscribers see. Needs MANAGE.',
+    ...needs('MANAGE'),
+    args: { identity: t.arg.string({ required: true, description: 'Who.' }) },
+    resolve: (_root, { identity }, context) => context.services.eraseUser(projectCaller(context).reach, identity),
+  }),
+}));

@@ -1,0 +1,45 @@
+import { GraphQLError, GraphQLScalarType, Kind, valueFromASTUntyped, type ValueNode } from 'graphql';
+
+/** RFC 3339, with the offset that makes it an instant. */
+const INSTANT = /^(\d{4})-(\d{2})-(\d{2})[Tt ](\d{2}):(\d{2}):(\d{2})(\.\d+)?([Zz]|[+-]\d{2}:\d{2})$/;
+
+/** The instant a text names; an invalid Date where it names none, 30 February included. */
+function parseInstant(text: unknown): Date {
+  const parts = typeof text === 'string' ? INSTANT.exec(text) : null;
+  if (!parts) return new Date(Number.NaN);
+  const [year, month, day, hour, minute, second] = parts.slice(1, 7).map(Number) as [number, number, number, number, number, number];
+  const daysInMonth = new Date(Date.UTC(year, month, 0)).getUTCDate();
+  if (month < 1 || month > 12 || day < 1 || day > daysInMonth || hour > 23 || minute > 59 || second > 59) return new Date(Number.NaN);
+  return new Date((text as string).replace(' ', 'T').toUpperCase());
+}
+
+/**
+ * A malformed instant does not fail the request here: it becomes an invalid Date, and whoever takes it says
+ * so. In a list of events, one bad date must not harm the other events (rule 26).
+ */
+export const DateTime = new GraphQLScalarType<Date, string>({
+  name: 'DateTime',
+  description: 'An RFC 3339 instant, with its offset. Answers are in UTC with milliseconds, like 2026-01-31T09:30:00.000Z.',
+  specifiedByURL: 'https://www.rfc-editor.org/rfc/rfc3339',
+  serialize(value) {
+    if (value instanceof Date) return value.toISOString();
+    throw new GraphQLError('A DateTime is answered from a Date.');
+  },
+  parseValue: parseInstant,
+  parseLiteral: (node: ValueNode) => parseInstant(node.kind === Kind.STRING ? node.value : null),
+});
+
+type Json = Record<string, unknown>;
+
+function asObject(value: unknown): Json {
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Json;
+  throw new GraphQLError('A JSONObject is an object, like {"plan": "pro"}.');
+}
+
+export const JSONObject = new GraphQLScalarType<Json, Json>({
+  name: 'JSONObject',
+  description: 'Any JSON object.',
+  serialize: asObject,
+  parseValue: asObject,
+  parseLiteral: (node, variables) => asObject(valueFromASTUntyped(node, variables)),
+});

@@ -1,0 +1,16 @@
+import type { TimeRange } from '../domain/filters.js';
+import { AppError } from '../errors.js';
+
+/** The range as given. BAD_USER_INPUT, naming the field, where a bound is no instant. */
+export function checkTimeRange(field: string, range: TimeRange | null | undefined): TimeRange | null {
+  if (!range) return null;
+  for (const bound of ['from', 'to'] as const) {
+    const value = range[bound];
+    if (value && Number.isNaN(value.getTime())) {
+      throw new AppError('BAD_USER_INPUT', `${field}.${bound} is no RFC 3339 instant; write it like 2026-01-31T09:30:00.000Z.`, {
+        field: `${field}.${bound}`,
+      });
+    }
+  }
+  return range;
+}

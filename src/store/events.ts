@@ -1,0 +1,122 @@
+import type { Reach } from '../domain/access.js';
+import { firstUuidAt } from '../domain/event-id.js';
+import type { EventFilter } from '../domain/filters.js';
+import type { Database } from './database.js';
+import { eventConditions } from './event-filter.js';
+import { Prisma } from './generated/prisma/client.js';
+import { toPage, type Page, type Rows } from './keyset.js';
+import type { EventRow } from './rows.js';
+import type { Sql } from './session-filter.js';
+
+const { sql, raw, empty } = Prisma;
+
+const COLUMNS = raw(`e.id, e.type, e.source, e.message, e.occurred_at AS "occurredAt", e.received_at AS "receivedAt", e.value,
+  e.tags, e.reference_id AS "referenceId", e.version, e.user_id AS "userId", e.session_id AS "sessionId", e.data`);
+const USER_COLUMNS = raw('u.identity, u.name AS "userName"');
+const JOIN_USERS = (alias: string): Sql => raw(`LEFT JOIN users u ON u.project_id = ${alias}.project_id AND u.id = ${alias}.user_id`);
+
+/** Where an event stands in a list: its id, which is made from its time. */
+export type EventPlace = string;
+
+function bounds({ after, before }: Page<EventPlace>, newestFirst: boolean): Sql {
+  const [later, earlier] = newestFirst ? [raw('<'), raw('>')] : [raw('>'), raw('<')];
+  return sql`${after ? sql`AND e.id ${later} ${after}::uuid` : empty} ${before ? sql`AND e.id ${earlier} ${before}::uuid` : empty}`;
+}
+
+/** A page of events, newest first. */
+export async function listEvents(
+  database: Database,
+  reach: Reach,
+  filter: EventFilter | null,
+  page: Page<EventPlace>,
+): Promise<Rows<EventRow>> {
+  const direction = raw(page.backwards ? 'ASC' : 'DESC');
+  const query = sql`
+    SELECT e.*, ${USER_COLUMNS} FROM (
+      SELECT ${COLUMNS}, e.project_id, e.user_id FROM events e
+      WHERE ${eventConditions(reach, filter)} ${bounds(page, true)}
+      ORDER BY e.id ${direction} LIMIT ${page.limit + 1}::integer
+    ) e ${JOIN_USERS('e')} ORDER BY e.id ${direction}`;
+  return toPage(await database.query<EventRow>({ name: 'events.list', text: query.text, values: query.values }), page);
+}
+
+/** How many events match. Asked only where somebody wants to know: it reads them all. */
+export async function countEvents(database: Database, reach: Reach, filter: EventFilter | null): Promise<number> {
+  const query = sql`SELECT count(*)::integer AS count FROM events e WHERE ${eventConditions(reach, filter)}`;
+  const [row] = await database.query<{ count: number }>({ name: 'events.count', text: query.text, values: query.values });
+  return row!.count;
+}
+
+/** The events of these ids that are within reach and match, in the order of their ids, which is that of their times. */
+export async function eventsByIds(
+  database: Database,
+  reach: Reach,
+  ids: readonly string[],
+  filter: EventFilter | null = null,
+): Promise<EventRow[]> {
+  const query = sql`SELECT ${COLUMNS}, ${USER_COLUMNS} FROM events e ${JOIN_USERS('e')}
+    WHERE ${eventConditions(reach, filter)} AND e.id = ANY(${ids}::uuid[]) ORDER BY e.id`;
+  return database.query<EventRow>({ name: 'events.byIds', text: query.text, values: query.values });
+}
+
+/** A session as the reading of its events needs it: no event of it lies outside its time. */
+export interface EventParent {
+  readonly id: string;
+  readonly startedAt: Date;
+  readonly lastActivityAt: Date;
+}
+
+const ids = (parents: readonly EventParent[]): string[] => parents.map(({ id }) => id);
+const lows = (parents: readonly EventParent[]): string[] => parents.map(({ startedAt }) => firstUuidAt(startedAt));
+const highs = (parents: readonly EventParent[]): string[] =>
+  parents.map(({ lastActivityAt }) => firstUuidAt(new Date(lastActivityAt.getTime() + 1)));
+
+/** The parents with the range of ids their events lie in, so that only the partitions of that time are read. */
+const parentRows = (parents: readonly EventParent[]): Sql =>
+  sql`unnest(${ids(parents)}::uuid[], ${lows(parents)}::uuid[], ${highs(parents)}::uuid[]) p (session_id, low, high)`;
+
+/**
+ * A page of events, oldest first, for each of several sessions, in one statement: each session is one
+ * LATERAL read with its LIMIT, `after` and filter included. By session id.
+ */
+export async function listSessionEvents(
+  database: Database,
+  reach: Reach,
+  parents: readonly EventParent[],
+  filter: EventFilter | null,
+  page: Page<EventPlace>,
+): Promise<Map<string, Rows<EventRow>>> {
+  const direction = raw(page.backwards ? 'DESC' : 'ASC');
+  const query = sql`
+    SELECT e.*, ${USER_COLUMNS} FROM ${parentRows(parents)}
+    CROSS JOIN LATERAL (
+      SELECT ${COLUMNS}, e.project_id, e.user_id FROM events e
+      WHERE ${eventConditions(reach, filter)} AND e.session_id = p.session_id AND e.id >= p.low AND e.id < p.high
+        ${bounds(page, false)}
+      ORDER BY e.id ${direction} LIMIT ${page.limit + 1}::integer
+    ) e ${JOIN_USERS('e')} ORDER BY e.id ${direction}`;
+  const rows = await database.query<EventRow>({ name: 'events.listOfSessions', text: query.text, values: query.values });
+  const bySession = new Map<string, EventRow[]>(parents.map(({ id }) => [id, []]));
+  for (const row of rows) bySession.get(row.sessionId!)!.push(row);
+  return new Map([...bySession].map(([id, found]) => [id, toPage(found, page)]));
+}
+
+/** How many events of each session match; by session id. */
+export async function countSessionEvents(
+  database: Database,
+  reach: Reach,
+  parents: readonly EventParent[],
+  filter: EventFilter | null,
+): Promise<Map<string, number>> {
+  const query = sql`SELECT p.session_id AS id, n.count FROM ${parentRows(parents)}
+    CROSS JOIN LATERAL (
+      SELECT count(*)::integer AS count FROM events e
+      WHERE ${eventConditions(reach, filter)} AND e.session_id = p.session_id AND e.id >= p.low AND e.id < p.high
+    ) n`;
+  const rows = await database.query<{ id: string; count: number }>({
+    name: 'events.countOfSessions',
+    text: query.text,
+    values: query.values,
+  });
+  return new Map(rows.map(({ id, count }) => [id, count]));
+}

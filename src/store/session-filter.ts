@@ -1,0 +1,47 @@
+import type { Reach } from '../domain/access.js';
+import type { SessionFilter } from '../domain/filters.js';
+import { userIdOf } from '../domain/identity.js';
+import { Prisma } from './generated/prisma/client.js';
+
+/** A text that LIKE takes as it stands, anywhere in another. */
+export const anywhere = (text: string): string => `%${text.replace(/[\\%_]/g, '\\$&')}%`;
+
+export type Sql = Prisma.Sql;
+
+/**
+ * What a filter means, as conditions on `sessions s LEFT JOIN users u`: the one place that knows. The
+ * caller's reach is always among them.
+ */
+export function sessionConditions(reach: Reach, filter: SessionFilter | null | undefined): Sql {
+  const { sql } = Prisma;
+  const conditions: Sql[] = [sql`s.project_id = ${reach.projectId}::uuid`];
+  const add = (condition: Sql): void => void conditions.push(condition);
+  if (reach.userIds) add(sql`s.user_id = ANY(${reach.userIds}::uuid[])`);
+  if (!filter) return Prisma.join(conditions, ' AND ');
+
+  if (filter.identities) {
+    add(sql`s.user_id = ANY(${filter.identities.map((identity) => userIdOf(reach.projectId, identity.trim()))}::uuid[])`);
+  }
+  if (filter.search) {
+    const part = anywhere(filter.search);
+    add(sql`(u.identity ILIKE ${part} OR u.name ILIKE ${part} OR s.key ILIKE ${part})`);
+  }
+  if (filter.status === 'ACTIVE') add(sql`s.ended_at IS NULL`);
+  if (filter.status === 'ENDED') add(sql`s.ended_at IS NOT NULL`);
+  if (filter.endReasons) add(sql`s.end_reason = ANY(${filter.endReasons}::session_end_reason[])`);
+  if (filter.startedAt?.from) add(sql`s.started_at >= ${filter.startedAt.from}`);
+  if (filter.startedAt?.to) add(sql`s.started_at < ${filter.startedAt.to}`);
+  // A session lives from its start to its end; an open one is alive still.
+  if (filter.activeDuring?.from) add(sql`(s.ended_at IS NULL OR s.ended_at >= ${filter.activeDuring.from})`);
+  if (filter.activeDuring?.to) add(sql`s.started_at < ${filter.activeDuring.to}`);
+  if (filter.duration?.min != null) add(sql`s.last_activity_at - s.started_at >= make_interval(secs => ${filter.duration.min}::float8)`);
+  if (filter.duration?.max != null) add(sql`s.last_activity_at - s.started_at <= make_interval(secs => ${filter.duration.max}::float8)`);
+  if (filter.hasErrors === true) add(sql`s.error_count > 0`);
+  if (filter.hasErrors === false) add(sql`s.error_count = 0`);
+  if (filter.eventTypes) add(sql`s.event_types && ${filter.eventTypes}::text[]`);
+  if (filter.versions) add(sql`s.version = ANY(${filter.versions}::text[])`);
+  if (filter.browsers) add(sql`s.browser_name = ANY(${filter.browsers}::text[])`);
+  if (filter.operatingSystems) add(sql`s.os_name = ANY(${filter.operatingSystems}::text[])`);
+  if (filter.dataContains) add(sql`s.data @> ${JSON.stringify(filter.dataContains)}::jsonb`);
+  return Prisma.join(conditions, ' AND ');
+}
