@@ -35,14 +35,21 @@ export interface PresenceUpdate {
   readonly at: Date;
 }
 
-/**
- * Whether a transaction is visible in a snapshot, both as Postgres writes them: `pg_current_xact_id()` and
- * `pg_current_snapshot()` (xmin:xmax:in,progress). The same answer as pg_visible_in_snapshot.
- */
-export function isVisible(transaction: string, snapshot: string): boolean {
-  const [xmin = '0', xmax = '0', running = ''] = snapshot.split(':');
-  const id = BigInt(transaction);
-  if (id < BigInt(xmin)) return true;
-  if (id >= BigInt(xmax)) return false;
-  return !running.split(',').includes(transaction);
+/** A Postgres snapshot (`pg_current_snapshot()`), read: which transactions it sees. */
+export interface Snapshot {
+  readonly xmin: number;
+  readonly xmax: number;
+  readonly running: ReadonlySet<number>;
+}
+
+/** Reads `xmin:xmax:in,progress` as Postgres writes it. Transaction ids are 64 bits that no server ever uses up. */
+export function readSnapshot(text: string): Snapshot {
+  const [xmin, xmax, running = ''] = text.split(':');
+  return { xmin: Number(xmin), xmax: Number(xmax), running: new Set(running.split(',').filter(Boolean).map(Number)) };
+}
+
+/** Whether the snapshot sees what the transaction did: the same answer as pg_visible_in_snapshot. */
+export function isVisible(transaction: number, { xmin, xmax, running }: Snapshot): boolean {
+  if (transaction < xmin) return true;
+  return transaction < xmax && !running.has(transaction);
 }

@@ -39,7 +39,8 @@ export async function flipPresence(
     name: 'presence.flip',
     text: `UPDATE users u
            SET online = x.sessions > 0, status_since = $5,
-               presence_version = greatest(u.presence_version + 1, $6::bigint)
+               presence_version = greatest(u.presence_version + 1, $6::bigint),
+               presence_transaction = pg_current_xact_id()::text::bigint
            FROM (
              SELECT k.project_id, k.id, k.session_id, o.presence_version AS previous, n.sessions,
                     greatest(k.last_seen_at, n.last_activity_at) AS last_seen_at
@@ -54,7 +55,7 @@ export async function flipPresence(
            WHERE u.project_id = x.project_id AND u.id = x.id AND u.online <> (x.sessions > 0)
            RETURNING u.project_id AS "projectId", u.id AS "userId", u.identity, u.name, u.online,
                      u.presence_version AS version, x.previous, x.sessions, x.last_seen_at AS "lastSeenAt",
-                     x.session_id AS "sessionId", pg_current_xact_id()::text AS transaction`,
+                     x.session_id AS "sessionId", u.presence_transaction AS transaction`,
     values: [
       suspects.map((suspect) => suspect.projectId),
       suspects.map((suspect) => suspect.userId),

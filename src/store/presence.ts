@@ -137,30 +137,33 @@ export async function presenceSnapshot(
   return { snapshot, users: [...ids].map(([id, identity]) => found.get(id) ?? neverSeen(identity)) };
 }
 
-/** A user's status as it is now and its version, for comparing with what has been told. */
-export type PresenceState = Pick<PresenceEdge, 'userId' | 'presence' | 'version'>;
-
 /**
- * The users of these projects whose status changed at or after `since`: what a publisher that died between
- * commit and publish has left unsaid. A range of the index users_status_since for each project.
+ * The latest edge of each user of these projects whose status changed at or after `since`: what a publisher
+ * that died between commit and publish has left unsaid. A range of the index users_status_since each.
  */
-export async function recentStates(
+export async function recentEdges(
   database: Database,
   reaches: readonly Reach[],
   since: Date,
   now: Date,
-): Promise<(PresenceState & { projectId: string })[]> {
-  const query = sql`SELECT u.project_id AS "projectId", u.presence_version AS version, ${presenceColumns(now)}
+): Promise<{ projectId: string; edge: PresenceEdge }[]> {
+  const query = sql`SELECT u.project_id AS "projectId", u.presence_version AS version, u.presence_transaction AS transaction,
+      ${presenceColumns(now)}
     WHERE u.project_id = ANY(${reaches.map(({ projectId }) => projectId)}::uuid[]) AND u.status_since >= ${since}`;
-  const rows = await database.query<PresenceRow & { projectId: string; version: string }>({
+  const rows = await database.query<PresenceRow & { projectId: string; version: string; transaction: string }>({
     name: 'presence.recent',
     text: query.text,
     values: query.values,
   });
   return rows.map((row) => ({
     projectId: row.projectId,
-    userId: row.userId,
-    version: Number(row.version),
-    presence: toPresence(row),
+    edge: {
+      userId: row.userId,
+      presence: toPresence(row),
+      version: Number(row.version),
+      previous: null,
+      transaction: row.transaction,
+      sessionId: null,
+    },
   }));
 }

@@ -48,6 +48,7 @@ CREATE TABLE users (
   online           boolean NOT NULL DEFAULT false,
   status_since     timestamptz(3),
   presence_version bigint NOT NULL DEFAULT 0,
+  presence_transaction bigint,
   PRIMARY KEY (project_id, id)
 ) WITH (fillfactor = 85);
 -- Who is online, and the edges of the last moments.

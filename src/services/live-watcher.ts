@@ -1,0 +1,67 @@
+import { AppError } from '../errors.js';
+
+/** Items waiting for a slow consumer; beyond, the watch ends and says so: nothing is left out in silence. */
+const MOST_PENDING = 1_000;
+
+/** One subscription's queue of items, in order. */
+export class LiveWatcher<Item> implements AsyncIterableIterator<Item> {
+  private queue: Item[] = [];
+  private pull: { resolve: (result: IteratorResult<Item>) => void; reject: (error: unknown) => void } | null = null;
+  private done = false;
+  private failure: unknown = null;
+
+  constructor(private readonly onEnd: () => void) {}
+
+  push(items: readonly Item[]): void {
+    if (this.done) return;
+    this.queue.push(...items);
+    if (this.pull && this.queue.length > 0) {
+      const { pull } = this;
+      this.pull = null;
+      pull.resolve({ value: this.queue.shift()!, done: false });
+    }
+    if (this.queue.length <= MOST_PENDING) return;
+    this.queue = [];
+    this.end(new AppError('OVERLOADED', 'This subscription was read too slowly and has ended; read what it missed with a query, then subscribe again.'));
+  }
+
+  next(): Promise<IteratorResult<Item>> {
+    const item = this.queue.shift();
+    if (item !== undefined) return Promise.resolve({ value: item, done: false });
+    if (this.done) {
+      const { failure } = this;
+      this.failure = null;
+      return failure ? Promise.reject(failure as Error) : Promise.resolve({ value: undefined, done: true });
+    }
+    return new Promise((resolve, reject) => {
+      this.pull = { resolve, reject };
+    });
+  }
+
+  return(): Promise<IteratorResult<Item>> {
+    this.queue = [];
+    this.end(null);
+    return Promise.resolve({ value: undefined, done: true });
+  }
+
+  throw(error: unknown): Promise<IteratorResult<Item>> {
+    this.end(null);
+    return Promise.reject(error as Error);
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  /** Ends it after what is queued; with an error, the consumer is told. */
+  end(error: unknown): void {
+    if (this.done) return;
+    this.done = true;
+    this.onEnd();
+    const { pull } = this;
+    this.pull = null;
+    if (!pull) this.failure = error;
+    else if (error) pull.reject(error);
+    else pull.resolve({ value: undefined, done: true });
+  }
+}
