@@ -1,0 +1,60 @@
+import { GraphQLError } from 'graphql';
+import { AppError, type ErrorCode } from '../errors.js';
+import type { Observer } from '../observation.js';
+
+/** What HTTP says of requests that never became an operation. */
+const CODE_OF_STATUS: Readonly<Record<number, ErrorCode>> = { 413: 'PAYLOAD_TOO_LARGE' };
+
+function find(error: unknown): AppError | null {
+  for (let current = error; current instanceof Error; ) {
+    if (current instanceof AppError) return current;
+    current = current instanceof GraphQLError ? current.originalError : undefined;
+  }
+  return null;
+}
+
+/** The AppError as GraphQL says it: the code and what helps in `extensions`. */
+function answer(error: AppError, from: GraphQLError | null): GraphQLError {
+  const { code, details, message } = error;
+  // A server that cannot just now says so to HTTP too, so that proxies and clients know when to come back.
+  const busy = code === 'OVERLOADED' || code === 'UNAVAILABLE';
+  const later = { http: { status: error.status, headers: { 'Retry-After': String(details.retryAfter ?? 1) } } };
+  // An error of one field leaves the rest of the answer good.
+  const whole = from?.path ? {} : { http: { status: error.status, spec: true } };
+  const http = busy ? later : whole;
+  return new GraphQLError(message, {
+    nodes: from?.nodes,
+    path: from?.path,
+    extensions: { code, ...details, ...http },
+  });
+}
+
+/**
+ * What a caller hears of an error: an AppError's code and sentence; a mistake in the query as graphql-js
+ * words it; of anything else nothing but the request's id, under which the log has the rest.
+ */
+export function maskError(error: unknown, request: string, observe: Observer): GraphQLError {
+  const own = find(error);
+  const from = error instanceof GraphQLError ? error : null;
+  if (own) {
+    if (own.cause) observe({ kind: 'request.failed', request, error: own.cause });
+    return answer(own, from);
+  }
+  if (from && !from.originalError) {
+    const status = (from.extensions['http'] as { status?: number } | undefined)?.status;
+    const code = from.extensions['code'] ?? CODE_OF_STATUS[status ?? 400] ?? 'BAD_USER_INPUT';
+    return new GraphQLError(from.message, {
+      nodes: from.nodes,
+      source: from.source,
+      positions: from.positions,
+      path: from.path,
+      extensions: { ...from.extensions, code },
+    });
+  }
+  observe({ kind: 'request.failed', request, error: from?.originalError ?? error });
+  return new GraphQLError(`Something went wrong on our side. Tell the operator this request id: ${request}`, {
+    nodes: from?.nodes,
+    path: from?.path,
+    extensions: { code: 'INTERNAL', request },
+  });
+}

@@ -1,0 +1,121 @@
+import {
+  getNamedType,
+  Kind,
+  type DocumentNode,
+  type FragmentDefinitionNode,
+  type GraphQLObjectType,
+  type GraphQLSchema,
+  type OperationDefinitionNode,
+  type SelectionSetNode,
+  isObjectType,
+  isInterfaceType,
+} from 'graphql';
+import { AppError } from '../errors.js';
+
+/** What a query may ask for at most. GraphiQL's introspection is 13 levels deep. */
+export const QUERY_LIMITS = { depth: 15, aliases: 100, tokens: 5_000, rows: 20_000 } as const;
+
+interface Size {
+  depth: number;
+  aliases: number;
+  /** Rows and fields that can come of it, by the counts it asks for. */
+  rows: number;
+}
+
+const NOTHING: Size = { depth: 0, aliases: 0, rows: 0 };
+/** What a list gives where neither first nor last says. */
+const DEFAULT_ROWS = 20;
+
+/**
+ * How large a query is. Each fragment is measured once, however often it is spread, so that measuring takes
+ * no longer than reading. `variables` are those of this request.
+ */
+function measure(
+  schema: GraphQLSchema,
+  document: DocumentNode,
+  operation: OperationDefinitionNode,
+  variables: Readonly<Record<string, unknown>>,
+): Size {
+  const fragments = new Map<string, FragmentDefinitionNode>();
+  for (const definition of document.definitions) {
+    if (definition.kind === Kind.FRAGMENT_DEFINITION) fragments.set(definition.name.value, definition);
+  }
+  const measured = new Map<string, Size>();
+
+  function sizeOf(set: SelectionSetNode, type: GraphQLObjectType | null): Size {
+    const total = { ...NOTHING };
+    const add = (size: Size): void => {
+      total.depth = Math.max(total.depth, size.depth);
+      total.aliases += size.aliases;
+      total.rows += size.rows;
+    };
+    for (const selection of set.selections) {
+      if (selection.kind === Kind.INLINE_FRAGMENT) {
+        add(sizeOf(selection.selectionSet, typeNamed(selection.typeCondition?.name.value) ?? type));
+        continue;
+      }
+      if (selection.kind === Kind.FRAGMENT_SPREAD) {
+        const name = selection.name.value;
+        const known = measured.get(name);
+        if (known) {
+          add(known);
+          continue;
+        }
+        const fragment = fragments.get(name);
+        if (!fragment) continue;
+        // A fragment within itself is an error of its own; here it must not run for ever.
+        measured.set(name, NOTHING);
+        const size = sizeOf(fragment.selectionSet, typeNamed(fragment.typeCondition.name.value));
+        measured.set(name, size);
+        add(size);
+        continue;
+      }
+      const field = type?.getFields()[selection.name.value];
+      const isPage = field?.args.some((arg) => arg.name === 'first') ?? false;
+      const inner = field && getNamedType(field.type);
+      const child = selection.selectionSet
+        ? sizeOf(selection.selectionSet, isObjectType(inner) || isInterfaceType(inner) ? (inner as GraphQLObjectType) : null)
+        : NOTHING;
+      add({
+        depth: child.depth + 1,
+        aliases: child.aliases + (selection.alias ? 1 : 0),
+        rows: (isPage ? countAsked(selection.arguments) : 0) + child.rows * (isPage ? countAsked(selection.arguments) : 1),
+      });
+    }
+    return total;
+  }
+
+  function typeNamed(name: string | undefined): GraphQLObjectType | null {
+    const type = name === undefined ? undefined : schema.getType(name);
+    return isObjectType(type) ? type : null;
+  }
+
+  function countAsked(args: readonly { name: { value: string }; value: { kind: string } }[] | undefined): number {
+    for (const name of ['first', 'last']) {
+      const value = args?.find((arg) => arg.name.value === name)?.value as { kind: string; value?: string; name?: { value: string } } | undefined;
+      if (!value) continue;
+      const asked = value.kind === Kind.VARIABLE ? variables[value.name!.value] : Number(value.value);
+      if (typeof asked === 'number' && Number.isFinite(asked)) return Math.max(1, asked);
+    }
+    return DEFAULT_ROWS;
+  }
+
+  const root = schema.getRootType(operation.operation) ?? null;
+  return sizeOf(operation.selectionSet, root);
+}
+
+/** Throws QUERY_TOO_DEEP, TOO_MANY_ALIASES or QUERY_TOO_COMPLEX, with what was asked and what is allowed. */
+export function checkQuerySize(
+  schema: GraphQLSchema,
+  document: DocumentNode,
+  operation: OperationDefinitionNode,
+  variables: Readonly<Record<string, unknown>>,
+): void {
+  const { depth, aliases, rows } = measure(schema, document, operation, variables);
+  const { depth: deepest, aliases: most, rows: largest } = QUERY_LIMITS;
+  if (depth > deepest) throw new AppError('QUERY_TOO_DEEP', `The query is ${depth} levels deep; at most ${deepest} are allowed.`);
+  if (aliases > most) throw new AppError('TOO_MANY_ALIASES', `The query has ${aliases} aliases; at most ${most} are allowed.`);
+  if (rows > largest) {
+    throw new AppError('QUERY_TOO_COMPLEX', `The query can return ${rows} rows; at most ${largest} are allowed. Ask for fewer with first.`);
+  }
+}
