@@ -80,3 +80,18 @@ export async function ensurePartitions(
   }
   return { from: new Date(now.getTime() - DAY), to: new Date(now.getTime() + (DAYS_AHEAD - 7) * DAY) };
 }
+
+/** Rule 25 remembers ids for 3 days; the day before is kept for those that arrive around midnight. */
+const EVENT_KEY_DAYS = 5;
+
+/** Drops the partitions of event_keys that no event can repeat any more. */
+export async function dropOldEventKeys(database: Database, now: Date): Promise<void> {
+  const oldest = `event_keys_${isoDate(now.getTime() - EVENT_KEY_DAYS * DAY).replaceAll('-', '')}`;
+  const rows = await database.query<{ name: string }>({
+    name: 'partitions.oldEventKeys',
+    text: `SELECT c.relname AS name FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+           WHERE i.inhparent = 'event_keys'::regclass AND c.relname < $1 ORDER BY c.relname`,
+    values: [oldest],
+  });
+  for (const { name } of rows) await database.query({ name: 'partitions.drop', text: `DROP TABLE IF EXISTS ${name}` });
+}

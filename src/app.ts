@@ -1,0 +1,131 @@
+import { startEmbeddedPostgres, type EmbeddedPostgres } from './adapters/embedded-postgres.js';
+import { createMemoryBus } from './adapters/memory-bus.js';
+import { createDatabase } from './adapters/postgres.js';
+import { createPostgresClock } from './adapters/postgres-clock.js';
+import { createRedisBus } from './adapters/redis-bus.js';
+import type { Config } from './config.js';
+import type { Observer } from './observation.js';
+import { schema } from './schema/schema.js';
+import type { Services } from './schema/context.js';
+import { createCloser } from './services/closer.js';
+import { createEraseUser } from './services/erase-user.js';
+import { createIngest } from './services/ingest.js';
+import { openInstallation } from './services/installation.js';
+import { createKeys } from './services/keys.js';
+import { createLive } from './services/live.js';
+import { createMaintenance } from './services/maintenance.js';
+import { createPresence } from './services/presence.js';
+import { createProjects } from './services/projects.js';
+import { migrate } from './store/migrate.js';
+import { createServer } from './transport/server.js';
+
+/** Connections to Postgres: two for ingest, one for the closer, the rest for reads. */
+const POOL_SIZE = 16;
+
+export interface App {
+  /** Where it listens. */
+  readonly url: string;
+  /** What the first start made, to be shown once; null afterwards. */
+  readonly first: { readonly operatorKey: string; readonly projectKey: string } | null;
+  /** Takes nothing new, finishes and answers what is under way, ends subscriptions, stops everything in order. */
+  close(reason: string): Promise<void>;
+}
+
+/** Everything with a lifetime, in the order it was started; closed the other way round. */
+class Lifetimes {
+  private readonly closers: (() => Promise<unknown>)[] = [];
+
+  add<Started extends { close(): Promise<unknown> }>(started: Started): Started {
+    this.closers.push(() => started.close());
+    return started;
+  }
+
+  onClose(close: () => Promise<unknown>): void {
+    this.closers.push(close);
+  }
+
+  async close(observe: Observer): Promise<void> {
+    for (const close of this.closers.splice(0).reverse()) {
+      // One that fails must not keep the others from being stopped.
+      await close().catch((error: unknown) => observe({ kind: 'task.failed', task: 'close', error }));
+    }
+  }
+}
+
+/** Starts the whole server. Where a step fails, what was started before is stopped again. */
+export async function startApp(config: Config, observe: Observer): Promise<App> {
+  const lifetimes = new Lifetimes();
+  try {
+    // The database, at this version.
+    const embedded: EmbeddedPostgres | null =
+      config.databaseUrl === null ? await startEmbeddedPostgres({ dataDir: config.dataDir, observe }) : null;
+    if (embedded) lifetimes.onClose(() => embedded.stop());
+    const database = lifetimes.add(createDatabase({ url: config.databaseUrl ?? embedded!.url, poolSize: POOL_SIZE, observe }));
+    await migrate(database, observe);
+    const clock = lifetimes.add(await createPostgresClock(database, observe));
+    const maintenance = lifetimes.add(createMaintenance({ database, clock, observe }));
+    await maintenance.runOnce(clock.now());
+
+    // What servers tell each other.
+    const bus = lifetimes.add(config.redisUrl === null ? createMemoryBus() : await createRedisBus({ url: config.redisUrl, observe }));
+
+    // Who may come in.
+    const secrets = await openInstallation({ database, clock, operatorKey: config.operatorKey, tokenSecret: config.tokenSecret });
+    const keys = lifetimes.add(await createKeys({ database, bus, clock, observe, ...secrets }));
+    const projects = createProjects({ database, clock });
+
+    // What they can do.
+    const closer = lifetimes.add(createCloser({ database, bus, clock, observe, interval: config.closerInterval }));
+    const ingest = lifetimes.add(createIngest({ database, bus, clock, observe }));
+    const presence = lifetimes.add(createPresence({ database, bus, clock, observe }));
+    const live = lifetimes.add(createLive({ database, bus, observe }));
+    const eraseUser = createEraseUser({ database, bus, clock, observe });
+    const services: Services = { database, clock, ingest, presence, live, keys, projects, eraseUser };
+
+    // What happened while no server was running, before anybody asks.
+    await closer.runOnce(clock.now());
+    maintenance.start();
+    closer.start();
+    presence.start();
+
+    // The doors.
+    const server = createServer({
+      schema,
+      services,
+      observe,
+      host: config.host,
+      port: config.port,
+      async missing() {
+        const answers = await database.query({ name: 'health', text: 'SELECT 1' }).then(
+          () => true,
+          () => false,
+        );
+        return [...(answers ? [] : ['database']), ...(bus.connected ? [] : ['redis'])];
+      },
+    });
+    const { url } = await server.listen();
+    lifetimes.onClose(() =>
+      server.close(async () => {
+        await presence.close();
+        await live.close();
+      }),
+    );
+    observe({ kind: 'server.listening', url });
+
+    const operatorKey = embedded ? secrets.newOperatorKey : null;
+    const first = operatorKey === null ? null : { operatorKey, projectKey: (await projects.create({ name: 'My project' })).key };
+    return {
+      url,
+      first,
+      async close(reason) {
+        const start = performance.now();
+        observe({ kind: 'server.draining', reason });
+        await lifetimes.close(observe);
+        observe({ kind: 'server.closed', milliseconds: performance.now() - start });
+      },
+    };
+  } catch (error) {
+    await lifetimes.close(observe);
+    throw error;
+  }
+}

@@ -1,0 +1,86 @@
+import path from 'node:path';
+import { z } from 'zod';
+
+/** Everything the environment says, read once. Times are milliseconds. */
+export interface Config {
+  readonly host: string;
+  /** 0: any free port. */
+  readonly port: number;
+  /** null: an embedded Postgres in `dataDir`. */
+  readonly databaseUrl: string | null;
+  readonly dataDir: string;
+  /** null: an in-process bus, for one server. */
+  readonly redisUrl: string | null;
+  readonly operatorKey: string | null;
+  readonly tokenSecret: string | null;
+  readonly logLevel: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'silent';
+  readonly closerInterval: number;
+}
+
+/** Says in one go what is wrong with the environment, a line for each variable. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError';
+}
+
+const UNITS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 } as const;
+
+/** '15s', '500ms', '5m': a number and its unit. */
+const duration = (min: number, max: number) =>
+  z
+    .string()
+    .regex(/^\d+(ms|s|m|h)$/, 'is a number with a unit, like 15s or 500ms')
+    .transform((text) => {
+      const [, count, unit] = /^(\d+)(\D+)$/.exec(text)!;
+      return Number(count) * UNITS[unit as keyof typeof UNITS];
+    })
+    .refine((milliseconds) => milliseconds >= min && milliseconds <= max, `lies between ${min}ms and ${max / 1000}s`);
+
+const urlOf = (...protocols: readonly string[]) =>
+  z.string().refine((text) => URL.canParse(text) && protocols.includes(new URL(text).protocol), `is a URL that begins with ${protocols.map((protocol) => `${protocol}//`).join(' or ')}`);
+
+const environment = z
+  .object({
+    HOST: z.string().default('127.0.0.1'),
+    PORT: z
+      .string()
+      .regex(/^\d+$/, 'is a port, 0 to 65535')
+      .transform(Number)
+      .refine((port) => port <= 65_535, 'is a port, 0 to 65535')
+      .default(4000),
+    DATABASE_URL: urlOf('postgres:', 'postgresql:').optional(),
+    DATA_DIR: z.string().default('./data'),
+    REDIS_URL: z
+      .string()
+      .refine((list) => list.split(',').every((part) => /^rediss?:\/\/.+/.test(part.trim())), 'is a URL that begins with redis:// or rediss://, or a comma-separated list of them for a Cluster')
+      .optional(),
+    OPERATOR_KEY: z.string().min(20, 'has at least 20 characters').optional(),
+    TOKEN_SECRET: z.string().min(32, 'has at least 32 characters').optional(),
+    LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent'], 'is trace, debug, info, warn, error or silent').default('info'),
+    // The same look lets presence lapse, so it is shorter than closing alone would need.
+    CLOSER_INTERVAL: duration(10, 3_600_000).default(1_000),
+  })
+  .refine(({ DATABASE_URL, OPERATOR_KEY }) => DATABASE_URL === undefined || OPERATOR_KEY !== undefined, {
+    path: ['OPERATOR_KEY'],
+    message: 'is needed with DATABASE_URL: a secret of your own, with which projects are created',
+  });
+
+/** Reads the environment. An empty variable counts as unset. Throws ConfigError, naming every mistake at once. */
+export function readConfig(env: Readonly<Record<string, string | undefined>>): Config {
+  const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value !== ''));
+  const { success, data, error } = environment.safeParse(given);
+  if (!success) {
+    const lines = error.issues.map((issue) => `  ${issue.path.join('.')} ${issue.message}.`);
+    throw new ConfigError(`The environment is not right:\n${[...new Set(lines)].join('\n')}`);
+  }
+  return Object.freeze({
+    host: data.HOST,
+    port: data.PORT,
+    databaseUrl: data.DATABASE_URL ?? null,
+    dataDir: path.resolve(data.DATA_DIR),
+    redisUrl: data.REDIS_URL ?? null,
+    operatorKey: data.OPERATOR_KEY ?? null,
+    tokenSecret: data.TOKEN_SECRET ?? null,
+    logLevel: data.LOG_LEVEL,
+    closerInterval: data.CLOSER_INTERVAL,
+  });
+}

@@ -1,0 +1,69 @@
+import { EmbeddedPostgresError } from './adapters/embedded-postgres.js';
+import { createLog } from './adapters/log.js';
+import { startApp, type App } from './app.js';
+import { ConfigError, readConfig } from './config.js';
+import { AppError } from './errors.js';
+import { MigrationError } from './store/migrate.js';
+
+/** Within the 10 seconds that process managers allow. */
+const LONGEST_CLOSE = 9_500;
+
+/** What somebody who starts the server for the first time needs to see. */
+function greet({ url, first }: App): void {
+  const say = (text: string): void => void process.stdout.write(`${text}\n`);
+  say(`\nFootsteps listens on ${url}  (GraphiQL: ${url}/graphql)\n`);
+  if (!first) return;
+  const query = 'mutation { ingestEvents(events: [{ type: \\"page view\\", source: \\"/\\", user: { identity: \\"ada@example.com\\" } }]) { accepted } }';
+  say(`Shown this once, so keep them:
+  operator key  ${first.operatorKey}   makes projects
+  project key   ${first.projectKey}   of "My project", with every scope
+
+Send a first event:
+  curl ${url}/graphql -H 'Authorization: Bearer ${first.projectKey}' -H 'Content-Type: application/json' -d '{"query":"${query}"}'
+`);
+}
+
+/** A start that fails for a reason somebody can mend says so in a sentence; anything else with all we know. */
+function explain(error: unknown): string {
+  if (error instanceof ConfigError || error instanceof EmbeddedPostgresError || error instanceof MigrationError) return error.message;
+  if (error instanceof AppError && error.code === 'UNAVAILABLE') {
+    const cause = error.cause instanceof Error ? error.cause.message || String((error.cause as { code?: string }).code) : '';
+    return `The database of DATABASE_URL cannot be reached: ${cause}`;
+  }
+  if (error instanceof Error && 'syscall' in error && error.syscall === 'listen') {
+    const { code, port, address } = error as Error & { code?: string; port?: number; address?: string };
+    if (code === 'EADDRINUSE') return `Port ${port} is taken already. Set PORT to another one, or 0 for any.`;
+    return `Cannot listen on ${address}:${port} (${code}). Set HOST and PORT to an address of this machine.`;
+  }
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}
+
+function fail(error: unknown): never {
+  process.stderr.write(`Footsteps cannot start. ${explain(error)}\n`);
+  process.exit(1);
+}
+
+async function main(): Promise<void> {
+  const config = readConfig(process.env);
+  const observe = createLog(config.logLevel);
+  const starting = startApp(config, observe);
+  let closing = false;
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.on(signal, () => {
+      // A second signal means: now.
+      if (closing) process.exit(1);
+      closing = true;
+      setTimeout(() => process.exit(1), LONGEST_CLOSE).unref();
+      starting
+        .then((app) => app.close(signal))
+        .then(
+          () => process.exit(0),
+          (error: unknown) => fail(error),
+        );
+    });
+  }
+  const app = await starting;
+  greet(app);
+}
+
+main().catch(fail);
