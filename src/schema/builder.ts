@@ -1,9 +1,18 @@
 import SchemaBuilder from '@pothos/core';
-import RelayPlugin from '@pothos/plugin-relay';
+import RelayPlugin, { decodeGlobalID } from '@pothos/plugin-relay';
+import { AppError } from '../errors.js';
 import type { Context } from './context.js';
 import { DateTime, JSONObject } from './scalars.js';
 
 type Json = Record<string, unknown>;
+
+function decode(id: string): { typename: string; id: string } {
+  try {
+    return decodeGlobalID(id);
+  } catch {
+    throw new AppError('BAD_USER_INPUT', 'id is not an id of this API; take it from the id field of a thing.', { field: 'id' });
+  }
+}
 
 /** The one builder: every file of the schema adds its noun to it. */
 export const builder = new SchemaBuilder<{
@@ -23,6 +32,7 @@ export const builder = new SchemaBuilder<{
   relay: {
     clientMutationId: 'omit',
     cursorType: 'String',
+    decodeGlobalID: decode,
     nodesOnConnection: { description: 'The rows of this page.' },
     edgesFieldOptions: { nullable: { list: false, items: false }, description: 'The rows of this page with their cursors.' },
     nodeFieldOptions: { nullable: false, description: 'The row.' },

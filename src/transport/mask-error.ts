@@ -2,8 +2,23 @@ import { GraphQLError } from 'graphql';
 import { AppError, type ErrorCode } from '../errors.js';
 import type { Observer } from '../observation.js';
 
-/** What HTTP says of requests that never became an operation. */
-const CODE_OF_STATUS: Readonly<Record<number, ErrorCode>> = { 413: 'PAYLOAD_TOO_LARGE' };
+/** The engine's own codes, by ours. */
+const ENGINE_CODES: Readonly<Record<string, ErrorCode>> = {
+  BAD_REQUEST: 'BAD_USER_INPUT',
+  REQUEST_ENTITY_TOO_LARGE: 'PAYLOAD_TOO_LARGE',
+};
+
+function codeOf({ extensions }: GraphQLError, status: number | undefined): string {
+  const code = extensions['code'];
+  if (typeof code === 'string') return ENGINE_CODES[code] ?? code;
+  return status === 413 ? 'PAYLOAD_TOO_LARGE' : 'BAD_USER_INPUT';
+}
+
+/** Raised by GraphQL itself: the query, its variables or the request are wrong, not we. */
+function isCallers(error: GraphQLError): boolean {
+  const { originalError } = error;
+  return !originalError || (originalError instanceof GraphQLError && isCallers(originalError));
+}
 
 function find(error: unknown): AppError | null {
   for (let current = error; current instanceof Error; ) {
@@ -40,15 +55,15 @@ export function maskError(error: unknown, request: string, observe: Observer): G
     if (own.cause) observe({ kind: 'request.failed', request, error: own.cause });
     return answer(own, from);
   }
-  if (from && !from.originalError) {
-    const status = (from.extensions['http'] as { status?: number } | undefined)?.status;
-    const code = from.extensions['code'] ?? CODE_OF_STATUS[status ?? 400] ?? 'BAD_USER_INPUT';
+  if (from && isCallers(from)) {
+    const { http } = from.extensions as { http?: { status?: number } };
     return new GraphQLError(from.message, {
       nodes: from.nodes,
       source: from.source,
       positions: from.positions,
       path: from.path,
-      extensions: { ...from.extensions, code },
+      // What the engine adds of its own (stack traces of parsers among it) stays here.
+      extensions: { code: codeOf(from, http?.status), ...(http ? { http } : {}) },
     });
   }
   observe({ kind: 'request.failed', request, error: from?.originalError ?? error });

@@ -1,0 +1,49 @@
+import { graphql, type ExecutionResult } from 'graphql';
+import type { ProjectCaller } from '../../src/domain/access.js';
+import { createMemoryBus } from '../../src/adapters/memory-bus.js';
+import type { Context } from '../../src/schema/context.js';
+import { schema } from '../../src/schema/schema.js';
+import { createEraseUser } from '../../src/services/erase-user.js';
+import { createKeys } from '../../src/services/keys.js';
+import { createLive } from '../../src/services/live.js';
+import { createPresence } from '../../src/services/presence.js';
+import { createProjects } from '../../src/services/projects.js';
+import type { Stage } from './stage.js';
+
+export type Run = (source: string, variables?: Record<string, unknown>, caller?: Partial<ProjectCaller>) => Promise<ExecutionResult>;
+
+/** Runs operations against a stage's project, through the real schema and services, without a door. */
+export async function createExecutor(stage: Stage): Promise<{ run: Run; data: (...args: Parameters<Run>) => Promise<any>; code: (...args: Parameters<Run>) => Promise<unknown> }> {
+  const clock = { now: () => stage.now() };
+  const observe = () => {};
+  const bus = createMemoryBus();
+  const { database } = stage;
+  const keys = await createKeys({ database, bus, clock, observe, operatorKeyHash: new Uint8Array(32), tokenSecret: new Uint8Array(32) });
+  const services = {
+    database,
+    clock,
+    ingest: stage.ingest,
+    presence: createPresence({ database, bus, clock, observe }),
+    live: createLive({ database, bus, observe }),
+    keys,
+    projects: createProjects({ database, clock }),
+    eraseUser: createEraseUser({ database, bus, clock, observe }),
+  };
+  const run: Run = (source, variableValues, caller) => {
+    const contextValue: Context = { caller: { ...stage.caller, ...caller }, services, request: 'test' };
+    return graphql({ schema, source, contextValue, ...(variableValues ? { variableValues } : {}) });
+  };
+  return {
+    run,
+    async data(...args) {
+      const { data, errors } = await run(...args);
+      if (errors) throw errors[0];
+      return data;
+    },
+    async code(...args) {
+      const { errors } = await run(...args);
+      const original = errors?.[0]?.originalError as { code?: string } | undefined;
+      return original?.code ?? errors?.[0]?.message;
+    },
+  };
+}
