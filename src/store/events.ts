@@ -13,7 +13,9 @@ const { sql, raw, empty } = Prisma;
 const COLUMNS = raw(`e.id, e.type, e.source, e.message, e.occurred_at AS "occurredAt", e.received_at AS "receivedAt", e.value,
   e.tags, e.reference_id AS "referenceId", e.version, e.user_id AS "userId", e.session_id AS "sessionId", e.data`);
 const USER_COLUMNS = raw('u.identity, u.name AS "userName"');
-const JOIN_USERS = (alias: string): Sql => raw(`LEFT JOIN users u ON u.project_id = ${alias}.project_id AND u.id = ${alias}.user_id`);
+/** The user of each row of a page alone: never a scan of all users. */
+const OWN_USER = raw(`LEFT JOIN LATERAL (
+  SELECT identity, name FROM users WHERE project_id = e.project_id AND id = e.user_id LIMIT 1) u ON true`);
 
 /** Where an event stands in a list: its id, which is made from its time. */
 export type EventPlace = string;
@@ -36,7 +38,7 @@ export async function listEvents(
       SELECT ${COLUMNS}, e.project_id, e.user_id FROM events e
       WHERE ${eventConditions(reach, filter)} ${bounds(page, true)}
       ORDER BY e.id ${direction} LIMIT ${page.limit + 1}::integer
-    ) e ${JOIN_USERS('e')} ORDER BY e.id ${direction}`;
+    ) e ${OWN_USER} ORDER BY e.id ${direction}`;
   return toPage(await database.query<EventRow>({ name: 'events.list', text: query.text, values: query.values }), page);
 }
 
@@ -54,7 +56,7 @@ export async function eventsByIds(
   ids: readonly string[],
   filter: EventFilter | null = null,
 ): Promise<EventRow[]> {
-  const query = sql`SELECT ${COLUMNS}, ${USER_COLUMNS} FROM events e ${JOIN_USERS('e')}
+  const query = sql`SELECT ${COLUMNS}, ${USER_COLUMNS} FROM events e ${OWN_USER}
     WHERE ${eventConditions(reach, filter)} AND e.id = ANY(${ids}::uuid[]) ORDER BY e.id`;
   return database.query<EventRow>({ name: 'events.byIds', text: query.text, values: query.values });
 }
@@ -94,7 +96,7 @@ export async function listSessionEvents(
       WHERE ${eventConditions(reach, filter)} AND e.session_id = p.session_id AND e.id >= p.low AND e.id < p.high
         ${bounds(page, false)}
       ORDER BY e.id ${direction} LIMIT ${page.limit + 1}::integer
-    ) e ${JOIN_USERS('e')} ORDER BY e.id ${direction}`;
+    ) e ${OWN_USER} ORDER BY e.id ${direction}`;
   const rows = await database.query<EventRow>({ name: 'events.listOfSessions', text: query.text, values: query.values });
   const bySession = new Map<string, EventRow[]>(parents.map(({ id }) => [id, []]));
   for (const row of rows) bySession.get(row.sessionId!)!.push(row);

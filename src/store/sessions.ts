@@ -13,7 +13,12 @@ const COLUMNS = raw(`s.id, s.key, s.user_id AS "userId", s.started_at AS "starte
   s.version, s.browser_name AS "browserName", s.browser_version AS "browserVersion", s.os_name AS "osName",
   s.os_version AS "osVersion", s.device, s.ip_address AS "ipAddress", s.data, u.identity, u.name AS "userName"`);
 
-const FROM = raw('sessions s LEFT JOIN users u ON u.project_id = s.project_id AND u.id = s.user_id');
+/** Every session with its user, as one join: for conditions on the user, and for counting. */
+const WITH_USERS = raw('sessions s LEFT JOIN users u ON u.project_id = s.project_id AND u.id = s.user_id');
+/** The user of each row of a page alone: never a scan of all users. */
+const WITH_OWN_USER = raw(`sessions s LEFT JOIN LATERAL (
+  SELECT identity, name FROM users WHERE project_id = s.project_id AND id = s.user_id LIMIT 1) u ON true`);
+const pageFrom = (filter: SessionFilter | null): Sql => (filter?.search ? WITH_USERS : WITH_OWN_USER);
 
 /** Where a session stands in a list: the value it is ordered by (an instant as ISO text, milliseconds, or a count), and its id. */
 export type SessionPlace = readonly [value: string | number, id: string];
@@ -75,7 +80,7 @@ export async function listSessions(
   const part = (expression: string, which: Sql): Sql => {
     const key = raw(expression);
     const { after, before } = page;
-    return sql`SELECT ${COLUMNS}, ${key} AS place FROM ${FROM} WHERE ${conditions}${which}
+    return sql`SELECT ${COLUMNS}, ${key} AS place FROM ${pageFrom(filter)} WHERE ${conditions}${which}
       ${after ? sql`AND (${key}, s.id) ${later} (${ordering.value(after[0])}, ${after[1]}::uuid)` : empty}
       ${before ? sql`AND (${key}, s.id) ${earlier} (${ordering.value(before[0])}, ${before[1]}::uuid)` : empty}
       ORDER BY ${key} ${direction}, s.id ${direction} LIMIT ${page.limit + 1}::integer`;
@@ -98,7 +103,7 @@ export async function listSessions(
 
 /** How many sessions match. Asked only where somebody wants to know: it reads them all. */
 export async function countSessions(database: Database, reach: Reach, filter: SessionFilter | null): Promise<number> {
-  const query = sql`SELECT count(*)::integer AS count FROM ${FROM} WHERE ${sessionConditions(reach, filter)}`;
+  const query = sql`SELECT count(*)::integer AS count FROM ${WITH_USERS} WHERE ${sessionConditions(reach, filter)}`;
   const [row] = await database.query<{ count: number }>({ name: 'sessions.count', text: query.text, values: query.values });
   return row!.count;
 }
@@ -110,6 +115,6 @@ export async function sessionsByIds(
   ids: readonly string[],
   filter: SessionFilter | null = null,
 ): Promise<SessionRow[]> {
-  const query = sql`SELECT ${COLUMNS} FROM ${FROM} WHERE ${sessionConditions(reach, filter)} AND s.id = ANY(${ids}::uuid[])`;
+  const query = sql`SELECT ${COLUMNS} FROM ${pageFrom(filter)} WHERE ${sessionConditions(reach, filter)} AND s.id = ANY(${ids}::uuid[])`;
   return database.query<SessionRow>({ name: 'sessions.byIds', text: query.text, values: query.values });
 }
