@@ -25,5 +25,5 @@ export interface Context {
   readonly caller: Caller;
   readonly services: Services;
   /** The request's id, in every line logged of it. */
-  readonly request: string;
+  readonly requestId: string;
 }

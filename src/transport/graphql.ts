@@ -11,7 +11,7 @@ import { currentRequestId } from './request-id.js';
 /** What a door hands over with each operation: who asks, already authenticated. */
 export interface Door {
   readonly caller: Caller;
-  readonly request: string;
+  readonly requestId: string;
 }
 
 /** 1,000 events of 8 kB; anything larger is better sent in several requests. */
@@ -76,7 +76,7 @@ export function createGraphQL(deps: {
   const { schema, services, streams, observe } = deps;
   return createYoga<Door, Context>({
     schema,
-    context: ({ caller, request }: Door): Context => ({ caller, request, services }),
+    context: ({ caller, requestId }: Door): Context => ({ caller, requestId, services }),
     plugins: [useChecks(), useLifetimes(streams)],
     maskedErrors: { maskError: (error) => maskError(error, currentRequestId(), observe) },
     maxRequestBodySize: MOST_BYTES,

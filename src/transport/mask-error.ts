@@ -1,5 +1,5 @@
 import { GraphQLError } from 'graphql';
-import { AppError, type ErrorCode } from '../errors.js';
+import { AppError, ERROR_STATUS, type ErrorCode } from '../errors.js';
 import type { Observer } from '../observation.js';
 
 /** The engine's own codes, by ours. */
@@ -49,14 +49,17 @@ function answer(error: AppError, from: GraphQLError | null): GraphQLError {
  * words it; of anything else nothing but the request's id, under which the log has the rest.
  */
 export function maskError(error: unknown, request: string, observe: Observer): GraphQLError {
-  const own = find(error);
+  const known = find(error);
   const from = error instanceof GraphQLError ? error : null;
-  if (own) {
-    if (own.cause) observe({ kind: 'request.failed', request, error: own.cause });
-    return answer(own, from);
+  if (known) {
+    if (known.cause) observe({ kind: 'request.failed', request, error: known.cause });
+    return answer(known, from);
   }
   if (from && isCallers(from)) {
-    const { http } = from.extensions as { http?: { status?: number } };
+    const { http: given, code: engine } = from.extensions as { http?: { status?: number }; code?: string };
+    const own = ENGINE_CODES[engine ?? ''];
+    // What never became an operation is a matter of HTTP, whatever the client accepts.
+    const http = own ? { status: ERROR_STATUS[own] } : given;
     return new GraphQLError(from.message, {
       nodes: from.nodes,
       source: from.source,

@@ -15,6 +15,8 @@ import { createWebSockets } from './websocket.js';
 const GRAPHQL = '/graphql';
 /** How long requests under way are waited for when the server closes. Milliseconds. */
 const PATIENCE = 5_000;
+/** How long the rest of a refused body is still swallowed. Milliseconds. */
+const LINGER = 1_000;
 
 export interface Server {
   /** Resolves with the address it listens on. Rejects where the port is taken. */
@@ -90,12 +92,12 @@ export function createServer(deps: {
     }
     // A preflight carries no credential, and learns nothing.
     if (request.method === 'OPTIONS') {
-      await graphql(request, response, { caller: { kind: 'operator' }, request: id });
+      await graphql(request, response, { caller: { kind: 'operator' }, requestId: id });
       return;
     }
     checkRequest(request);
     const caller = await services.keys.authenticate(credentialOf(request, url));
-    await graphql(request, response, { caller, request: id });
+    await graphql(request, response, { caller, requestId: id });
   }
 
   async function answer(request: IncomingMessage, response: ServerResponse, id: string): Promise<void> {
@@ -123,6 +125,12 @@ export function createServer(deps: {
     response.setHeader('X-Request-Id', id);
     if (draining) response.setHeader('Connection', 'close');
     if (!isStream) underWay += 1;
+    response.on('finish', () => {
+      if (request.complete) return;
+      // Answered before the body was read: the client may finish sending, so that it reads why, but not for long.
+      request.resume();
+      setTimeout(() => request.socket.destroy(), LINGER).unref();
+    });
     response.on('close', () => {
       if (!isStream) underWay -= 1;
       if (underWay === 0) idle?.();

@@ -7,7 +7,7 @@ import type { Caller } from '../domain/access.js';
 import type { Observer } from '../observation.js';
 import type { Keys } from '../services/keys.js';
 import { credentialIn } from './authenticate.js';
-import { MOST_BYTES, type GraphQLServer } from './graphql.js';
+import { MOST_BYTES, type Door, type GraphQLServer } from './graphql.js';
 import { maskError } from './mask-error.js';
 import type { OpenStreams } from './open-streams.js';
 import { withRequestId } from './request-id.js';
@@ -71,9 +71,11 @@ export function createWebSockets(deps: {
         }
       },
       onClose: ({ extra }) => held.get(extra.socket)?.forget(),
-      async onSubscribe({ extra }, _id, { query, operationName, variables }) {
+      async onSubscribe({ extra }, _id, params) {
+        const { query, operationName, variables } = params;
         const request = randomUUID();
-        const enveloped = graphql.getEnveloped({ caller: held.get(extra.socket)!.caller, request });
+        // The engine keeps its notes on an operation by `params`.
+        const enveloped = graphql.getEnveloped({ caller: held.get(extra.socket)!.caller, requestId: request, params } as Door);
         try {
           const document = enveloped.parse(query) as ExecutionArgs['document'];
           const errors = enveloped.validate(enveloped.schema, document) as readonly GraphQLError[];

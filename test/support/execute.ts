@@ -30,7 +30,7 @@ export async function createExecutor(stage: Stage): Promise<{ run: Run; data: (.
     eraseUser: createEraseUser({ database, bus, clock, observe }),
   };
   const run: Run = (source, variableValues, caller) => {
-    const contextValue: Context = { caller: { ...stage.caller, ...caller }, services, request: 'test' };
+    const contextValue: Context = { caller: { ...stage.caller, ...caller }, services, requestId: 'test' };
     return graphql({ schema, source, contextValue, ...(variableValues ? { variableValues } : {}) });
   };
   return {

@@ -1,0 +1,142 @@
+import { randomBytes } from 'node:crypto';
+import { createClient, type Client } from 'graphql-ws';
+import WebSocket from 'ws';
+import { inject } from 'vitest';
+import { startApp, type App } from '../../src/app.js';
+import { readConfig } from '../../src/config.js';
+import type { Observation } from '../../src/observation.js';
+import type { TestDatabase } from './database.js';
+
+export const OPERATOR_KEY = 'operator-key-of-the-tests';
+
+export interface TestApp extends App {
+  readonly observations: Observation[];
+}
+
+/** A whole server in this process, on a port of its own, over the test's database and, unless told otherwise, Redis. */
+export async function startTestApp(db: TestDatabase, env: Record<string, string> = {}): Promise<TestApp> {
+  const observations: Observation[] = [];
+  const config = readConfig({
+    PORT: '0',
+    DATABASE_URL: db.url,
+    REDIS_URL: inject('redisUrl'),
+    OPERATOR_KEY,
+    CLOSER_INTERVAL: '50ms',
+    ...env,
+  });
+  const app = await startApp(config, (observation) => {
+    observations.push(observation);
+    if (process.env['SHOW'] && 'error' in observation) console.error(observation);
+  });
+  return Object.assign(app, { observations });
+}
+
+export interface Answer {
+  status: number;
+  headers: Headers;
+  data: any;
+  errors: { message: string; path?: (string | number)[]; extensions: Record<string, unknown> }[] | undefined;
+  text: string;
+}
+
+/** One operation over HTTP. */
+export async function post(url: string, key: string | null, query: string, variables?: Record<string, unknown>, init: RequestInit = {}): Promise<Answer> {
+  const response = await fetch(`${url}/graphql`, {
+    method: 'POST',
+    body: JSON.stringify({ query, ...(variables ? { variables } : {}) }),
+    ...init,
+    headers: { 'Content-Type': 'application/json', ...(key ? { Authorization: `Bearer ${key}` } : {}), ...init.headers },
+  });
+  const text = await response.text();
+  let body: { data?: unknown; errors?: Answer['errors'] } = {};
+  try {
+    body = JSON.parse(text) as typeof body;
+  } catch {
+    // A body that is not JSON is the test's to judge.
+  }
+  return { status: response.status, headers: response.headers, data: body.data, errors: body.errors, text };
+}
+
+/** A new project on that server; answers a key with every scope. */
+export async function createProject(url: string, settings: Record<string, unknown> = {}): Promise<string> {
+  const name = `Project ${randomBytes(4).toString('hex')}`;
+  const { data } = await post(
+    url,
+    OPERATOR_KEY,
+    'mutation ($name: String!, $settings: ProjectSettingsInput) { createProject(name: $name, settings: $settings) { key } }',
+    { name, settings },
+  );
+  return data.createProject.key as string;
+}
+
+/** Everything a subscription has said, and a way to wait for what it has not said yet. */
+export interface Listening {
+  readonly heard: any[];
+  readonly errors: unknown[];
+  /** Resolves with `heard` once `when` is true of it. */
+  until(when: (heard: any[]) => boolean, patience?: number): Promise<any[]>;
+  /** Resolves when the subscription has ended. */
+  readonly ended: Promise<void>;
+  stop(): void;
+}
+
+export function collect(subscribe: (sink: { next: (value: any) => void; error: (error: unknown) => void; complete: () => void }) => () => void): Listening {
+  const heard: any[] = [];
+  const errors: unknown[] = [];
+  const waiting = new Set<() => void>();
+  let finish: () => void;
+  const ended = new Promise<void>((resolve) => (finish = resolve));
+  const stop = subscribe({
+    next(value) {
+      if (value.errors) errors.push(...value.errors);
+      if (value.data) heard.push(Object.values(value.data)[0]);
+      for (const wake of waiting) wake();
+    },
+    error(error) {
+      errors.push(error);
+      finish();
+    },
+    complete: () => finish(),
+  });
+  return {
+    heard,
+    errors,
+    ended,
+    stop,
+    until: (when, patience = 10_000) =>
+      new Promise((resolve, reject) => {
+        const timer = setTimeout(() => reject(new Error(`Not heard within ${patience} ms. Heard: ${JSON.stringify(heard)} ${JSON.stringify(errors)}`)), patience);
+        const check = (): void => {
+          if (!when(heard)) return;
+          clearTimeout(timer);
+          waiting.delete(check);
+          resolve(heard);
+        };
+        waiting.add(check);
+        check();
+      }),
+  };
+}
+
+export function connect(url: string, key: string | (() => string), on: NonNullable<Parameters<typeof createClient>[0]['on']> = {}): Client {
+  return createClient({
+    url: `${url.replace('http', 'ws')}/graphql`,
+    webSocketImpl: WebSocket,
+    connectionParams: () => ({ authorization: `Bearer ${typeof key === 'string' ? key : key()}` }),
+    lazy: true,
+    retryAttempts: 0,
+    on,
+  });
+}
+
+export const listen = (client: Client, query: string, variables?: Record<string, unknown>): Listening =>
+  collect((sink) => client.subscribe({ query, ...(variables ? { variables } : {}) }, sink));
+
+/** Resolves when `condition` holds; looks again every few milliseconds. */
+export async function eventually(condition: () => Promise<boolean> | boolean, patience = 10_000): Promise<void> {
+  const end = Date.now() + patience;
+  while (!(await condition())) {
+    if (Date.now() > end) throw new Error('It never came true.');
+    await new Promise((resolve) => setTimeout(resolve, 15));
+  }
+}

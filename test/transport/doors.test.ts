@@ -1,0 +1,336 @@
+import { connect as openSocket } from 'node:net';
+import { createClient as createSseClient } from 'graphql-sse';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import WebSocket from 'ws';
+import { collect, connect, createProject, listen, OPERATOR_KEY, post, startTestApp, type TestApp } from '../support/app.js';
+import { createTestDatabase, type TestDatabase } from '../support/database.js';
+
+let db: TestDatabase;
+let one: TestApp;
+let two: TestApp;
+let key: string;
+
+beforeAll(async () => {
+  db = await createTestDatabase();
+  one = await startTestApp(db);
+  two = await startTestApp(db);
+  key = await createProject(one.url);
+});
+afterAll(async () => {
+  await Promise.all([one.close('test'), two.close('test')]);
+  await db.drop();
+});
+
+const INGEST = 'mutation ($events: [EventInput!]!) { ingestEvents(events: $events) { accepted rejected results { status code eventId sessionId } } }';
+const PRESENCE = 'subscription ($identities: [String!]) { userPresence(identities: $identities) { kind at users { identity status onlineSessions since } } }';
+const send = (url: string, who: string, events: Record<string, unknown>[]) => post(url, who, INGEST, { events });
+
+async function isWell(): Promise<void> {
+  const { data } = await post(one.url, key, '{ project { name } }');
+  expect(data.project.name).toMatch(/Project/);
+}
+
+const codeOf = ({ errors }: { errors: { extensions: Record<string, unknown> }[] | undefined }) => errors?.[0]?.extensions['code'];
+
+describe('bad input over HTTP: a clear error with a stable code, and the server unharmed', () => {
+  const deep = `{ sessions { nodes { ${'events { nodes { session { '.repeat(66)} id ${'} } }'.repeat(66)} } } }`;
+  const aliases = `{ ${Array.from({ length: 500 }, (_, at) => `a${at}: project { name }`).join(' ')} }`;
+  const cases: [string, string, Record<string, unknown> | undefined, string][] = [
+    ['a syntax error', '{', undefined, 'GRAPHQL_PARSE_FAILED'],
+    ['an unknown field', '{ nope }', undefined, 'GRAPHQL_VALIDATION_FAILED'],
+    ['an unknown input field', INGEST, { events: [{ user: { identity: 'x' }, nope: 1 }] }, 'BAD_USER_INPUT'],
+    ['a wrong type', 'query ($first: Int) { sessions(first: $first) { nodes { id } } }', { first: 'x' }, 'BAD_USER_INPUT'],
+    ['a missing variable', INGEST, {}, 'BAD_USER_INPUT'],
+    ['1,001 events', INGEST, { events: Array.from({ length: 1001 }, () => ({ message: 'x' })) }, 'TOO_MANY_EVENTS'],
+    ['no event', INGEST, { events: [] }, 'BAD_USER_INPUT'],
+    ['a query of 200 levels', deep, undefined, 'QUERY_TOO_DEEP'],
+    ['500 aliases', aliases, undefined, 'TOO_MANY_ALIASES'],
+    ['a query that could return a million rows', '{ sessions(first: 100) { nodes { events(first: 100) { nodes { session { events(first: 100) { nodes { id } } } } } } } }', undefined, 'QUERY_TOO_COMPLEX'],
+    ['a query of endless tokens', `{ ${'project { name } '.repeat(3000)} }`, undefined, 'QUERY_TOO_COMPLEX'],
+    ['a fragment within itself', '{ project { ...f } } fragment f on Project { ...f }', undefined, 'GRAPHQL_VALIDATION_FAILED'],
+    ['fragments that double', `{ project { ...f0 } } ${Array.from({ length: 40 }, (_, at) => `fragment f${at} on Project { ...f${at + 1} ...f${at + 1} }`).join(' ')} fragment f40 on Project { a: name b: name }`, undefined, 'TOO_MANY_ALIASES'],
+    ['an invalid date in a filter', '{ sessions(filter: { startedAt: { from: "2026-02-30T00:00:00Z" } }) { nodes { id } } }', undefined, 'BAD_USER_INPUT'],
+    ['a cursor of another query', '{ sessions(after: "WyJldmVudHMiLCJ4Il0") { nodes { id } } }', undefined, 'INVALID_CURSOR'],
+  ];
+  test.each(cases)('%s', async (_name, query, variables, code) => {
+    const answer = await post(one.url, key, query, variables);
+    expect(codeOf(answer)).toBe(code);
+    expect(answer.text).not.toMatch(/node_modules|at \w+ \(|\.js:\d/);
+    await isWell();
+  });
+
+  test('broken JSON, a large body, another content type, another path', async () => {
+    const broken = await post(one.url, key, '', undefined, { body: '{"query": ' });
+    expect([broken.status, codeOf(broken)]).toEqual([400, 'BAD_USER_INPUT']);
+    expect(broken.text).not.toContain('SyntaxError');
+    const large = await post(one.url, key, '', undefined, { body: 'x'.repeat(10_000_000) }).catch(() => null);
+    // The server may hang up while the client still sends; where it answers, it says why.
+    if (large) expect([large.status, codeOf(large)]).toEqual([413, 'PAYLOAD_TOO_LARGE']);
+    const chunks = new ReadableStream({
+      start(controller) {
+        for (let at = 0; at < 10; at += 1) controller.enqueue(new Uint8Array(1_000_000).fill(97));
+        controller.close();
+      },
+    });
+    const chunked = await post(one.url, key, '', undefined, { body: chunks, duplex: 'half' } as RequestInit).catch(() => null);
+    if (chunked) expect([chunked.status, codeOf(chunked)]).toEqual([413, 'PAYLOAD_TOO_LARGE']);
+    expect(large ?? chunked).not.toBeNull();
+    const form = await post(one.url, key, '', undefined, { body: 'query={project{name}}', headers: { 'Content-Type': 'application/x-www-form-urlencoded' } });
+    expect([form.status, codeOf(form)]).toEqual([415, 'UNSUPPORTED_MEDIA_TYPE']);
+    const text = await post(one.url, key, '', undefined, { body: '{"query":"{project{name}}"}', headers: { 'Content-Type': 'text/plain' } });
+    expect(text.status).toBe(415);
+    const mutation = await fetch(`${one.url}/graphql?query=${encodeURIComponent('mutation { eraseUser(identity: "x") { events } }')}`, { headers: { Authorization: `Bearer ${key}` } });
+    expect(mutation.status).toBe(405);
+    const lost = await fetch(`${one.url}/nowhere`);
+    expect([lost.status, lost.headers.get('content-type')]).toEqual([404, 'application/json; charset=utf-8']);
+    await isWell();
+  });
+
+  test('one bad event is refused alone', async () => {
+    const { data } = await send(one.url, key, [
+      { occurredAt: 'yesterday', user: { identity: 'bad-date' } },
+      { occurredAt: '2026-13-01T00:00:00Z', user: { identity: 'bad-date' } },
+      { user: { identity: '   ' } },
+      { user: { identity: 'good' } },
+    ]);
+    expect(data.ingestEvents.results.map(({ code, status }: any) => code ?? status)).toEqual(['INVALID_DATE', 'INVALID_DATE', 'INVALID_IDENTITY', 'ACCEPTED']);
+    const seen = await post(one.url, key, '{ user(identity: "bad-date") { identity } }');
+    expect(seen.data.user).toBeNull();
+  });
+
+  test('a client that hangs up half-way harms nobody', async () => {
+    const { port } = new URL(one.url);
+    await new Promise<void>((resolve) => {
+      const socket = openSocket(Number(port), '127.0.0.1', () => {
+        socket.write('POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"query"');
+        socket.end();
+      });
+      socket.on('close', () => resolve()).on('error', () => resolve());
+      socket.resume();
+    });
+    await isWell();
+  });
+});
+
+describe('who is let in', () => {
+  test('no key, a wrong key, a key of the wrong kind', async () => {
+    for (const wrong of [null, 'fs_wrong', 'garbage', 'a.b.c', `${key}x`]) {
+      const answer = await post(one.url, wrong, '{ project { name } }');
+      expect([answer.status, codeOf(answer)]).toEqual([401, 'UNAUTHENTICATED']);
+    }
+    const operator = await post(one.url, OPERATOR_KEY, '{ project { name } }');
+    expect(codeOf(operator)).toBe('FORBIDDEN');
+    const nobody = await post(one.url, key, 'mutation { createProject(name: "x") { key } }');
+    expect(codeOf(nobody)).toBe('FORBIDDEN');
+  });
+
+  test('a key says its scopes, is listed without its secret, and is of no use once revoked, on every server', async () => {
+    const made = await post(one.url, key, 'mutation { createApiKey(name: "front end", scopes: [INGEST]) { key apiKey { id prefix scopes } } }');
+    const { key: secret, apiKey } = made.data.createApiKey;
+    expect(secret).toMatch(/^fs_[0-9A-Za-z]{32,}$/);
+    for (const app of [one, two]) expect((await send(app.url, secret, [{ message: 'x' }])).data.ingestEvents.accepted).toBe(1);
+    const refused = await post(one.url, secret, '{ sessions { nodes { id } } }');
+    expect(refused.errors![0]).toMatchObject({ message: expect.stringContaining('READ'), extensions: { code: 'FORBIDDEN', requiredScopes: ['READ'] } });
+    const listed = await post(one.url, key, '{ project { apiKeys { id prefix scopes revokedAt lastUsedAt } } }');
+    expect(listed.text).not.toContain(secret);
+    expect(listed.data.project.apiKeys.find((one: any) => one.id === apiKey.id)).toMatchObject({ prefix: secret.slice(0, 8), scopes: ['INGEST'], revokedAt: null });
+
+    await post(one.url, key, 'mutation ($id: ID!) { revokeApiKey(id: $id) { revokedAt } }', { id: apiKey.id });
+    for (const app of [one, two]) expect((await post(app.url, secret, '{ project { name } }')).status).toBe(401);
+    const stranger = await createProject(one.url);
+    const foreign = await post(one.url, stranger, 'mutation ($id: ID!) { revokeApiKey(id: $id) { id } }', { id: apiKey.id });
+    expect(codeOf(foreign)).toBe('NOT_FOUND');
+  });
+
+  test('a token reaches what it says, no longer than it says, and dies with its key', async () => {
+    const made = await post(one.url, key, 'mutation { createApiKey(name: "maker", scopes: [MANAGE]) { key apiKey { id } } }');
+    const maker = made.data.createApiKey;
+    const tokenOf = async (args: string): Promise<any> => (await post(one.url, maker.key, `mutation { createAccessToken(${args}) { token expiresAt } }`)).data?.createAccessToken;
+    const { token } = await tokenOf('scopes: [READ, INGEST], identities: ["ada"]');
+    await send(one.url, key, [{ user: { identity: 'ada' } }, { user: { identity: 'bob' } }]);
+    const seen = await post(two.url, token, '{ sessions { nodes { user { identity } } } }');
+    expect(seen.data.sessions.nodes).toEqual([{ user: { identity: 'ada' } }]);
+    expect((await send(two.url, token, [{ user: { identity: 'bob' } }])).data.ingestEvents.results[0].code).toBe('FORBIDDEN_IDENTITY');
+    expect(codeOf(await post(one.url, token, 'mutation { eraseUser(identity: "ada") { events } }'))).toBe('FORBIDDEN');
+    for (const args of ['scopes: [MANAGE]', 'scopes: []', 'scopes: [READ], expiresIn: 0', 'scopes: [READ], expiresIn: 86401', 'scopes: [READ], identities: []']) {
+      expect(codeOf(await post(one.url, maker.key, `mutation { createAccessToken(${args}) { token } }`))).toBe('BAD_USER_INPUT');
+    }
+
+    const [head, body, signature] = token.split('.') as [string, string, string];
+    const claims = JSON.parse(Buffer.from(body, 'base64url').toString()) as Record<string, unknown>;
+    const forge = (header: object, payload: object, sign = signature) =>
+      `${Buffer.from(JSON.stringify(header)).toString('base64url')}.${Buffer.from(JSON.stringify(payload)).toString('base64url')}.${sign}`;
+    for (const forged of [
+      forge({ alg: 'none' }, claims, ''),
+      forge({ alg: 'HS256' }, { ...claims, identities: null }),
+      forge({ alg: 'RS256' }, claims),
+      `${head}.${body}.${signature.slice(0, -2)}AA`,
+    ]) {
+      expect((await post(one.url, forged, '{ project { name } }')).status).toBe(401);
+    }
+
+    await post(one.url, key, 'mutation ($id: ID!) { revokeApiKey(id: $id) { id } }', { id: maker.apiKey.id });
+    expect((await post(two.url, token, '{ project { name } }')).status).toBe(401);
+  });
+
+  test('GraphiQL is one page, with nothing from elsewhere', async () => {
+    const response = await fetch(`${one.url}/graphql`, { headers: { Accept: 'text/html' } });
+    const page = await response.text();
+    expect(response.headers.get('content-type')).toContain('text/html');
+    expect(page.match(/<(?:script|link)[^>]+(?:src|href)=["']https?:/g)).toBeNull();
+  });
+
+  test('health says what is there', async () => {
+    expect(await (await fetch(`${one.url}/health/live`)).json()).toEqual({ status: 'live' });
+    expect(await (await fetch(`${one.url}/health/ready`)).json()).toEqual({ status: 'ready' });
+  });
+
+  test('a request id comes back, the caller’s own where it is sane', async () => {
+    const own = await post(one.url, key, '{ project { name } }', undefined, { headers: { 'X-Request-Id': 'my-id-1' } });
+    expect(own.headers.get('x-request-id')).toBe('my-id-1');
+    const odd = await post(one.url, key, '{ project { name } }', undefined, { headers: { 'X-Request-Id': 'a b' } });
+    expect(odd.headers.get('x-request-id')).toMatch(/^[0-9a-f-]{36}$/);
+  });
+});
+
+describe('subscriptions', () => {
+  test('a WebSocket and a stream on one server see what the other ingests: SNAPSHOT, online, offline', async () => {
+    const client = connect(one.url, key);
+    const socket = listen(client, PRESENCE, { identities: ['grace', 'never'] });
+    const sse = createSseClient({ url: `${two.url}/graphql`, headers: { Authorization: `Bearer ${key}` }, retryAttempts: 0 });
+    const stream = collect((sink) => sse.subscribe({ query: PRESENCE, variables: { identities: ['grace'] } }, sink));
+    await Promise.all([socket.until((heard) => heard.length > 0), stream.until((heard) => heard.length > 0)]);
+    expect(socket.heard[0]).toMatchObject({ kind: 'SNAPSHOT', users: [{ identity: 'grace', status: 'OFFLINE', since: null }, { identity: 'never', status: 'OFFLINE' }] });
+
+    await send(two.url, key, [{ user: { identity: 'grace' } }]);
+    const online = { kind: 'DIFF', users: [{ identity: 'grace', status: 'ONLINE', onlineSessions: 1 }] };
+    await Promise.all([socket.until((heard) => heard.length > 1), stream.until((heard) => heard.length > 1)]);
+    expect(socket.heard[1]).toMatchObject(online);
+    expect(stream.heard[1]).toMatchObject(online);
+
+    await send(one.url, key, [{ user: { identity: 'grace' }, type: 'sessionend' }]);
+    await Promise.all([socket.until((heard) => heard.length > 2), stream.until((heard) => heard.length > 2)]);
+    expect(socket.heard[2]).toMatchObject({ kind: 'DIFF', users: [{ identity: 'grace', status: 'OFFLINE', onlineSessions: 0 }] });
+    expect([socket.heard.length, stream.heard.length]).toEqual([3, 3]);
+    stream.stop();
+    await client.dispose();
+  });
+
+  test('sessionChanged and eventIngested, filtered, over both servers', async () => {
+    const client = connect(one.url, key);
+    const events = listen(client, 'subscription { eventIngested(filter: { types: ["purchase"] }) { type message session { id } } }');
+    const sessions = listen(client, 'subscription { sessionChanged(identities: ["linus"], kinds: [STARTED, ENDED]) { kind session { eventCount user { identity } } } }');
+    // There is no snapshot: what shows that a watch stands is that it hears.
+    for (let round = 0; events.heard.length === 0; round += 1) {
+      await send(two.url, key, [{ user: { identity: `warm ${round}` }, type: 'purchase', message: 'warm' }]);
+      await events.until((heard) => heard.length > 0, 300).catch(() => {});
+    }
+    await send(two.url, key, [
+      { user: { identity: 'linus' }, type: 'purchase', message: 'a' },
+      { user: { identity: 'linus' }, type: 'other', message: 'b' },
+      { user: { identity: 'other' }, type: 'purchase', message: 'c' },
+    ]);
+    await send(two.url, key, [{ user: { identity: 'linus' }, type: 'sessionend' }]);
+    await sessions.until((heard) => heard.length >= 2);
+    expect(sessions.heard.map(({ kind, session }) => [kind, session.user.identity])).toEqual([['STARTED', 'linus'], ['ENDED', 'linus']]);
+    await events.until((heard) => heard.some(({ message }) => message === 'c'));
+    expect(events.heard.map(({ message }) => message).filter((message) => message !== 'warm').toSorted()).toEqual(['a', 'c']);
+    await client.dispose();
+  });
+
+  test('no operation before the connection is initialised; a bad key closes with 4403', async () => {
+    const url = `${one.url.replace('http', 'ws')}/graphql`;
+    const closeOf = (first: object) =>
+      new Promise<number>((resolve) => {
+        const socket = new WebSocket(url, 'graphql-transport-ws');
+        socket.on('open', () => socket.send(JSON.stringify(first)));
+        socket.on('close', (code) => resolve(code));
+      });
+    expect(await closeOf({ id: '1', type: 'subscribe', payload: { query: '{ project { name } }' } })).toBe(4401);
+    expect(await closeOf({ type: 'connection_init', payload: { authorization: 'Bearer fs_wrong' } })).toBe(4403);
+    expect(await closeOf({ type: 'connection_init' })).toBe(4403);
+  });
+
+  test('queries and errors over a WebSocket are those of HTTP', async () => {
+    const client = connect(one.url, key);
+    const ask = (query: string, variables?: Record<string, unknown>) => {
+      const asked = listen(client, query, variables);
+      return asked.ended.then(() => asked);
+    };
+    expect((await ask('{ project { name } }')).heard[0].name).toMatch(/Project/);
+    const failures = [await ask('{ nope }'), await ask('{'), await ask('{ sessions(first: 1000) { nodes { id } } }'), await ask('query ($i: Int) { sessions(first: $i) { totalCount } }', { i: 'x' })];
+    expect(failures.map(({ errors }) => (errors.flat()[0] as any).extensions.code)).toEqual(['GRAPHQL_VALIDATION_FAILED', 'GRAPHQL_PARSE_FAILED', 'BAD_USER_INPUT', 'BAD_USER_INPUT']);
+    await client.dispose();
+  });
+
+  test('revoking a key ends its open subscriptions at once, on the other server too', async () => {
+    const made = await post(one.url, key, 'mutation { createApiKey(name: "watcher", scopes: [PRESENCE]) { key apiKey { id } } }');
+    const { key: secret, apiKey } = made.data.createApiKey;
+    let closed: (event: { code: number; reason: string }) => void;
+    const closing = new Promise<{ code: number; reason: string }>((resolve) => (closed = resolve));
+    const client = connect(two.url, secret, { closed: (event) => closed(event as { code: number; reason: string }) });
+    const socket = listen(client, PRESENCE);
+    const sse = createSseClient({ url: `${two.url}/graphql`, headers: { Authorization: `Bearer ${secret}` }, retryAttempts: 0 });
+    const stream = collect((sink) => sse.subscribe({ query: PRESENCE }, sink));
+    await Promise.all([socket.until((heard) => heard.length > 0), stream.until((heard) => heard.length > 0)]);
+    await post(one.url, key, 'mutation ($id: ID!) { revokeApiKey(id: $id) { id } }', { id: apiKey.id });
+    expect(await closing).toMatchObject({ code: 4403, reason: 'The key was revoked' });
+    await stream.ended;
+  });
+
+  test('a token that runs out ends what it keeps open', async () => {
+    const made = await post(one.url, key, 'mutation { createAccessToken(scopes: [PRESENCE], expiresIn: 1) { token } }');
+    const { token } = made.data.createAccessToken;
+    let closed: (event: { code: number; reason: string }) => void;
+    const closing = new Promise<{ code: number; reason: string }>((resolve) => (closed = resolve));
+    const client = connect(one.url, token, { closed: (event) => closed(event as { code: number; reason: string }) });
+    listen(client, PRESENCE);
+    expect(await closing).toMatchObject({ code: 4403 });
+  });
+
+  test('an event source of a browser sends its token in the address', async () => {
+    const query = encodeURIComponent('subscription { userPresence { kind } }');
+    const aborted = new AbortController();
+    const response = await fetch(`${one.url}/graphql?query=${query}&access_token=${key}`, { headers: { Accept: 'text/event-stream' }, signal: aborted.signal });
+    expect(response.headers.get('content-type')).toContain('text/event-stream');
+    const reader = response.body!.getReader();
+    let text = '';
+    while (!text.includes('SNAPSHOT')) text += new TextDecoder().decode((await reader.read()).value);
+    expect(text).toContain('event: next');
+    aborted.abort();
+  });
+
+  test('erasing a user tells subscribers', async () => {
+    const client = connect(one.url, key);
+    const socket = listen(client, PRESENCE, { identities: ['gone'] });
+    await socket.until((heard) => heard.length > 0);
+    await send(two.url, key, [{ user: { identity: 'gone' } }]);
+    await socket.until((heard) => heard.length > 1);
+    const erased = await post(two.url, key, 'mutation { eraseUser(identity: "gone") { sessions events } }');
+    expect(erased.data.eraseUser).toEqual({ sessions: 1, events: 1 });
+    await socket.until((heard) => heard.length > 2);
+    expect(socket.heard[2].users).toEqual([{ identity: 'gone', status: 'OFFLINE', onlineSessions: 0, since: null }]);
+    await client.dispose();
+  });
+});
+
+test('a server that closes answers what is under way, closes sockets with 1001, ends streams, and refuses what is new', async () => {
+  const three = await startTestApp(db);
+  let closed: (event: { code: number }) => void;
+  const closing = new Promise<{ code: number }>((resolve) => (closed = resolve));
+  const client = connect(three.url, key, { closed: (event) => closed(event as { code: number }) });
+  const socket = listen(client, PRESENCE);
+  const sse = createSseClient({ url: `${three.url}/graphql`, headers: { Authorization: `Bearer ${key}` }, retryAttempts: 0 });
+  const stream = collect((sink) => sse.subscribe({ query: PRESENCE }, sink));
+  await Promise.all([socket.until((heard) => heard.length > 0), stream.until((heard) => heard.length > 0)]);
+  const underWay = Array.from({ length: 20 }, (_, at) => send(three.url, key, [{ user: { identity: `last ${at}` } }]));
+  await Promise.race(underWay);
+  const end = three.close('test');
+  const answers = await Promise.allSettled(underWay);
+  expect(answers.filter(({ status }) => status === 'fulfilled').length).toBeGreaterThan(0);
+  for (const answer of answers) if (answer.status === 'fulfilled') expect(answer.value.data?.ingestEvents.accepted ?? codeOf(answer.value)).toBeTruthy();
+  expect((await closing).code).toBe(1001);
+  await stream.ended;
+  await end;
+  await expect(fetch(`${three.url}/health/live`)).rejects.toThrow();
+});
