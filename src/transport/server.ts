@@ -121,15 +121,17 @@ export function createServer(deps: {
   function onRequest(request: IncomingMessage, response: ServerResponse): void {
     const id = requestIdOf(request);
     const start = performance.now();
+    const { socket } = request;
     const isStream = request.headers.accept?.includes('text/event-stream') ?? false;
     response.setHeader('X-Request-Id', id);
-    if (draining) response.setHeader('Connection', 'close');
+    // A body of unknown length may be refused half-way, and its rest must not be taken for the next request.
+    if (draining || request.headers['transfer-encoding']) response.setHeader('Connection', 'close');
     if (!isStream) underWay += 1;
     response.on('finish', () => {
       if (request.complete) return;
       // Answered before the body was read: the client may finish sending, so that it reads why, but not for long.
       request.resume();
-      setTimeout(() => request.socket.destroy(), LINGER).unref();
+      setTimeout(() => socket.destroy(), LINGER).unref();
     });
     response.on('close', () => {
       if (!isStream) underWay -= 1;
