@@ -59,7 +59,7 @@ export function maskError(error: unknown, request: string, observe: Observer): G
     const { http: given, code: engine } = from.extensions as { http?: { status?: number }; code?: string };
     const own = ENGINE_CODES[engine ?? ''];
     // What never became an operation is a matter of HTTP, whatever the client accepts.
-    const http = own ? { status: ERROR_STATUS[own] } : given;
+    const http = own ? { ...given, status: given?.status ?? ERROR_STATUS[own], spec: false } : given;
     return new GraphQLError(from.message, {
       nodes: from.nodes,
       source: from.source,
