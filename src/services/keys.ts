@@ -5,11 +5,12 @@ import { userIdOf } from '../domain/identity.js';
 import { hashSecret, newApiKey, prefixOf, sameHash } from '../domain/secret.js';
 import { AppError } from '../errors.js';
 import type { Observer } from '../observation.js';
-import { addKey, findKeyByHash, findKeyById, listKeys, revokeKey, touchKey, type KnownKey } from '../store/api-keys.js';
+import { addKey, keysRevokedSince, listKeys, revokeKey, touchKey, type KnownKey } from '../store/api-keys.js';
 import type { Database } from '../store/database.js';
 import type { ApiKey } from '../store/generated/prisma/client.js';
-import { signToken, verifyToken } from './access-tokens.js';
+import { signToken, verifyToken, type TokenClaims } from './access-tokens.js';
 import type { Bus } from './bus.js';
+import { createKeyLookup } from './key-lookup.js';
 import { keysChannel } from './messages.js';
 import { checkName } from './projects.js';
 
@@ -35,9 +36,7 @@ export interface Keys {
   close(): Promise<void>;
 }
 
-/** A caller who was let in is let in again for so long without asking; a revocation cuts it short. Milliseconds. */
-const REMEMBERED = 5_000;
-/** Callers remembered at most: some 300 bytes each. */
+/** Tokens and times remembered at most: some 300 bytes each. */
 const CACHE_SIZE = 10_000;
 /** lastUsedAt is written at most so often a key. Milliseconds. */
 const TOUCHED = 60_000;
@@ -47,11 +46,6 @@ const TOKEN_SECONDS = { min: 1, max: 86_400 };
 const MOST_IDENTITIES = 1_000;
 
 const UNKNOWN = 'The key or token is not known here, or no longer valid.';
-
-interface Remembered {
-  readonly caller: ProjectCaller;
-  readonly until: number;
-}
 
 function callerOf(key: KnownKey): ProjectCaller {
   return {
@@ -74,25 +68,26 @@ export async function createKeys(deps: {
   tokenSecret: Uint8Array;
 }): Promise<Keys> {
   const { database, bus, clock, observe, operatorKeyHash, tokenSecret } = deps;
-  /** By the hash of the credential, so that no secret is kept in memory longer than its request. */
-  const remembered = new Map<string, Remembered>();
+  const startedAt = clock.now();
+  const findKey = createKeyLookup(database);
+  /** What tokens say, by their hash, so that each signature is checked once. Whether the key behind one is good is asked each time. */
+  const tokens = new Map<string, TokenClaims>();
   const touched = new Map<string, number>();
   const listeners = new Set<(keyId: string) => void>();
-  /** Grows with every revocation: what was looked up before one is not remembered after it. */
-  let revocations = 0;
 
   function revoked(keyId: string): void {
-    revocations += 1;
-    for (const [hash, { caller }] of remembered) if (caller.keyId === keyId) remembered.delete(hash);
     for (const listener of listeners) listener(keyId);
   }
 
-  function forgetAll(): void {
-    revocations += 1;
-    remembered.clear();
+  /** What was said while the bus was away is read instead. */
+  function catchUp(): void {
+    keysRevokedSince(database, startedAt).then(
+      (keyIds) => keyIds.forEach(revoked),
+      (error: unknown) => observe({ kind: 'task.failed', task: 'keys.catchUp', error }),
+    );
   }
 
-  const subscription = await bus.subscribe(keysChannel, { onMessage: revoked, onGap: forgetAll });
+  const subscription = await bus.subscribe(keysChannel, { onMessage: revoked, onGap: catchUp });
 
   function touch(reach: Reach, keyId: string): void {
     const now = clock.now();
@@ -102,44 +97,29 @@ export async function createKeys(deps: {
     touchKey(database, reach, keyId, now).catch((error: unknown) => observe({ kind: 'task.failed', task: 'keys.touch', error }));
   }
 
-  async function findByToken(token: string): Promise<ProjectCaller> {
-    const claims = await verifyToken(token, tokenSecret, clock.now());
-    const key = await findKeyById(database, { projectId: claims.projectId, userIds: null }, claims.keyId);
+  async function readToken(token: string, hash: string): Promise<TokenClaims> {
+    const now = clock.now();
+    const known = tokens.get(hash);
+    if (known && known.expiresAt > now) return known;
+    tokens.delete(hash);
+    const claims = await verifyToken(token, tokenSecret, now);
+    if (tokens.size >= CACHE_SIZE) tokens.delete(tokens.keys().next().value!);
+    tokens.set(hash, claims);
+    return claims;
+  }
+
+  async function findByToken(token: string, hash: Buffer): Promise<ProjectCaller> {
+    const { projectId, keyId, scopes, identities, expiresAt } = await readToken(token, hash.toString('base64'));
+    const key = await findKey({ projectId, id: keyId });
     if (!key || key.revokedAt) throw new AppError('UNAUTHENTICATED', UNKNOWN);
-    return {
-      kind: 'project',
-      reach: {
-        projectId: claims.projectId,
-        userIds: claims.identities && claims.identities.map((identity) => userIdOf(claims.projectId, identity)),
-      },
-      identities: claims.identities,
-      scopes: new Set(claims.scopes),
-      keyId: claims.keyId,
-      expiresAt: claims.expiresAt,
-    };
+    const userIds = identities && identities.map((identity) => userIdOf(projectId, identity));
+    return { kind: 'project', reach: { projectId, userIds }, identities, scopes: new Set(scopes), keyId, expiresAt };
   }
 
   async function findByKey(hash: Buffer): Promise<ProjectCaller> {
-    const key = await findKeyByHash(database, hash);
+    const key = await findKey({ hash });
     if (!key || key.revokedAt || !sameHash(key.hash, hash)) throw new AppError('UNAUTHENTICATED', UNKNOWN);
     return callerOf(key);
-  }
-
-  async function find(credential: string, hash: Buffer): Promise<ProjectCaller> {
-    const name = hash.toString('base64');
-    const now = clock.now().getTime();
-    const known = remembered.get(name);
-    // Without the bus a revocation elsewhere would not be heard of.
-    if (known && bus.connected && known.until > now) return known.caller;
-    remembered.delete(name);
-    const before = revocations;
-    const caller = credential.startsWith('fs_') ? await findByKey(hash) : await findByToken(credential);
-    const until = Math.min(now + REMEMBERED, caller.expiresAt?.getTime() ?? Infinity);
-    if (revocations === before) {
-      if (remembered.size >= CACHE_SIZE) remembered.delete(remembered.keys().next().value!);
-      remembered.set(name, { caller, until });
-    }
-    return caller;
   }
 
   return {
@@ -149,7 +129,7 @@ export async function createKeys(deps: {
       }
       const hash = hashSecret(credential);
       if (sameHash(hash, operatorKeyHash)) return { kind: 'operator' };
-      const caller = await find(credential, hash);
+      const caller = await (credential.startsWith('fs_') ? findByKey(hash) : findByToken(credential, hash));
       touch(caller.reach, caller.keyId);
       return caller;
     },
@@ -175,7 +155,7 @@ export async function createKeys(deps: {
       const apiKey = await revokeKey(database, reach, id, clock.now());
       if (!apiKey) return null;
       revoked(apiKey.id);
-      // Servers that cannot be told now are not on the bus, and remember nobody while they are not.
+      // A server that cannot be told now reads it when the bus is back; new requests ask the database anyway.
       await bus
         .publish(keysChannel, apiKey.id)
         .catch((error: unknown) => observe({ kind: 'bus.publishFailed', channel: keysChannel, error }));

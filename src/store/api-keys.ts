@@ -11,25 +11,31 @@ export interface KnownKey {
   readonly revokedAt: Date | null;
 }
 
-/** Finds a key by its SHA-256: the one look-up that cannot know its project, as the key says it. */
-export async function findKeyByHash(database: Database, hash: Buffer): Promise<KnownKey | null> {
-  const [key] = await database.query<KnownKey>({
-    name: 'keys.byHash',
-    text: `SELECT project_id AS "projectId", id, hash, scopes, revoked_at AS "revokedAt" FROM api_keys WHERE hash = $1`,
-    values: [hash],
+/** How a key is asked for: by the SHA-256 of its text, or, for a token, by the project and id of the key that made it. */
+export type KeyQuery = { readonly hash: Buffer } | { readonly projectId: string; readonly id: string };
+
+/** The keys asked for, in one statement: the one look-up that cannot know its project, as the key says it. */
+export async function findKeys(database: Database, queries: readonly KeyQuery[]): Promise<KnownKey[]> {
+  const hashes = queries.flatMap((query) => ('hash' in query ? [query.hash] : []));
+  const ids = queries.flatMap((query) => ('id' in query ? [query] : []));
+  return database.query<KnownKey>({
+    name: 'keys.find',
+    text: `SELECT project_id AS "projectId", id, hash, scopes, revoked_at AS "revokedAt" FROM api_keys WHERE hash = ANY($1::bytea[])
+           UNION ALL
+           SELECT k.project_id, k.id, k.hash, k.scopes, k.revoked_at
+           FROM unnest($2::uuid[], $3::uuid[]) w (project_id, id) JOIN api_keys k ON k.project_id = w.project_id AND k.id = w.id`,
+    values: [hashes, ids.map(({ projectId }) => projectId), ids.map(({ id }) => id)],
   });
-  return key ?? null;
 }
 
-/** Whether a key of the project is good; null where there is none. For tokens, which name the key that made them. */
-export async function findKeyById(database: Database, { projectId }: Reach, id: string): Promise<KnownKey | null> {
-  const [key] = await database.query<KnownKey>({
-    name: 'keys.byId',
-    text: `SELECT project_id AS "projectId", id, hash, scopes, revoked_at AS "revokedAt" FROM api_keys
-           WHERE project_id = $1 AND id = $2`,
-    values: [projectId, id],
+/** The ids of all keys revoked at or after `since`, of every project. */
+export async function keysRevokedSince(database: Database, since: Date): Promise<string[]> {
+  const rows = await database.query<{ id: string }>({
+    name: 'keys.revokedSince',
+    text: 'SELECT id FROM api_keys WHERE revoked_at >= $1',
+    values: [since],
   });
-  return key ?? null;
+  return rows.map(({ id }) => id);
 }
 
 /** The project's keys, the oldest first. */
