@@ -1,5 +1,6 @@
 import { EmbeddedPostgresError } from './adapters/embedded-postgres.js';
 import { createLog } from './adapters/log.js';
+import { BusError } from './adapters/redis-bus.js';
 import { startApp, type App } from './app.js';
 import { ConfigError, readConfig } from './config.js';
 import { AppError } from './errors.js';
@@ -10,17 +11,21 @@ const LONGEST_CLOSE = 9_500;
 
 /** What somebody who starts the server for the first time needs to see. */
 function greet({ url, first }: App): void {
-  const say = (text: string): void => void process.stdout.write(`${text}\n`);
-  say(`\nFootsteps listens on ${url}  (GraphiQL: ${url}/graphql)\n`);
-  if (!first) return;
-  const query = 'mutation { ingestEvents(events: [{ type: \\"page view\\", source: \\"/\\", user: { identity: \\"ada@example.com\\" } }]) { accepted } }';
-  say(`Shown this once, so keep them:
-  operator key  ${first.operatorKey}   makes projects
-  project key   ${first.projectKey}   of "My project", with every scope
-
-Send a first event:
-  curl ${url}/graphql -H 'Authorization: Bearer ${first.projectKey}' -H 'Content-Type: application/json' -d '{"query":"${query}"}'
-`);
+  const lines = ['', `Footsteps listens on ${url}  (GraphiQL: ${url}/graphql)`, ''];
+  if (first) {
+    const query =
+      'mutation { ingestEvents(events: [{ type: \\"page view\\", source: \\"/\\", user: { identity: \\"ada@example.com\\" } }]) { accepted } }';
+    lines.push(
+      'Shown this once, so keep them:',
+      `  operator key  ${first.operatorKey}   makes projects`,
+      `  project key   ${first.projectKey}   of "My project", with every scope`,
+      '',
+      'Send a first event:',
+      `  curl ${url}/graphql -H 'Authorization: Bearer ${first.projectKey}' -H 'Content-Type: application/json' -d '{"query":"${query}"}'`,
+      '',
+    );
+  }
+  process.stdout.write(lines.map((line) => `${line}\n`).join(''));
 }
 
 /** A start that fails for a reason somebody can mend says so in a sentence; anything else with all we know. */
@@ -30,6 +35,7 @@ function explain(error: unknown): string {
     const cause = error.cause instanceof Error ? error.cause.message || String((error.cause as { code?: string }).code) : '';
     return `The database of DATABASE_URL cannot be reached: ${cause}`;
   }
+  if (error instanceof BusError) return error.message;
   if (error instanceof Error && 'syscall' in error && error.syscall === 'listen') {
     const { code, port, address } = error as Error & { code?: string; port?: number; address?: string };
     if (code === 'EADDRINUSE') return `Port ${port} is taken already. Set PORT to another one, or 0 for any.`;

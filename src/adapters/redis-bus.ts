@@ -5,6 +5,11 @@ import type { Bus, BusListener } from '../services/bus.js';
 /** Milliseconds until the next try to connect. */
 const backoff = (attempt: number): number => Math.min(50 * 2 ** Math.min(attempt, 6), 2_000);
 
+/** Says in one sentence why the bus cannot be had. */
+export class BusError extends Error {
+  override readonly name = 'BusError';
+}
+
 type Connection = Redis | Cluster;
 
 function connectTo(url: string): Connection {
@@ -30,8 +35,8 @@ interface Channel {
 /**
  * The bus of many servers, over Redis pub/sub: one connection to publish, one to subscribe; the local
  * subscriptions of a channel share one of Redis'. After a lost connection it subscribes anew and then tells
- * every listener of the gap. A comma-separated list of URLs is a Cluster. Rejects where Redis cannot be
- * reached at the start.
+ * every listener of the gap. A comma-separated list of URLs is a Cluster. Throws BusError where Redis
+ * cannot be reached at the start.
  */
 export async function createRedisBus({ url, observe }: { url: string; observe: Observer }): Promise<Bus> {
   const publisher = connectTo(url);
@@ -39,9 +44,11 @@ export async function createRedisBus({ url, observe }: { url: string; observe: O
   const channels = new Map<string, Channel>();
   let closed = false;
   let subscribed = false;
+  let lastError: string | null = null;
 
   for (const connection of [publisher, subscriber]) {
     connection.on('error', (error: Error) => {
+      lastError = error.message;
       if (!closed) observe({ kind: 'bus.lost', message: error.message });
     });
   }
@@ -72,7 +79,7 @@ export async function createRedisBus({ url, observe }: { url: string; observe: O
     closed = true;
     publisher.disconnect();
     subscriber.disconnect();
-    throw error;
+    throw new BusError(`The Redis of REDIS_URL cannot be reached: ${lastError ?? String(error)}`);
   });
   subscribed = true;
   observe({ kind: 'bus.connected' });

@@ -1,0 +1,179 @@
+import { chownSync, existsSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { afterEach, describe, expect, inject, test } from 'vitest';
+import { post } from '../support/app.js';
+import { createTestDatabase } from '../support/database.js';
+import { freePort } from '../support/postgres.js';
+import { runServer, startServer, temporaryFolder, type ServerProcess } from '../support/server.js';
+
+const folders: (() => void)[] = [];
+const servers: ServerProcess[] = [];
+afterEach(async () => {
+  await Promise.all(servers.splice(0).map((server) => server.stop()));
+  for (const remove of folders.splice(0)) remove();
+});
+
+function dataDir(): string {
+  const { folder, remove } = temporaryFolder();
+  folders.push(remove);
+  return path.join(folder, 'data');
+}
+
+async function start(env: Record<string, string>, options = {}): Promise<ServerProcess> {
+  const server = await startServer(env, options);
+  servers.push(server);
+  return server;
+}
+
+const INGEST = 'mutation ($events: [EventInput!]!) { ingestEvents(events: $events) { accepted } }';
+const send = async (url: string, key: string, identity: string) => (await post(url, key, INGEST, { events: [{ user: { identity } }] })).data.ingestEvents.accepted;
+const countSessions = async (url: string, key: string) => (await post(url, key, '{ sessions { totalCount } }')).data.sessions.totalCount;
+
+const postgresPid = (folder: string): number => Number(readFileSync(path.join(folder, 'postgres/postmaster.pid'), 'utf8').split('\n')[0]);
+
+const isAlive = (pid: number): boolean => {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+};
+
+describe('on an embedded database', () => {
+  test('the first start says where it listens, the keys, and a curl line that works; the second only where', async () => {
+    const folder = dataDir();
+    const first = await start({ DATA_DIR: folder });
+    expect(first.operatorKey).toMatch(/^fs_op_\w{40}$/);
+    expect(first.key).toMatch(/^fs_\w{40}$/);
+    const curl = /curl (\S+) -H '(Authorization): ([^']+)' -H '[^']+' -d '([^']+)'/.exec(first.output())!;
+    const response = await fetch(curl[1]!, { method: 'POST', headers: { Authorization: curl[3]!, 'Content-Type': 'application/json' }, body: curl[4]! });
+    expect(await response.json()).toEqual({ data: { ingestEvents: { accepted: 1 } } });
+
+    const before = Date.now();
+    expect(await first.stop()).toBe(0);
+    expect(Date.now() - before).toBeLessThan(10_000);
+    expect(existsSync(path.join(folder, 'postgres/postmaster.pid'))).toBe(false);
+
+    const second = await start({ DATA_DIR: folder });
+    expect(second.key).toBeNull();
+    expect(second.output()).not.toContain(first.key!);
+    expect(await countSessions(second.url, first.key!)).toBe(1);
+    const made = await post(second.url, first.operatorKey, 'mutation { createProject(name: "Second") { key } }');
+    expect(made.data.createProject.key).toMatch(/^fs_/);
+  });
+
+  test('after a kill -9, with its Postgres still running, it comes up by itself with everything acknowledged', async () => {
+    const folder = dataDir();
+    const first = await start({ DATA_DIR: folder });
+    expect(await send(first.url, first.key!, 'ada')).toBe(1);
+    const pid = postgresPid(folder);
+    await first.kill();
+    expect(isAlive(pid)).toBe(true);
+    const second = await start({ DATA_DIR: folder });
+    expect(isAlive(pid)).toBe(false);
+    expect(await countSessions(second.url, first.key!)).toBe(1);
+  });
+
+  test('after a kill -9 of both it comes up by itself, and a Postgres that dies meanwhile is started again', async () => {
+    const folder = dataDir();
+    const first = await start({ DATA_DIR: folder });
+    expect(await send(first.url, first.key!, 'ada')).toBe(1);
+    process.kill(postgresPid(folder), 'SIGKILL');
+    await first.kill();
+    const second = await start({ DATA_DIR: folder });
+    expect(await countSessions(second.url, first.key!)).toBe(1);
+
+    process.kill(postgresPid(folder), 'SIGKILL');
+    // Until it is back the answer is UNAVAILABLE; then all is as before.
+    for (;;) {
+      const { data, errors } = await post(second.url, first.key, '{ sessions { totalCount } }');
+      if (data) {
+        expect(data.sessions.totalCount).toBe(1);
+        break;
+      }
+      expect(errors![0]!.extensions['code']).toBe('UNAVAILABLE');
+    }
+  });
+
+  test('a second server on the same folder is refused with one sentence', async () => {
+    const folder = dataDir();
+    const first = await start({ DATA_DIR: folder });
+    const { code, output } = await runServer({ DATA_DIR: folder });
+    expect(code).toBe(1);
+    expect(output).toContain('Another Footsteps server is running');
+    expect(output).not.toContain('    at ');
+    expect(await send(first.url, first.key!, 'ada')).toBe(1);
+  });
+
+  test.runIf(process.getuid?.() === 0)('it runs as an ordinary user too', async () => {
+    const { folder, remove } = temporaryFolder();
+    folders.push(remove);
+    // 1 is daemon: Postgres wants a user that exists.
+    chownSync(folder, 1, 1);
+    const server = await start({ DATA_DIR: path.join(folder, 'data'), HOME: folder }, { uid: 1, gid: 1 });
+    expect(await send(server.url, server.key!, 'ada')).toBe(1);
+    expect(await server.stop()).toBe(0);
+  });
+});
+
+describe('on a database of one’s own', () => {
+  test('three servers start at once on an empty database, and work as one', async () => {
+    const db = await createTestDatabase();
+    try {
+      const admin = db.open();
+      await admin.query({ name: 'test', text: 'DROP SCHEMA public CASCADE; CREATE SCHEMA public' });
+      const env = { DATABASE_URL: db.url, REDIS_URL: inject('redisUrl'), OPERATOR_KEY: 'operator-key-of-the-tests' };
+      const [one, two, three] = (await Promise.all([start(env), start(env), start(env)])) as [ServerProcess, ServerProcess, ServerProcess];
+      const made = await post(one.url, 'operator-key-of-the-tests', 'mutation { createProject(name: "Shared") { key } }');
+      const { key } = made.data.createProject;
+      await Promise.all([one, two, three].map(({ url }) => send(url, key, 'ada')));
+      expect(await countSessions(two.url, key)).toBe(1);
+      const rows = await admin.query({ name: 'test', text: 'SELECT migration_name FROM _prisma_migrations WHERE finished_at IS NOT NULL' });
+      expect(rows).toHaveLength(1);
+      await Promise.all(servers.splice(0).map((server) => server.stop()));
+    } finally {
+      await db.drop();
+    }
+  });
+
+  test('a database newer than the code is refused and left as it is', async () => {
+    const db = await createTestDatabase();
+    try {
+      await db.open().query({
+        name: 'test',
+        text: `INSERT INTO _prisma_migrations (id, checksum, migration_name, finished_at) VALUES ('x', 'y', '29991231000000_future', now())`,
+      });
+      const { code, output } = await runServer({ DATABASE_URL: db.url, OPERATOR_KEY: 'operator-key-of-the-tests' });
+      expect([code, output]).toEqual([1, expect.stringContaining('newer than this Footsteps')]);
+      expect(output).toContain('29991231000000_future');
+      expect(output).not.toContain('    at ');
+    } finally {
+      await db.drop();
+    }
+  });
+
+  test('what is wrong with the environment is said all at once', async () => {
+    const { code, output } = await runServer({ DATABASE_URL: 'mysql://x', PORT: 'http', CLOSER_INTERVAL: '15', LOG_LEVEL: 'loud', REDIS_URL: 'localhost' });
+    expect(code).toBe(1);
+    for (const name of ['DATABASE_URL', 'PORT', 'CLOSER_INTERVAL', 'LOG_LEVEL', 'REDIS_URL']) expect(output).toContain(`  ${name} `);
+  });
+
+  test('a database that cannot be reached, a Redis that cannot, a port that is taken: a sentence each', async () => {
+    const port = await freePort();
+    const OPERATOR_KEY = 'operator-key-of-the-tests';
+    const lost = await runServer({ DATABASE_URL: `postgresql://x@127.0.0.1:${port}/x`, OPERATOR_KEY });
+    expect([lost.code, lost.output]).toEqual([1, expect.stringContaining('database of DATABASE_URL cannot be reached')]);
+    const db = await createTestDatabase();
+    try {
+      const redis = await runServer({ DATABASE_URL: db.url, OPERATOR_KEY, REDIS_URL: `redis://127.0.0.1:${port}` });
+      expect([redis.code, redis.output]).toEqual([1, expect.stringContaining('Redis of REDIS_URL cannot be reached')]);
+      const one = await start({ DATABASE_URL: db.url, OPERATOR_KEY });
+      const taken = await runServer({ DATABASE_URL: db.url, OPERATOR_KEY, PORT: new URL(one.url).port });
+      expect([taken.code, taken.output]).toEqual([1, expect.stringContaining('is taken already')]);
+      await Promise.all(servers.splice(0).map((server) => server.stop()));
+    } finally {
+      await db.drop();
+    }
+  });
+});
