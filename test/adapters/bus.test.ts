@@ -1,0 +1,48 @@
+import { expect, inject, test } from 'vitest';
+import { createMemoryBus } from '../../src/adapters/memory-bus.js';
+import { createRedisBus } from '../../src/adapters/redis-bus.js';
+import { busContract, createEar } from '../contracts/bus.js';
+import { eventually } from '../support/app.js';
+import { startOwnRedis } from '../support/redis.js';
+
+busContract('the in-process bus', async () => {
+  const bus = createMemoryBus();
+  return { here: bus, there: bus, close: () => bus.close() };
+});
+
+busContract('the Redis bus', async () => {
+  const [here, there] = await Promise.all([0, 1].map(() => createRedisBus({ url: inject('redisUrl'), observe: () => {} })));
+  return {
+    here: here!,
+    there: there!,
+    async close() {
+      await here!.close();
+      await there!.close();
+    },
+  };
+});
+
+test('after a lost Redis every listener is told of the gap, once the bus is whole again', async () => {
+  const first = await startOwnRedis();
+  const bus = await createRedisBus({ url: first.url, observe: () => {} });
+  const ears = [createEar(), createEar()];
+  await bus.subscribe('a', ears[0]!);
+  await bus.subscribe('b', ears[1]!);
+  await bus.publish('a', 'before');
+  await eventually(() => ears[0]!.heard.length === 1);
+  await first.kill();
+  await eventually(() => !bus.connected);
+  await expect(bus.publish('a', 'lost')).rejects.toThrow();
+
+  const second = await startOwnRedis(first.port);
+  await eventually(() => ears.every(({ gaps }) => gaps === 1));
+  expect(bus.connected).toBe(true);
+  // What is said after the gap is heard by those who were told of it.
+  await eventually(async () => {
+    await bus.publish('a', 'after').catch(() => {});
+    return ears[0]!.heard.includes('after');
+  });
+  expect(ears[0]!.heard).not.toContain('lost');
+  await bus.close();
+  await second.kill();
+});
