@@ -138,7 +138,7 @@ export function recordDay(now: number, seed = 7): Day {
     if (person % 6 === 0) {
       const began = now - 4 * MINUTE;
       if (person % 12 === 0 || person % 18 === 0) play(identity, name, null, began, 1, 'there');
-      if (person % 12 !== 0) play(identity, name, `pad-${seed}-${person}`, began, 1, 'there');
+      if (person % 12 !== 0) play(identity, name, `tablet-${seed}-${person}`, began, 1, 'there');
     }
   }
 
