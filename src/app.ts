@@ -45,7 +45,7 @@ class Lifetimes {
   }
 
   async close(observe: Observer): Promise<void> {
-    for (const close of this.closers.splice(0).reverse()) {
+    for (const close of this.closers.splice(0).toReversed()) {
       // One that fails must not keep the others from being stopped.
       await close().catch((error: unknown) => observe({ kind: 'task.failed', task: 'close', error }));
     }
@@ -60,17 +60,26 @@ export async function startApp(config: Config, observe: Observer): Promise<App> 
     const embedded: EmbeddedPostgres | null =
       config.databaseUrl === null ? await startEmbeddedPostgres({ dataDir: config.dataDir, observe }) : null;
     if (embedded) lifetimes.onClose(() => embedded.stop());
-    const database = lifetimes.add(createDatabase({ url: config.databaseUrl ?? embedded!.url, poolSize: POOL_SIZE, observe }));
+    const database = lifetimes.add(
+      createDatabase({ url: config.databaseUrl ?? embedded!.url, poolSize: POOL_SIZE, observe }),
+    );
     await migrate(database, observe);
     const clock = lifetimes.add(await createPostgresClock(database, observe));
     const maintenance = lifetimes.add(createMaintenance({ database, clock, observe }));
     await maintenance.runOnce(clock.now());
 
     // What servers tell each other.
-    const bus = lifetimes.add(config.redisUrl === null ? createMemoryBus() : await createRedisBus({ url: config.redisUrl, observe }));
+    const bus = lifetimes.add(
+      config.redisUrl === null ? createMemoryBus() : await createRedisBus({ url: config.redisUrl, observe }),
+    );
 
     // Who may come in.
-    const secrets = await openInstallation({ database, clock, operatorKey: config.operatorKey, tokenSecret: config.tokenSecret });
+    const secrets = await openInstallation({
+      database,
+      clock,
+      operatorKey: config.operatorKey,
+      tokenSecret: config.tokenSecret,
+    });
     const keys = lifetimes.add(await createKeys({ database, bus, clock, observe, ...secrets }));
     const projects = createProjects({ database, clock });
 
@@ -113,7 +122,8 @@ export async function startApp(config: Config, observe: Observer): Promise<App> 
     observe({ kind: 'server.listening', url });
 
     const operatorKey = embedded ? secrets.newOperatorKey : null;
-    const first = operatorKey === null ? null : { operatorKey, projectKey: (await projects.create({ name: 'My project' })).key };
+    const first =
+      operatorKey === null ? null : { operatorKey, projectKey: (await projects.create({ name: 'My project' })).key };
     return {
       url,
       first,

@@ -36,7 +36,12 @@ const duration = (min: number, max: number) =>
     .refine((milliseconds) => milliseconds >= min && milliseconds <= max, `lies between ${min}ms and ${max / 1000}s`);
 
 const urlOf = (...protocols: readonly string[]) =>
-  z.string().refine((text) => URL.canParse(text) && protocols.includes(new URL(text).protocol), `is a URL that begins with ${protocols.map((protocol) => `${protocol}//`).join(' or ')}`);
+  z
+    .string()
+    .refine(
+      (text) => URL.canParse(text) && protocols.includes(new URL(text).protocol),
+      `is a URL that begins with ${protocols.map((protocol) => `${protocol}//`).join(' or ')}`,
+    );
 
 const environment = z
   .object({
@@ -51,11 +56,16 @@ const environment = z
     DATA_DIR: z.string().default('./data'),
     REDIS_URL: z
       .string()
-      .refine((list) => list.split(',').every((part) => /^rediss?:\/\/.+/.test(part.trim())), 'is a URL that begins with redis:// or rediss://, or a comma-separated list of them for a Cluster')
+      .refine(
+        (list) => list.split(',').every((part) => /^rediss?:\/\/.+/.test(part.trim())),
+        'is a URL that begins with redis:// or rediss://, or a comma-separated list of them for a Cluster',
+      )
       .optional(),
     OPERATOR_KEY: z.string().min(20, 'has at least 20 characters').optional(),
     TOKEN_SECRET: z.string().min(32, 'has at least 32 characters').optional(),
-    LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent'], 'is trace, debug, info, warn, error or silent').default('info'),
+    LOG_LEVEL: z
+      .enum(['trace', 'debug', 'info', 'warn', 'error', 'silent'], 'is trace, debug, info, warn, error or silent')
+      .default('info'),
     // The same look lets presence lapse, so it is shorter than closing alone would need.
     CLOSER_INTERVAL: duration(10, 3_600_000).default(1_000),
   })

@@ -30,9 +30,11 @@ function greet({ url, first }: App): void {
 
 /** A start that fails for a reason somebody can mend says so in a sentence; anything else with all we know. */
 function explain(error: unknown): string {
-  if (error instanceof ConfigError || error instanceof EmbeddedPostgresError || error instanceof MigrationError) return error.message;
+  if (error instanceof ConfigError || error instanceof EmbeddedPostgresError || error instanceof MigrationError)
+    return error.message;
   if (error instanceof AppError && error.code === 'UNAVAILABLE') {
-    const cause = error.cause instanceof Error ? error.cause.message || String((error.cause as { code?: string }).code) : '';
+    const cause =
+      error.cause instanceof Error ? error.cause.message || String((error.cause as { code?: string }).code) : '';
     return `The database of DATABASE_URL cannot be reached: ${cause}`;
   }
   if (error instanceof BusError) return error.message;

@@ -30,10 +30,3 @@ export type Observation =
   | { kind: 'task.failed'; task: string; error: unknown };
 
 export type Observer = (observation: Observation) => void;
-
-/** One observer that hands each observation to several. */
-export function observeWith(...observers: readonly Observer[]): Observer {
-  return (observation) => {
-    for (const observe of observers) observe(observation);
-  };
-}

@@ -1,7 +1,20 @@
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { existsSync, openSync, closeSync } from 'node:fs';
-import { chmod, chown, cp, lstat, mkdir, readFile, readlink, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import {
+  chmod,
+  chown,
+  cp,
+  lstat,
+  mkdir,
+  readFile,
+  readlink,
+  rename,
+  rm,
+  stat,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
 import { connect, createServer, type AddressInfo, type Server } from 'node:net';
 import path from 'node:path';
 import { promisify } from 'node:util';
@@ -64,9 +77,11 @@ async function linkLibraries(home: string): Promise<void> {
   for (const { source, target } of links) {
     const link = path.join(home, target);
     if (await lstat(link).catch(() => null)) continue;
-    await symlink(path.relative(path.dirname(link), path.join(home, source)), link).catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EEXIST') throw error;
-    });
+    await symlink(path.relative(path.dirname(link), path.join(home, source)), link).catch(
+      (error: NodeJS.ErrnoException) => {
+        if (error.code !== 'EEXIST') throw error;
+      },
+    );
   }
 }
 
@@ -101,7 +116,8 @@ async function findPrograms(): Promise<Programs> {
     }
     native = copy;
   }
-  const program = (file: string): string => path.join(native, 'bin', process.platform === 'win32' ? `${file}.exe` : file);
+  const program = (file: string): string =>
+    path.join(native, 'bin', process.platform === 'win32' ? `${file}.exe` : file);
   for (const file of ['initdb', 'postgres']) {
     const { mode } = await stat(program(file));
     if ((mode & 0o111) === 0) await chmod(program(file), mode | 0o555);
@@ -165,7 +181,10 @@ async function findLeftover(folder: string): Promise<number | null> {
   // The number may have gone to another program since.
   const command = existsSync('/proc')
     ? await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')
-    : await run('ps', ['-o', 'command=', '-p', String(pid)]).then(({ stdout }) => stdout, () => '');
+    : await run('ps', ['-o', 'command=', '-p', String(pid)]).then(
+        ({ stdout }) => stdout,
+        () => '',
+      );
   return command.includes('postgres') && command.includes(folder) ? pid : null;
 }
 
@@ -215,7 +234,11 @@ async function initialise(programs: Programs, folder: string, passwordFile: stri
   }
   const options = ['-A', 'scram-sha-256', '-E', 'UTF8', '--locale=C', '--no-instructions', `--pwfile=${given}`];
   try {
-    await run(programs.initdb, ['-D', half, '-U', USER, ...options], { ...identity, cwd: '/', env: { ...process.env, LC_ALL: 'C' } });
+    await run(programs.initdb, ['-D', half, '-U', USER, ...options], {
+      ...identity,
+      cwd: '/',
+      env: { ...process.env, LC_ALL: 'C' },
+    });
   } catch (error) {
     const reason = (error as { stderr?: string }).stderr?.trim() ?? String(error);
     throw new EmbeddedPostgresError(`Postgres could not make its database in ${folder}: ${reason}`);
@@ -230,7 +253,13 @@ async function initialise(programs: Programs, folder: string, passwordFile: stri
  * Starts a real Postgres of this server's own in `dataDir`, and keeps it running: one that dies is started
  * again. Only this machine can reach it, with a password kept in `dataDir`. Throws EmbeddedPostgresError.
  */
-export async function startEmbeddedPostgres({ dataDir, observe }: { dataDir: string; observe: Observer }): Promise<EmbeddedPostgres> {
+export async function startEmbeddedPostgres({
+  dataDir,
+  observe,
+}: {
+  dataDir: string;
+  observe: Observer;
+}): Promise<EmbeddedPostgres> {
   const start = performance.now();
   const identity: Identity = asRoot ? NOBODY : {};
   const programs = await findPrograms();
@@ -250,7 +279,9 @@ export async function startEmbeddedPostgres({ dataDir, observe }: { dataDir: str
     await stopLeftover(folder);
   }
   const password = await readFile(passwordFile, 'utf8').catch(() => {
-    throw new EmbeddedPostgresError(`The password of the database is missing: ${passwordFile}. Restore it, or set DATA_DIR to a new folder.`);
+    throw new EmbeddedPostgresError(
+      `The password of the database is missing: ${passwordFile}. Restore it, or set DATA_DIR to a new folder.`,
+    );
   });
   const port = await freePort();
   const log = path.join(dataDir, 'postgres.log');
@@ -261,7 +292,10 @@ export async function startEmbeddedPostgres({ dataDir, observe }: { dataDir: str
 
   function launch(): void {
     const output = openSync(log, 'a');
-    const settings = Object.entries({ ...SETTINGS, port: String(port) }).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
+    const settings = Object.entries({ ...SETTINGS, port: String(port) }).flatMap(([name, value]) => [
+      '-c',
+      `${name}=${value}`,
+    ]);
     // A process group of its own, so that Ctrl-C reaches the server alone, which then stops Postgres last.
     const launched = spawn(programs.postgres, ['-D', folder, ...settings], {
       ...identity,
@@ -278,9 +312,12 @@ export async function startEmbeddedPostgres({ dataDir, observe }: { dataDir: str
         child = null;
         observe({ kind: 'database.lost', message: `Postgres ended (${why}); it is started again. Its log is ${log}.` });
         attempt += 1;
-        setTimeout(() => {
-          if (!stopping) launch();
-        }, Math.min(100 * 2 ** attempt, 5_000));
+        setTimeout(
+          () => {
+            if (!stopping) launch();
+          },
+          Math.min(100 * 2 ** attempt, 5_000),
+        );
       };
       launched.once('exit', (code, signal) => gone(signal ?? `code ${code}`));
       launched.once('error', (error) => gone(error.message));

@@ -23,7 +23,12 @@ function connectTo(url: string): Connection {
     keepAlive: 10_000,
   };
   if (urls.length === 1) return new Redis(urls[0]!, { ...redisOptions, lazyConnect: true, retryStrategy: backoff });
-  return new Cluster(urls, { redisOptions, lazyConnect: true, enableOfflineQueue: false, clusterRetryStrategy: backoff });
+  return new Cluster(urls, {
+    redisOptions,
+    lazyConnect: true,
+    enableOfflineQueue: false,
+    clusterRetryStrategy: backoff,
+  });
 }
 
 interface Channel {

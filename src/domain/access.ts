@@ -27,7 +27,7 @@ export interface ProjectCaller {
 }
 
 /** The holder of the operator key: creates projects, belongs to none. */
-export interface OperatorCaller {
+interface OperatorCaller {
   readonly kind: 'operator';
 }
 

@@ -6,7 +6,7 @@ import { OLDEST_EVENT, SESSION_KEY } from './session.js';
 import { toStorableJson, wellFormed } from './well-formed.js';
 
 /** The user an event names. */
-export interface EventUser {
+interface EventUser {
   /** userIdOf(project, identity). */
   readonly id: string;
   readonly identity: string;
@@ -50,7 +50,7 @@ export interface Rejection {
 }
 
 /** Characters each text may have at most; `bytes` is for `data` as JSON in UTF-8. */
-export const EVENT_LIMITS = {
+const EVENT_LIMITS = {
   id: 100,
   type: 100,
   source: 2_000,
@@ -73,11 +73,17 @@ class Rejected extends Error {
   }
 }
 
-function checkText(field: 'source' | 'message' | 'referenceId' | 'version' | 'name', text: string | null | undefined): string | null {
+function checkText(
+  field: 'source' | 'message' | 'referenceId' | 'version' | 'name',
+  text: string | null | undefined,
+): string | null {
   const value = text?.trim();
   if (!value) return null;
   if (value.length > EVENT_LIMITS[field]) {
-    throw new Rejected('TOO_LARGE', `${field} has ${value.length} characters; at most ${EVENT_LIMITS[field]} are taken.`);
+    throw new Rejected(
+      'TOO_LARGE',
+      `${field} has ${value.length} characters; at most ${EVENT_LIMITS[field]} are taken.`,
+    );
   }
   return wellFormed(value);
 }
@@ -88,7 +94,10 @@ function checkJson(field: string, value: Readonly<Record<string, unknown>> | nul
   if (json === null) throw new Rejected('TOO_LARGE', `${field} nests deeper than 100 levels.`);
   // A UTF-16 unit is at most three bytes, so most need no count.
   if (json.length * 3 > EVENT_LIMITS.bytes && Buffer.byteLength(json) > EVENT_LIMITS.bytes) {
-    throw new Rejected('TOO_LARGE', `${field} has ${Buffer.byteLength(json)} bytes as JSON; at most ${EVENT_LIMITS.bytes} are taken.`);
+    throw new Rejected(
+      'TOO_LARGE',
+      `${field} has ${Buffer.byteLength(json)} bytes as JSON; at most ${EVENT_LIMITS.bytes} are taken.`,
+    );
   }
   return json;
 }
@@ -96,9 +105,13 @@ function checkJson(field: string, value: Readonly<Record<string, unknown>> | nul
 /** Trimmed, 1 to 255 characters; throws Rejected otherwise. */
 function checkIdentity(identity: string): string {
   const value = wellFormed(identity.trim());
-  if (value.length === 0) throw new Rejected('INVALID_IDENTITY', 'user.identity is empty; 1 to 255 characters after trimming are taken.');
+  if (value.length === 0)
+    throw new Rejected('INVALID_IDENTITY', 'user.identity is empty; 1 to 255 characters after trimming are taken.');
   if (value.length > EVENT_LIMITS.identity) {
-    throw new Rejected('INVALID_IDENTITY', `user.identity has ${value.length} characters; 1 to 255 after trimming are taken.`);
+    throw new Rejected(
+      'INVALID_IDENTITY',
+      `user.identity has ${value.length} characters; 1 to 255 after trimming are taken.`,
+    );
   }
   return value;
 }
@@ -126,7 +139,8 @@ function checkTime(occurredAt: Date | null | undefined, now: number): number {
 
 function checkTags(tags: readonly string[] | null | undefined): readonly string[] {
   if (!tags) return [];
-  if (tags.length > EVENT_LIMITS.tags) throw new Rejected('INVALID_TAGS', `There are ${tags.length} tags; at most 100 are taken.`);
+  if (tags.length > EVENT_LIMITS.tags)
+    throw new Rejected('INVALID_TAGS', `There are ${tags.length} tags; at most 100 are taken.`);
   return tags.map((tag) => {
     const value = wellFormed(tag.trim());
     if (value.length > 0 && value.length <= EVENT_LIMITS.tag) return value;
@@ -150,13 +164,18 @@ function checkId(id: string | null | undefined): string | null {
 
 function check(reach: Reach, event: IncomingEvent, now: number): CheckedEvent {
   const type = wellFormed((event.type ?? 'log').trim());
-  if (type.length === 0 || type.length > EVENT_LIMITS.type) throw new Rejected('INVALID_TYPE', 'type has 1 to 100 characters.');
-  if (event.value != null && !Number.isFinite(event.value)) throw new Rejected('INVALID_VALUE', 'value is a finite number.');
+  if (type.length === 0 || type.length > EVENT_LIMITS.type)
+    throw new Rejected('INVALID_TYPE', 'type has 1 to 100 characters.');
+  if (event.value != null && !Number.isFinite(event.value))
+    throw new Rejected('INVALID_VALUE', 'value is a finite number.');
   const referenceId = checkText('referenceId', event.referenceId);
   const user = checkUser(reach.projectId, event.user);
   // Whether a named session is within a narrowed token's reach is known when the session is (sessionizer).
   if (reach.userIds && !(user ? reach.userIds.includes(user.id) : event.sessionKey)) {
-    throw new Rejected('FORBIDDEN_IDENTITY', 'This token is narrowed to certain users; name one of them in user.identity.');
+    throw new Rejected(
+      'FORBIDDEN_IDENTITY',
+      'This token is narrowed to certain users; name one of them in user.identity.',
+    );
   }
   return {
     projectId: reach.projectId,

@@ -26,7 +26,7 @@ export interface IncomingEvent {
   readonly startPolicy?: SessionStartPolicy;
 }
 
-export type IngestStatus = 'ACCEPTED' | 'DISCARDED' | 'DUPLICATE' | 'REJECTED';
+type IngestStatus = 'ACCEPTED' | 'DISCARDED' | 'DUPLICATE' | 'REJECTED';
 
 /** Why an event is DISCARDED: it took effect, or had none to take, and is not kept. */
 export type DiscardCode = 'HEARTBEAT' | 'DUPLICATE_SESSION_START' | 'DUPLICATE_SESSION_END' | 'NO_SESSION';

@@ -8,7 +8,7 @@ export interface TimeRange {
   readonly to?: Date | null;
 }
 
-export interface FloatRange {
+interface FloatRange {
   readonly min?: number | null;
   readonly max?: number | null;
 }

@@ -86,7 +86,7 @@ class IdentityPlan {
     const all = this.all;
     const around = all.filter((session) => session.startedAt <= time && time <= session.lastActivityAt);
     // Where two meet, the one that starts there has it.
-    const inside = around.sort((a, b) => b.startedAt - a.startedAt)[0];
+    const inside = around.toSorted((a, b) => b.startedAt - a.startedAt)[0];
     if (inside) return inside;
 
     const open = this.open;
@@ -153,7 +153,7 @@ class IdentityPlan {
   }
 
   private following(time: number): WorkingSession | undefined {
-    return this.all.filter((session) => session.startedAt > time).sort((a, b) => a.startedAt - b.startedAt)[0];
+    return this.all.filter((session) => session.startedAt > time).toSorted((a, b) => a.startedAt - b.startedAt)[0];
   }
 
   /** A start that arrives after what it started, or what came next: the outcome is that of the right order. */

@@ -10,7 +10,9 @@ function decode(id: string): { typename: string; id: string } {
   try {
     return decodeGlobalID(id);
   } catch {
-    throw new AppError('BAD_USER_INPUT', 'id is not an id of this API; take it from the id field of a thing.', { field: 'id' });
+    throw new AppError('BAD_USER_INPUT', 'id is not an id of this API; take it from the id field of a thing.', {
+      field: 'id',
+    });
   }
 }
 
@@ -34,7 +36,10 @@ export const builder = new SchemaBuilder<{
     cursorType: 'String',
     decodeGlobalID: decode,
     nodesOnConnection: { description: 'The rows of this page.' },
-    edgesFieldOptions: { nullable: { list: false, items: false }, description: 'The rows of this page with their cursors.' },
+    edgesFieldOptions: {
+      nullable: { list: false, items: false },
+      description: 'The rows of this page with their cursors.',
+    },
     nodeFieldOptions: { nullable: false, description: 'The row.' },
     cursorFieldOptions: { description: 'The place of this row, for `after` and `before`.' },
     pageInfoFieldOptions: { description: 'Whether there is more, and where to go on.' },
@@ -61,7 +66,9 @@ builder.addScalarType('DateTime', DateTime);
 builder.addScalarType('JSONObject', JSONObject);
 builder.queryType({ description: 'What can be read.' });
 builder.mutationType({ description: 'What can be changed.' });
-builder.subscriptionType({ description: 'What can be watched, over WebSocket (graphql-transport-ws) or server-sent events.' });
+builder.subscriptionType({
+  description: 'What can be watched, over WebSocket (graphql-transport-ws) or server-sent events.',
+});
 
 builder.globalConnectionField('totalCount', (t) =>
   t.int({

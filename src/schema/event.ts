@@ -26,8 +26,13 @@ builder.node(Event, {
   isTypeOf: (value) => typeof value === 'object' && value !== null && 'occurredAt' in value,
   loadOne: (id, context) => findEvent(context, fromGlobalId('Event', id, 'id')),
   fields: (t) => ({
-    type: t.exposeString('type', { description: 'What kind of event: log, error, usage, 404, session, sessionend, or any other name.' }),
-    source: t.exposeString('source', { nullable: true, description: 'Where it comes from: a page, a logger, a feature.' }),
+    type: t.exposeString('type', {
+      description: 'What kind of event: log, error, usage, 404, session, sessionend, or any other name.',
+    }),
+    source: t.exposeString('source', {
+      nullable: true,
+      description: 'Where it comes from: a page, a logger, a feature.',
+    }),
     message: t.exposeString('message', { nullable: true, description: 'What it says.' }),
     occurredAt: t.expose('occurredAt', { type: 'DateTime', description: 'When it happened.' }),
     receivedAt: t.expose('receivedAt', { type: 'DateTime', description: 'When it arrived.' }),
@@ -96,11 +101,21 @@ async function eventConnection(context: Context, args: EventArgs): Promise<Conne
   const filter = checkEventFilter(args.filter);
   const page = toPage(NEWEST_FIRST, args);
   const rows = await listEvents(database, reach, filter, page);
-  return toConnection(NEWEST_FIRST, page, rows, ({ id }) => id, () => countEvents(database, reach, filter));
+  return toConnection(
+    NEWEST_FIRST,
+    page,
+    rows,
+    ({ id }) => id,
+    () => countEvents(database, reach, filter),
+  );
 }
 
 /** The events of a session, gathered with those of the other sessions on the same page: one statement for all. */
-async function sessionEventConnection(context: Context, session: SessionRow, args: EventArgs): Promise<ConnectionShape<EventRow>> {
+async function sessionEventConnection(
+  context: Context,
+  session: SessionRow,
+  args: EventArgs,
+): Promise<ConnectionShape<EventRow>> {
   const { database } = context.services;
   const { reach } = projectCaller(context);
   const filter = checkEventFilter(args.filter);

@@ -15,5 +15,7 @@ export function fromGlobalId(type: NodeType, globalId: string, field: string): s
   } catch {
     // Answered below.
   }
-  throw new AppError('BAD_USER_INPUT', `${field} is not the id of a ${type}; take it from a ${type}'s id field.`, { field });
+  throw new AppError('BAD_USER_INPUT', `${field} is not the id of a ${type}; take it from a ${type}'s id field.`, {
+    field,
+  });
 }

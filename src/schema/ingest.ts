@@ -21,7 +21,8 @@ const EventInput = builder.inputType('EventInput', {
   description: 'Something that happened.',
   fields: (t) => ({
     id: t.id({
-      description: 'Idempotency key, 1 to 100 characters. The same id again within 3 days is answered DUPLICATE and changes nothing.',
+      description:
+        'Idempotency key, 1 to 100 characters. The same id again within 3 days is answered DUPLICATE and changes nothing.',
     }),
     type: t.string({
       required: true,
@@ -37,9 +38,12 @@ const EventInput = builder.inputType('EventInput', {
     }),
     value: t.float({ description: 'A number that belongs to it.' }),
     tags: t.stringList({ description: 'Words to find it by: at most 100.' }),
-    referenceId: t.string({ description: "Your own handle for the event; for a session event it is the session's key." }),
+    referenceId: t.string({
+      description: "Your own handle for the event; for a session event it is the session's key.",
+    }),
     sessionKey: t.string({
-      description: "Names the session yourself (8 to 100 letters, digits or '-'). Without it the session is found by the user's identity.",
+      description:
+        "Names the session yourself (8 to 100 letters, digits or '-'). Without it the session is found by the user's identity.",
     }),
     user: t.field({ type: UserInput, description: 'Whose event it is.' }),
     version: t.string({ description: 'Application version, e.g. 1.4.2' }),
@@ -80,7 +84,8 @@ const IngestResult = builder.objectRef<Result>('IngestResult').implement({
     }),
     code: t.exposeString('code', {
       nullable: true,
-      description: 'For REJECTED and DISCARDED: a stable reason, e.g. INVALID_TYPE, TOO_LARGE, DUPLICATE_SESSION_START.',
+      description:
+        'For REJECTED and DISCARDED: a stable reason, e.g. INVALID_TYPE, TOO_LARGE, DUPLICATE_SESSION_START.',
     }),
     message: t.exposeString('message', { nullable: true, description: 'The reason in a sentence.' }),
   }),
@@ -114,19 +119,23 @@ const HeartbeatInput = builder.inputType('HeartbeatInput', {
   }),
 });
 
-const HeartbeatPayload = builder.objectRef<{ acknowledged: boolean; sessionId: string | null }>('HeartbeatPayload').implement({
-  description: 'What became of a heartbeat.',
-  fields: (t) => ({
-    acknowledged: t.exposeBoolean('acknowledged', { description: 'False where there was no session to keep alive or to open.' }),
-    session: t.field({
-      type: Session,
-      nullable: true,
-      description: 'The session it kept alive. Needs READ: a key that may only send sees no session.',
-      ...needs('READ'),
-      resolve: ({ sessionId }, _args, context) => (sessionId === null ? null : loadSession(context, sessionId)),
+const HeartbeatPayload = builder
+  .objectRef<{ acknowledged: boolean; sessionId: string | null }>('HeartbeatPayload')
+  .implement({
+    description: 'What became of a heartbeat.',
+    fields: (t) => ({
+      acknowledged: t.exposeBoolean('acknowledged', {
+        description: 'False where there was no session to keep alive or to open.',
+      }),
+      session: t.field({
+        type: Session,
+        nullable: true,
+        description: 'The session it kept alive. Needs READ: a key that may only send sees no session.',
+        ...needs('READ'),
+        resolve: ({ sessionId }, _args, context) => (sessionId === null ? null : loadSession(context, sessionId)),
+      }),
     }),
-  }),
-});
+  });
 
 builder.mutationFields((t) => ({
   ingestEvents: t.field({
@@ -138,7 +147,8 @@ builder.mutationFields((t) => ({
   }),
   recordHeartbeat: t.field({
     type: HeartbeatPayload,
-    description: 'Says that a user or session is still there, or with close that it leaves. Send it every 30 seconds. Needs INGEST.',
+    description:
+      'Says that a user or session is still there, or with close that it leaves. Send it every 30 seconds. Needs INGEST.',
     ...needs('INGEST'),
     args: { input: t.arg({ type: HeartbeatInput, required: true, description: 'Whose heartbeat.' }) },
     resolve: (_root, { input }, context) => context.services.ingest.recordHeartbeat(projectCaller(context), input),

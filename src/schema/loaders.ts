@@ -18,6 +18,6 @@ export function loaderOf<Key, Value, CacheKey = Key>(
   const known = own.get(name);
   if (known) return known as DataLoader<Key, Value, CacheKey>;
   const loader = new DataLoader<Key, Value, CacheKey>(load, cacheKeyFn ? { cacheKeyFn } : {});
-  own.set(name, loader as DataLoader<unknown, unknown>);
+  own.set(name, loader);
   return loader;
 }

@@ -16,21 +16,32 @@ function encodeCursor(kind: string, place: unknown): string {
   return Buffer.from(JSON.stringify([kind, place])).toString('base64url');
 }
 
-function decodeCursor<Place>(kind: string, isPlace: (value: unknown) => value is Place, name: string, cursor: string): Place {
+function decodeCursor<Place>(
+  kind: string,
+  isPlace: (value: unknown) => value is Place,
+  name: string,
+  cursor: string,
+): Place {
   try {
     const parts: unknown = JSON.parse(Buffer.from(cursor, 'base64url').toString('utf8'));
     if (Array.isArray(parts) && parts.length === 2 && parts[0] === kind && isPlace(parts[1])) return parts[1];
   } catch {
     // Answered below.
   }
-  throw new AppError('INVALID_CURSOR', `${name} is not a cursor of this list; take it from a page of the same query and order.`, {
-    field: name,
-  });
+  throw new AppError(
+    'INVALID_CURSOR',
+    `${name} is not a cursor of this list; take it from a page of the same query and order.`,
+    {
+      field: name,
+    },
+  );
 }
 
 function checkCount(name: string, value: number): number {
   if (value >= 0 && value <= MOST_ROWS) return value;
-  throw new AppError('BAD_USER_INPUT', `${name} is ${value}; 0 to ${MOST_ROWS} rows can be asked for.`, { field: name });
+  throw new AppError('BAD_USER_INPUT', `${name} is ${value}; 0 to ${MOST_ROWS} rows can be asked for.`, {
+    field: name,
+  });
 }
 
 /** A list's way of paging: what its cursors are called and what a place looks like. */
@@ -40,7 +51,10 @@ export interface Paging<Place> {
 }
 
 /** The page that the arguments ask for. Throws BAD_USER_INPUT, or INVALID_CURSOR for a cursor of another list. */
-export function toPage<Place>({ kind, isPlace }: Paging<Place>, { first, after, last, before }: PagingArgs): Page<Place> {
+export function toPage<Place>(
+  { kind, isPlace }: Paging<Place>,
+  { first, after, last, before }: PagingArgs,
+): Page<Place> {
   if (first != null && last != null) {
     throw new AppError('BAD_USER_INPUT', 'Give first or last, not both.', { field: 'last' });
   }

@@ -24,7 +24,11 @@ export const UserPresence = builder.objectRef<UserPresenceShape>('UserPresence')
       nullable: true,
       description: 'When the status last changed; null for a user never seen, or erased.',
     }),
-    lastSeenAt: t.expose('lastSeenAt', { type: 'DateTime', nullable: true, description: 'The latest event or heartbeat.' }),
+    lastSeenAt: t.expose('lastSeenAt', {
+      type: 'DateTime',
+      nullable: true,
+      description: 'The latest event or heartbeat.',
+    }),
     onlineSessions: t.exposeInt('onlineSessions', {
       description: 'Open sessions that count as online: several devices are one user.',
     }),
@@ -41,9 +45,13 @@ const MOST_IDENTITIES = 1_000;
 function checkIdentities(identities: readonly string[] | null | undefined): readonly string[] | null {
   if (!identities) return null;
   if (identities.length <= MOST_IDENTITIES) return identities;
-  throw new AppError('BAD_USER_INPUT', `identities holds ${identities.length} users; at most 1,000 can be asked for at once.`, {
-    field: 'identities',
-  });
+  throw new AppError(
+    'BAD_USER_INPUT',
+    `identities holds ${identities.length} users; at most 1,000 can be asked for at once.`,
+    {
+      field: 'identities',
+    },
+  );
 }
 
 const BY_USER: Paging<string> = { kind: 'presence', isPlace: isUuid };
@@ -83,12 +91,21 @@ builder.queryField('presence', (t) =>
             ({ position }) => position,
             async () => states.length,
           );
-          return { ...connection, edges: connection.edges.map(({ cursor, node }) => ({ cursor, node: node.presence })) };
+          return {
+            ...connection,
+            edges: connection.edges.map(({ cursor, node }) => ({ cursor, node: node.presence })),
+          };
         }
         const filter = { status: args.status ?? null };
         const page = toPage(BY_USER, args);
         const rows = await listPresence(database, reach, filter, page, clock.now());
-        const connection = toConnection(BY_USER, page, rows, ({ userId }) => userId, () => countPresence(database, reach, filter));
+        const connection = toConnection(
+          BY_USER,
+          page,
+          rows,
+          ({ userId }) => userId,
+          () => countPresence(database, reach, filter),
+        );
         return { ...connection, edges: connection.edges.map(({ cursor, node }) => ({ cursor, node: node.presence })) };
       },
     },
@@ -99,7 +116,9 @@ builder.queryField('presence', (t) =>
 const PresenceUpdateKind = builder.enumType('PresenceUpdateKind', {
   description: 'How an update is to be read.',
   values: {
-    SNAPSHOT: { description: 'The state when the subscription began, or after a gap. It replaces what the client knows.' },
+    SNAPSHOT: {
+      description: 'The state when the subscription began, or after a gap. It replaces what the client knows.',
+    },
     DIFF: { description: 'What changed since the message before.' },
   },
 });

@@ -6,7 +6,7 @@ import { builder } from './builder.js';
 import { fromGlobalId } from './global-id.js';
 import { checkScope, needs, needsAnyKey, needsOperator, projectCaller } from './scopes.js';
 
-export const Scope = builder.enumType('Scope', {
+const Scope = builder.enumType('Scope', {
   description: 'What a key or token may do.',
   values: {
     INGEST: { description: 'Send events and heartbeats. Safe to ship in a browser.' },
@@ -31,7 +31,8 @@ const ProjectSettings = builder.objectRef<ProjectRow>('ProjectSettings').impleme
       description: 'Seconds without any activity after which an open session is closed. Default 300.',
     }),
     presenceTimeout: t.exposeInt('presenceTimeout', {
-      description: 'Seconds without a heartbeat after which a session that sends heartbeats counts as offline. Default 75.',
+      description:
+        'Seconds without a heartbeat after which a session that sends heartbeats counts as offline. Default 75.',
     }),
     sessionStart: t.field({
       type: SessionStartPolicy,
@@ -53,7 +54,10 @@ const ProjectSettingsInput = builder.inputType('ProjectSettingsInput', {
   fields: (t) => ({
     inactivityTimeout: t.int({ description: 'Seconds, 10 to 86,400.' }),
     presenceTimeout: t.int({ description: 'Seconds, 2 to 86,400.' }),
-    sessionStart: t.field({ type: SessionStartPolicy, description: 'What a `session` event does where a session is open.' }),
+    sessionStart: t.field({
+      type: SessionStartPolicy,
+      description: 'What a `session` event does where a session is open.',
+    }),
     retentionDays: t.int({ description: 'Days, 1 to 36,500; null keeps everything.' }),
     storeIpAddress: t.boolean({ description: 'Whether IP addresses are kept.' }),
   }),
@@ -71,7 +75,8 @@ builder.node(ApiKey, {
   fields: (t) => ({
     name: t.exposeString('name', { description: 'What it was made for.' }),
     prefix: t.exposeString('prefix', {
-      description: 'The first characters of the key, to recognise it by. The key itself is shown once, when it is made.',
+      description:
+        'The first characters of the key, to recognise it by. The key itself is shown once, when it is made.',
     }),
     scopes: t.field({
       type: [Scope],
@@ -79,8 +84,16 @@ builder.node(ApiKey, {
       resolve: (key) => SCOPES.filter((scope) => key.scopes.includes(scope)),
     }),
     createdAt: t.expose('createdAt', { type: 'DateTime', description: 'When it was made.' }),
-    lastUsedAt: t.expose('lastUsedAt', { type: 'DateTime', nullable: true, description: 'When it was last used, to the minute.' }),
-    revokedAt: t.expose('revokedAt', { type: 'DateTime', nullable: true, description: 'When it was revoked; null while it is good.' }),
+    lastUsedAt: t.expose('lastUsedAt', {
+      type: 'DateTime',
+      nullable: true,
+      description: 'When it was last used, to the minute.',
+    }),
+    revokedAt: t.expose('revokedAt', {
+      type: 'DateTime',
+      nullable: true,
+      description: 'When it was revoked; null while it is good.',
+    }),
   }),
 });
 
@@ -95,7 +108,11 @@ builder.node(Project, {
   },
   fields: (t) => ({
     name: t.exposeString('name', { description: 'What people call it.' }),
-    settings: t.field({ type: ProjectSettings, description: 'How it treats its sessions.', resolve: (project) => project }),
+    settings: t.field({
+      type: ProjectSettings,
+      description: 'How it treats its sessions.',
+      resolve: (project) => project,
+    }),
     apiKeys: t.field({
       type: [ApiKey],
       description: 'Its keys, the oldest first, revoked ones too. Needs MANAGE.',
@@ -119,7 +136,9 @@ const CreateProjectPayload = builder.objectRef<{ project: ProjectRow; key: strin
   description: 'A new project and its first key.',
   fields: (t) => ({
     project: t.field({ type: Project, description: 'The new project.', resolve: ({ project }) => project }),
-    key: t.exposeString('key', { description: 'A first key with every scope. It is not stored and cannot be shown again.' }),
+    key: t.exposeString('key', {
+      description: 'A first key with every scope. It is not stored and cannot be shown again.',
+    }),
   }),
 });
 
@@ -156,7 +175,8 @@ builder.mutationFields((t) => ({
       name: t.arg.string({ required: true, description: '1 to 100 characters.' }),
       settings: t.arg({ type: ProjectSettingsInput, description: 'Where they differ from the defaults.' }),
     },
-    resolve: (_root, { name, settings }, { services }) => services.projects.create({ name, settings: settings ?? null }),
+    resolve: (_root, { name, settings }, { services }) =>
+      services.projects.create({ name, settings: settings ?? null }),
   }),
   updateProject: t.field({
     type: Project,
@@ -167,7 +187,10 @@ builder.mutationFields((t) => ({
       settings: t.arg({ type: ProjectSettingsInput, description: 'The settings to change.' }),
     },
     resolve: (_root, { name, settings }, context) =>
-      context.services.projects.update(projectCaller(context).reach, { name: name ?? null, settings: settings ?? null }),
+      context.services.projects.update(projectCaller(context).reach, {
+        name: name ?? null,
+        settings: settings ?? null,
+      }),
   }),
   createApiKey: t.field({
     type: CreateApiKeyPayload,
@@ -177,11 +200,13 @@ builder.mutationFields((t) => ({
       name: t.arg.string({ required: true, description: 'What it is for: 1 to 100 characters.' }),
       scopes: t.arg({ type: [Scope], required: true, description: 'What it may do: at least one scope.' }),
     },
-    resolve: (_root, { name, scopes }, context) => context.services.keys.create(projectCaller(context), { name, scopes }),
+    resolve: (_root, { name, scopes }, context) =>
+      context.services.keys.create(projectCaller(context), { name, scopes }),
   }),
   revokeApiKey: t.field({
     type: ApiKey,
-    description: 'Revokes a key, and the tokens it has made. Takes effect at once, on every server and on open subscriptions. Needs MANAGE.',
+    description:
+      'Revokes a key, and the tokens it has made. Takes effect at once, on every server and on open subscriptions. Needs MANAGE.',
     ...needs('MANAGE'),
     args: { id: t.arg.id({ required: true, description: 'The id of the key.' }) },
     resolve: async (_root, { id }, context) => {
@@ -197,7 +222,9 @@ builder.mutationFields((t) => ({
     ...needs('MANAGE'),
     args: {
       scopes: t.arg({ type: [Scope], required: true, description: 'READ, PRESENCE, INGEST: at least one.' }),
-      identities: t.arg.stringList({ description: 'Narrows everything the token can see or send to these users: 1 to 1,000.' }),
+      identities: t.arg.stringList({
+        description: 'Narrows everything the token can see or send to these users: 1 to 1,000.',
+      }),
       expiresIn: t.arg.int({ required: true, defaultValue: 3600, description: 'Seconds, 1 to 86,400.' }),
     },
     resolve: (_root, { scopes, identities, expiresIn }, context) =>
@@ -205,7 +232,8 @@ builder.mutationFields((t) => ({
   }),
   eraseUser: t.field({
     type: EraseUserPayload,
-    description: 'Deletes every session and event of the user, everywhere, and the user from what subscribers see. Needs MANAGE.',
+    description:
+      'Deletes every session and event of the user, everywhere, and the user from what subscribers see. Needs MANAGE.',
     ...needs('MANAGE'),
     args: { identity: t.arg.string({ required: true, description: 'Who.' }) },
     resolve: (_root, { identity }, context) => context.services.eraseUser(projectCaller(context).reach, identity),

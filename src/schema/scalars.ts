@@ -7,9 +7,17 @@ const INSTANT = /^(\d{4})-(\d{2})-(\d{2})[Tt ](\d{2}):(\d{2}):(\d{2})(\.\d+)?([Z
 function parseInstant(text: unknown): Date {
   const parts = typeof text === 'string' ? INSTANT.exec(text) : null;
   if (!parts) return new Date(Number.NaN);
-  const [year, month, day, hour, minute, second] = parts.slice(1, 7).map(Number) as [number, number, number, number, number, number];
+  const [year, month, day, hour, minute, second] = parts.slice(1, 7).map(Number) as [
+    number,
+    number,
+    number,
+    number,
+    number,
+    number,
+  ];
   const daysInMonth = new Date(Date.UTC(year, month, 0)).getUTCDate();
-  if (month < 1 || month > 12 || day < 1 || day > daysInMonth || hour > 23 || minute > 59 || second > 59) return new Date(Number.NaN);
+  if (month < 1 || month > 12 || day < 1 || day > daysInMonth || hour > 23 || minute > 59 || second > 59)
+    return new Date(Number.NaN);
   return new Date((text as string).replace(' ', 'T').toUpperCase());
 }
 
@@ -19,7 +27,8 @@ function parseInstant(text: unknown): Date {
  */
 export const DateTime = new GraphQLScalarType<Date, string>({
   name: 'DateTime',
-  description: 'An RFC 3339 instant, with its offset. Answers are in UTC with milliseconds, like 2026-01-31T09:30:00.000Z.',
+  description:
+    'An RFC 3339 instant, with its offset. Answers are in UTC with milliseconds, like 2026-01-31T09:30:00.000Z.',
   specifiedByURL: 'https://www.rfc-editor.org/rfc/rfc3339',
   serialize(value) {
     if (value instanceof Date) return value.toISOString();

@@ -11,7 +11,8 @@ export const needs = (...scopes: readonly Scope[]) => ({ extensions: { scopes } 
 export const needsAnyKey = { extensions: { scopes: 'ANY_KEY' } };
 export const needsOperator = { extensions: { scopes: 'OPERATOR' } };
 
-const needOf = (field: GraphQLField<unknown, unknown>): Need | undefined => field.extensions['scopes'] as Need | undefined;
+const needOf = (field: GraphQLField<unknown, unknown>): Need | undefined =>
+  field.extensions['scopes'] as Need | undefined;
 
 /** Throws FORBIDDEN, naming what would be needed, where the caller has it not. */
 export function checkScope(caller: Caller, need: Need): void {
@@ -20,9 +21,13 @@ export function checkScope(caller: Caller, need: Need): void {
     throw new AppError('FORBIDDEN', 'This needs the operator key.', { requiredScopes: ['OPERATOR'] });
   }
   if (caller.kind === 'operator') {
-    throw new AppError('FORBIDDEN', 'The operator key creates projects and belongs to none; use a key of the project.', {
-      requiredScopes: need === 'ANY_KEY' ? [] : need,
-    });
+    throw new AppError(
+      'FORBIDDEN',
+      'The operator key creates projects and belongs to none; use a key of the project.',
+      {
+        requiredScopes: need === 'ANY_KEY' ? [] : need,
+      },
+    );
   }
   if (need === 'ANY_KEY' || need.some((scope) => caller.scopes.has(scope))) return;
   throw new AppError('FORBIDDEN', `This needs a key with the scope ${need.join(' or ')}.`, { requiredScopes: need });
@@ -52,7 +57,7 @@ export function enforceScopes(schema: GraphQLSchema): GraphQLSchema {
       if (subscribe) {
         field.subscribe = (parent, args, context, info) => {
           checkScope(context.caller, need);
-          return subscribe(parent, args, context, info) as unknown;
+          return subscribe(parent, args, context, info);
         };
         continue;
       }

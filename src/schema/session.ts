@@ -42,7 +42,10 @@ builder.node(Session, {
   isTypeOf: (value) => typeof value === 'object' && value !== null && 'startedAt' in value,
   loadOne: (id, context) => loadSession(context, fromGlobalId('Session', id, 'id')),
   fields: (t) => ({
-    key: t.exposeString('key', { nullable: true, description: 'The key a client named it by; null for a session found by identity.' }),
+    key: t.exposeString('key', {
+      nullable: true,
+      description: 'The key a client named it by; null for a session found by identity.',
+    }),
     user: t.field({
       type: User,
       nullable: true,
@@ -55,9 +58,20 @@ builder.node(Session, {
       resolve: ({ endedAt }) => (endedAt ? ('ENDED' as const) : ('ACTIVE' as const)),
     }),
     startedAt: t.expose('startedAt', { type: 'DateTime', description: 'When its first event happened.' }),
-    lastActivityAt: t.expose('lastActivityAt', { type: 'DateTime', description: 'When its latest event or heartbeat happened.' }),
-    endedAt: t.expose('endedAt', { type: 'DateTime', nullable: true, description: 'When it ended; null while it goes on.' }),
-    endReason: t.expose('endReason', { type: SessionEndReason, nullable: true, description: 'Why it ended; null while it goes on.' }),
+    lastActivityAt: t.expose('lastActivityAt', {
+      type: 'DateTime',
+      description: 'When its latest event or heartbeat happened.',
+    }),
+    endedAt: t.expose('endedAt', {
+      type: 'DateTime',
+      nullable: true,
+      description: 'When it ended; null while it goes on.',
+    }),
+    endReason: t.expose('endReason', {
+      type: SessionEndReason,
+      nullable: true,
+      description: 'Why it ended; null while it goes on.',
+    }),
     duration: t.float({
       description: 'Seconds from its start to its last activity.',
       resolve: ({ startedAt, lastActivityAt }) => (lastActivityAt.getTime() - startedAt.getTime()) / 1000,
@@ -69,7 +83,8 @@ builder.node(Session, {
       type: Software,
       nullable: true,
       description: 'The browser.',
-      resolve: ({ browserName, browserVersion }) => (browserName === null ? null : { name: browserName, version: browserVersion }),
+      resolve: ({ browserName, browserVersion }) =>
+        browserName === null ? null : { name: browserName, version: browserVersion },
     }),
     os: t.field({
       type: Software,
@@ -77,8 +92,14 @@ builder.node(Session, {
       description: 'The operating system.',
       resolve: ({ osName, osVersion }) => (osName === null ? null : { name: osName, version: osVersion }),
     }),
-    device: t.exposeString('device', { nullable: true, description: 'The device: its model, or its kind, e.g. desktop.' }),
-    ipAddress: t.exposeString('ipAddress', { nullable: true, description: 'The address, where the project keeps addresses.' }),
+    device: t.exposeString('device', {
+      nullable: true,
+      description: 'The device: its model, or its kind, e.g. desktop.',
+    }),
+    ipAddress: t.exposeString('ipAddress', {
+      nullable: true,
+      description: 'The address, where the project keeps addresses.',
+    }),
     data: t.expose('data', {
       type: 'JSONObject',
       description: '@environment, @request and the like, from its first events; and all that came with its start.',
@@ -161,7 +182,10 @@ export function checkSessionFilter(filter: SessionFilterShape | null | undefined
 const NEWEST_FIRST: SessionOrderShape = { field: 'STARTED_AT', direction: 'DESC' };
 
 const isPlace = (value: unknown): value is SessionPlace =>
-  Array.isArray(value) && value.length === 2 && (typeof value[0] === 'string' || typeof value[0] === 'number') && isUuid(value[1]);
+  Array.isArray(value) &&
+  value.length === 2 &&
+  (typeof value[0] === 'string' || typeof value[0] === 'number') &&
+  isUuid(value[1]);
 
 function pagingOf({ field, direction }: SessionOrderShape): Paging<SessionPlace> {
   const byTime = field === 'STARTED_AT' || field === 'LAST_ACTIVITY_AT';
@@ -184,7 +208,13 @@ export async function sessionConnection(
   const paging = pagingOf(order);
   const page = toPage(paging, args);
   const rows = await listSessions(database, reach, filter, order, page);
-  return toConnection(paging, page, rows, (row) => sessionPlace(row, order), () => countSessions(database, reach, filter));
+  return toConnection(
+    paging,
+    page,
+    rows,
+    (row) => sessionPlace(row, order),
+    () => countSessions(database, reach, filter),
+  );
 }
 
 /** A session by its UUID, gathered with the others this request asks for; null where there is none within reach. */

@@ -39,7 +39,10 @@ const SessionStatsPoint = builder.objectRef<PointShape>('SessionStatsPoint').imp
     at: t.expose('at', { type: 'DateTime', description: 'Start of the interval.' }),
     sessions: t.exposeInt('sessions', { description: 'How many sessions.' }),
     users: t.exposeInt('users', { description: 'How many different users had them.' }),
-    averageDuration: t.exposeFloat('averageDuration', { nullable: true, description: 'Their mean duration in seconds.' }),
+    averageDuration: t.exposeFloat('averageDuration', {
+      nullable: true,
+      description: 'Their mean duration in seconds.',
+    }),
   }),
 });
 
@@ -71,7 +74,11 @@ function checkPoints(interval: IntervalShape, from: Date, to: Date): void {
   if (points(LENGTHS[interval]) <= MOST_POINTS) return;
   const fitting = Object.entries(LENGTHS).find(([, length]) => points(length) <= MOST_POINTS);
   const advice = fitting ? `with ${fitting[0]} it fits` : 'narrow filter.startedAt';
-  throw new AppError('TOO_MANY_INTERVALS', `The range has more than ${MOST_POINTS} intervals of a ${interval}; ${advice}.`, { field: 'interval' });
+  throw new AppError(
+    'TOO_MANY_INTERVALS',
+    `The range has more than ${MOST_POINTS} intervals of a ${interval}; ${advice}.`,
+    { field: 'interval' },
+  );
 }
 
 builder.queryField('sessionStats', (t) =>
@@ -82,7 +89,12 @@ builder.queryField('sessionStats', (t) =>
     ...needs('READ'),
     args: {
       filter: t.arg({ type: SessionFilter, description: 'Which sessions.' }),
-      interval: t.arg({ type: TimeInterval, required: true, defaultValue: 'HOUR', description: 'How long each interval is: at most 1,500 of them.' }),
+      interval: t.arg({
+        type: TimeInterval,
+        required: true,
+        defaultValue: 'HOUR',
+        description: 'How long each interval is: at most 1,500 of them.',
+      }),
     },
     resolve: async (_root, { filter: given, interval }, context) => {
       const { database, clock } = context.services;

@@ -7,9 +7,13 @@ export function checkTimeRange(field: string, range: TimeRange | null | undefine
   for (const bound of ['from', 'to'] as const) {
     const value = range[bound];
     if (value && Number.isNaN(value.getTime())) {
-      throw new AppError('BAD_USER_INPUT', `${field}.${bound} is no RFC 3339 instant; write it like 2026-01-31T09:30:00.000Z.`, {
-        field: `${field}.${bound}`,
-      });
+      throw new AppError(
+        'BAD_USER_INPUT',
+        `${field}.${bound} is no RFC 3339 instant; write it like 2026-01-31T09:30:00.000Z.`,
+        {
+          field: `${field}.${bound}`,
+        },
+      );
     }
   }
   return range;

@@ -49,6 +49,7 @@ builder.queryField('user', (t) =>
     description: 'A user; null where the project has never seen the identity. Needs READ.',
     ...needs('READ'),
     args: { identity: t.arg.string({ required: true, description: 'Who.' }) },
-    resolve: (_root, { identity }, context) => findUser(context.services.database, projectCaller(context).reach, identity),
+    resolve: (_root, { identity }, context) =>
+      findUser(context.services.database, projectCaller(context).reach, identity),
   }),
 );

@@ -37,11 +37,16 @@ export function signToken(claims: TokenClaims, secret: Uint8Array, now: Date): P
 /** Checks signature, algorithm, issuer and time. Throws UNAUTHENTICATED with a sentence that says which it was not. */
 export async function verifyToken(token: string, secret: Uint8Array, now: Date): Promise<TokenClaims> {
   try {
-    const { payload: claims } = await jwtVerify(token, secret, { algorithms: [ALGORITHM], issuer: ISSUER, currentDate: now });
+    const { payload: claims } = await jwtVerify(token, secret, {
+      algorithms: [ALGORITHM],
+      issuer: ISSUER,
+      currentDate: now,
+    });
     const { project, key, scopes, identities, exp } = payload.parse(claims);
     return { projectId: project, keyId: key, scopes, identities, expiresAt: new Date(exp * 1000) };
   } catch (error) {
-    if (error instanceof errors.JWTExpired) throw new AppError('UNAUTHENTICATED', 'The access token has expired; make a new one.');
+    if (error instanceof errors.JWTExpired)
+      throw new AppError('UNAUTHENTICATED', 'The access token has expired; make a new one.');
     throw new AppError('UNAUTHENTICATED', 'The access token is not valid.');
   }
 }

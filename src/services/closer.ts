@@ -11,7 +11,7 @@ import { userKey } from './sessionize.js';
 /** Sessions a transaction looks at: short enough that an ingest which meets it hardly waits. */
 const BATCH = 1_000;
 
-export interface CloserResult {
+interface CloserResult {
   /** Sessions closed for inactivity (rule 20). */
   readonly closed: number;
   /** Users who went offline (rule 21). */
@@ -30,21 +30,22 @@ export interface Closer {
 
 function distinctUsers(sessions: readonly { projectId: string; userId: string | null }[]): UserKey[] {
   const users = new Map<string, UserKey>();
-  for (const { projectId, userId } of sessions) if (userId) users.set(userKey(projectId, userId), { projectId, userId });
-  return [...users].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, user]) => user);
+  for (const { projectId, userId } of sessions)
+    if (userId) users.set(userKey(projectId, userId), { projectId, userId });
+  return [...users].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, user]) => user);
 }
 
 function offline(looked: readonly LookedAt[]) {
   const suspects = new Map(
     looked
       .filter((session) => session.userId && !session.online)
-      .sort((a, b) => a.lastActivityAt.getTime() - b.lastActivityAt.getTime())
+      .toSorted((a, b) => a.lastActivityAt.getTime() - b.lastActivityAt.getTime())
       .map(({ projectId, userId, id, lastActivityAt }) => [
         userKey(projectId, userId!),
         { projectId, userId: userId!, sessionId: id, lastSeenAt: lastActivityAt.getTime() },
       ]),
   );
-  return [...suspects].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, suspect]) => suspect);
+  return [...suspects].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, suspect]) => suspect);
 }
 
 async function look(tx: Queryable, now: Date): Promise<{ due: number; changes: Changes; closed: number }> {
@@ -61,7 +62,11 @@ async function look(tx: Queryable, now: Date): Promise<{ due: number; changes: C
     // What others hold is theirs to finish: a look that found nothing free is over.
     due: looked.length === 0 ? 0 : due.length,
     closed: closed.length,
-    changes: { edges, events: [], sessions: closed.map(({ projectId, id }) => ({ projectId, id, kind: 'ENDED' as const })) },
+    changes: {
+      edges,
+      events: [],
+      sessions: closed.map(({ projectId, id }) => ({ projectId, id, kind: 'ENDED' as const })),
+    },
   };
 }
 
@@ -89,7 +94,8 @@ export function createCloser(deps: {
       lapsed += result.changes.edges.length;
       if (result.due < BATCH || stopped) break;
     }
-    if (closed + lapsed > 0) observe({ kind: 'closer.finished', closed, lapsed, milliseconds: performance.now() - start });
+    if (closed + lapsed > 0)
+      observe({ kind: 'closer.finished', closed, lapsed, milliseconds: performance.now() - start });
     return { closed, lapsed };
   }
 

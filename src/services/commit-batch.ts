@@ -65,11 +65,14 @@ const duplicateOf = (eventId: string | null, sessionId: string | null): IngestOu
 
 function uniqueUsers(users: readonly (UserKey & { identity: string })[]): (UserKey & { identity: string })[] {
   const unique = new Map(users.map((user) => [userKey(user.projectId, user.userId), user]));
-  return [...unique].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, user]) => user);
+  return [...unique].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, user]) => user);
 }
 
 /** How far back each identity's sessions matter: its earliest event less the longest time that still joins one. */
-function earliestByUser(events: readonly PlannedEvent[], settings: ReadonlyMap<string, ProjectSettings>): Map<string, UserKey & { from: Date }> {
+function earliestByUser(
+  events: readonly PlannedEvent[],
+  settings: ReadonlyMap<string, ProjectSettings>,
+): Map<string, UserKey & { from: Date }> {
   const earliest = new Map<string, UserKey & { from: Date }>();
   for (const { event } of events) {
     if (event.sessionKey !== null || !event.user) continue;
@@ -124,7 +127,9 @@ class Repeats {
   }
 
   async read(tx: Queryable, events: readonly PlannedEvent[], now: number): Promise<void> {
-    const keys = events.flatMap(({ event }) => (event.eventKey ? [{ projectId: event.projectId, eventKey: event.eventKey }] : []));
+    const keys = events.flatMap(({ event }) =>
+      event.eventKey ? [{ projectId: event.projectId, eventKey: event.eventKey }] : [],
+    );
     if (keys.length === 0) return;
     for (const known of await readKnownEvents(tx, keys, day(now - 3 * DAY))) {
       this.stored.set(`${known.projectId} ${known.eventKey}`, duplicateOf(known.eventId, known.sessionId));
@@ -149,7 +154,13 @@ class Repeats {
 
 function outcomeOf(verdict: Verdict, eventId: string | null): IngestOutcome {
   const session = verdict.session && survivor(verdict.session);
-  return { status: verdict.status, eventId, sessionId: session?.id ?? null, code: verdict.code, message: verdict.message };
+  return {
+    status: verdict.status,
+    eventId,
+    sessionId: session?.id ?? null,
+    code: verdict.code,
+    message: verdict.message,
+  };
 }
 
 /** What is kept of an event's data, under the project's settings, as JSON text. */
@@ -159,7 +170,11 @@ function storedJson(event: CheckedEvent, settings: ProjectSettings): string {
 }
 
 /** What the events say of their users: the latest name (rule 24), the latest data, the last end (rule 18). */
-function userWrites(events: readonly PlannedEvent[], state: BatchState, ends: ReadonlyMap<string, number>): UserWrite[] {
+function userWrites(
+  events: readonly PlannedEvent[],
+  state: BatchState,
+  ends: ReadonlyMap<string, number>,
+): UserWrite[] {
   const writes = new Map<string, { -readonly [Key in keyof UserWrite]: UserWrite[Key] }>();
   const writeFor = (key: string) => {
     const known = writes.get(key);
@@ -186,7 +201,11 @@ function userWrites(events: readonly PlannedEvent[], state: BatchState, ends: Re
 }
 
 /** The users whose published status may no longer be what their sessions say. */
-function suspects(writes: readonly SessionWrite[], users: ReadonlyMap<string, LockedUser>, now: number): PresenceSuspect[] {
+function suspects(
+  writes: readonly SessionWrite[],
+  users: ReadonlyMap<string, LockedUser>,
+  now: number,
+): PresenceSuspect[] {
   const found = new Map<string, PresenceSuspect>();
   for (const { session, liveness } of writes) {
     if (!session.userId) continue;
@@ -197,7 +216,7 @@ function suspects(writes: readonly SessionWrite[], users: ReadonlyMap<string, Lo
     const lastSeenAt = Math.max(found.get(key)?.lastSeenAt ?? 0, session.lastActivityAt);
     found.set(key, { projectId: session.projectId, userId: session.userId, sessionId: session.id, lastSeenAt });
   }
-  return [...found.entries()].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, suspect]) => suspect);
+  return [...found.entries()].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, suspect]) => suspect);
 }
 
 function sessionChanges(session: WorkingSession, wasOpen: ReadonlySet<WorkingSession>): Changes['sessions'] {
@@ -213,7 +232,11 @@ function sessionChanges(session: WorkingSession, wasOpen: ReadonlySet<WorkingSes
  * The number of statements does not depend on the number of events. Throws PlanAnew, or a driver error
  * whose SQLSTATE says whether another try may succeed; then nothing was stored.
  */
-export async function commitBatch(tx: Queryable, requests: readonly (readonly CheckedEvent[])[], now: Date): Promise<Committed> {
+export async function commitBatch(
+  tx: Queryable,
+  requests: readonly (readonly CheckedEvent[])[],
+  now: Date,
+): Promise<Committed> {
   const planned = requests.map((events, request) =>
     events.map((event): PlannedEvent => ({ event, request, attributes: describeClient(event), verdict: null })),
   );
@@ -244,7 +267,12 @@ export async function commitBatch(tx: Queryable, requests: readonly (readonly Ch
     if (verdict.status === 'REJECTED') continue;
     const { sessionId } = outcome;
     if (eventId) {
-      eventWrites.push({ id: eventId, sessionId, event, json: storedJson(event, state.settings.get(event.projectId)!) });
+      eventWrites.push({
+        id: eventId,
+        sessionId,
+        event,
+        json: storedJson(event, state.settings.get(event.projectId)!),
+      });
     }
     if (!event.eventKey) continue;
     for (const receivedOn of daysAround(now.getTime())) {
@@ -255,15 +283,22 @@ export async function commitBatch(tx: Queryable, requests: readonly (readonly Ch
   const merged = plan.sessions.filter((session) => session.mergedInto && !session.isNew);
   const changed: SessionWrite[] = plan.sessions
     .filter((session) => !session.mergedInto && (session.isNew || session.moved || session.described))
-    .sort((a, b) => ((a.key ?? a.id) < (b.key ?? b.id) ? -1 : 1))
-    .map((session) => ({ session, liveness: livenessOf(session, state.settings.get(session.projectId)!, now.getTime()) }));
+    .toSorted((a, b) => ((a.key ?? a.id) < (b.key ?? b.id) ? -1 : 1))
+    .map((session) => ({
+      session,
+      liveness: livenessOf(session, state.settings.get(session.projectId)!, now.getTime()),
+    }));
   const stored = changed.filter(({ session }) => !session.isNew);
   const closing = stored.filter(({ session }) => session.moved && !isOpen(session));
   const staying = stored.filter(({ session }) => session.moved && isOpen(session));
   const inserted = changed.filter(({ session }) => session.isNew);
   const described = stored.filter(({ session }) => session.described);
   if (merged.length > 0) {
-    const moves = merged.map((session) => ({ projectId: session.projectId, from: session.id, to: survivor(session).id }));
+    const moves = merged.map((session) => ({
+      projectId: session.projectId,
+      from: session.id,
+      to: survivor(session).id,
+    }));
     await absorbSessions(tx, moves);
   }
   // Rule 5's index is checked row by row: the open session of a user closes before the next one opens.

@@ -56,7 +56,11 @@ export function createGroupCommit<Work, Result>(options: {
     let batchEvents = 0;
     let batchBytes = 0;
     for (const { weight } of waiting) {
-      if (taken > 0 && (batchEvents + weight.events > limits.batch.events || batchBytes + weight.bytes > limits.batch.bytes)) break;
+      if (
+        taken > 0 &&
+        (batchEvents + weight.events > limits.batch.events || batchBytes + weight.bytes > limits.batch.bytes)
+      )
+        break;
       taken += 1;
       batchEvents += weight.events;
       batchBytes += weight.bytes;
@@ -95,16 +99,22 @@ export function createGroupCommit<Work, Result>(options: {
     },
     submit(work) {
       if (closed) {
-        return Promise.reject(new AppError('UNAVAILABLE', 'This server is shutting down; try again.', { retryAfter: 1 }));
+        return Promise.reject(
+          new AppError('UNAVAILABLE', 'This server is shutting down; try again.', { retryAfter: 1 }),
+        );
       }
       const weight = weigh(work);
       const full = events + weight.events > limits.queue.events || bytes + weight.bytes > limits.queue.bytes;
       if (full && waiting.length > 0) {
         options.onRefused(waiting.length);
         return Promise.reject(
-          new AppError('OVERLOADED', 'More arrives than can be stored just now; nothing of this request was kept. Try again.', {
-            retryAfter: 1,
-          }),
+          new AppError(
+            'OVERLOADED',
+            'More arrives than can be stored just now; nothing of this request was kept. Try again.',
+            {
+              retryAfter: 1,
+            },
+          ),
         );
       }
       return new Promise((resolve, reject) => {

@@ -81,7 +81,11 @@ export function createIngest(deps: {
         return (await commitOnce(requests)).outcomes;
       } catch (error) {
         if (!isRace(error) || attempt === MOST_ATTEMPTS) throw error;
-        observe({ kind: 'batch.retried', reason: error instanceof PlanAnew ? error.message : sqlState(error), attempt });
+        observe({
+          kind: 'batch.retried',
+          reason: error instanceof PlanAnew ? error.message : sqlState(error),
+          attempt,
+        });
       }
     }
   }
@@ -125,9 +129,13 @@ export function createIngest(deps: {
         throw new AppError('BAD_USER_INPUT', 'events is empty; 1 to 1,000 events are taken.', { field: 'events' });
       }
       if (events.length > MOST_EVENTS) {
-        throw new AppError('TOO_MANY_EVENTS', `There are ${events.length} events; 1 to 1,000 are taken. Nothing was stored.`, {
-          field: 'events',
-        });
+        throw new AppError(
+          'TOO_MANY_EVENTS',
+          `There are ${events.length} events; 1 to 1,000 are taken. Nothing was stored.`,
+          {
+            field: 'events',
+          },
+        );
       }
       const now = clock.now();
       const checked = events.map((event) => checkEvent(reach, event, now));
@@ -139,7 +147,9 @@ export function createIngest(deps: {
 
     async recordHeartbeat({ reach }, heartbeat) {
       if ((heartbeat.sessionKey == null) === (heartbeat.identity == null)) {
-        throw new AppError('BAD_USER_INPUT', 'Give either sessionKey or identity, not both and not neither.', { field: 'input' });
+        throw new AppError('BAD_USER_INPUT', 'Give either sessionKey or identity, not both and not neither.', {
+          field: 'input',
+        });
       }
       const checked = checkHeartbeat(reach, heartbeat, clock.now());
       if ('code' in checked) {

@@ -50,7 +50,10 @@ export async function isolatePoison(
     return await how.commit(requests);
   } catch (error) {
     if (!isPoison(error)) throw error;
-    how.onPoison(requests.reduce((sum, events) => sum + events.length, 0), error);
+    how.onPoison(
+      requests.reduce((sum, events) => sum + events.length, 0),
+      error,
+    );
   }
   const outcomes: IngestOutcome[][] = [];
   for (const events of requests) {

@@ -23,7 +23,10 @@ export interface Keys {
   authenticate(credential: string | null): Promise<Caller>;
   list(caller: ProjectCaller): Promise<ApiKey[]>;
   /** Needs MANAGE (the schema asks). BAD_USER_INPUT for a bad name or no scope. */
-  create(caller: ProjectCaller, input: { name: string; scopes: readonly Scope[] }): Promise<{ apiKey: ApiKey; key: string }>;
+  create(
+    caller: ProjectCaller,
+    input: { name: string; scopes: readonly Scope[] },
+  ): Promise<{ apiKey: ApiKey; key: string }>;
   /** Takes effect at once, on every server; null where the project has no such key. Repeated: the same answer. */
   revoke(caller: ProjectCaller, id: string): Promise<ApiKey | null>;
   /** expiresIn in seconds. BAD_USER_INPUT names what is wrong. */
@@ -94,7 +97,9 @@ export async function createKeys(deps: {
     if (now.getTime() - (touched.get(keyId) ?? 0) < TOUCHED) return;
     if (touched.size >= CACHE_SIZE) touched.clear();
     touched.set(keyId, now.getTime());
-    touchKey(database, reach, keyId, now).catch((error: unknown) => observe({ kind: 'task.failed', task: 'keys.touch', error }));
+    touchKey(database, reach, keyId, now).catch((error: unknown) =>
+      observe({ kind: 'task.failed', task: 'keys.touch', error }),
+    );
   }
 
   async function readToken(token: string, hash: string): Promise<TokenClaims> {
@@ -137,7 +142,8 @@ export async function createKeys(deps: {
     list: ({ reach }) => listKeys(database, reach),
 
     async create({ reach }, { name, scopes }) {
-      if (scopes.length === 0) throw new AppError('BAD_USER_INPUT', 'scopes names at least one scope.', { field: 'scopes' });
+      if (scopes.length === 0)
+        throw new AppError('BAD_USER_INPUT', 'scopes names at least one scope.', { field: 'scopes' });
       const key = newApiKey();
       const now = clock.now();
       const apiKey = await addKey(database, reach, {
@@ -164,18 +170,33 @@ export async function createKeys(deps: {
 
     async createToken({ reach, keyId }, { scopes, identities, expiresIn }) {
       if (scopes.length === 0 || !scopes.every((scope) => TOKEN_SCOPES.includes(scope))) {
-        throw new AppError('BAD_USER_INPUT', 'scopes holds at least one of READ, PRESENCE and INGEST.', { field: 'scopes' });
+        throw new AppError('BAD_USER_INPUT', 'scopes holds at least one of READ, PRESENCE and INGEST.', {
+          field: 'scopes',
+        });
       }
       if (!Number.isInteger(expiresIn) || expiresIn < TOKEN_SECONDS.min || expiresIn > TOKEN_SECONDS.max) {
-        throw new AppError('BAD_USER_INPUT', `expiresIn is a whole number of seconds from ${TOKEN_SECONDS.min} to ${TOKEN_SECONDS.max}.`, {
-          field: 'expiresIn',
-        });
+        throw new AppError(
+          'BAD_USER_INPUT',
+          `expiresIn is a whole number of seconds from ${TOKEN_SECONDS.min} to ${TOKEN_SECONDS.max}.`,
+          {
+            field: 'expiresIn',
+          },
+        );
       }
       const trimmed = identities && identities.map((identity) => identity.trim());
-      if (trimmed && (trimmed.length === 0 || trimmed.length > MOST_IDENTITIES || trimmed.some((one) => one.length < 1 || one.length > 255))) {
-        throw new AppError('BAD_USER_INPUT', 'identities holds 1 to 1,000 identities of 1 to 255 characters; leave it out for every user.', {
-          field: 'identities',
-        });
+      if (
+        trimmed &&
+        (trimmed.length === 0 ||
+          trimmed.length > MOST_IDENTITIES ||
+          trimmed.some((one) => one.length < 1 || one.length > 255))
+      ) {
+        throw new AppError(
+          'BAD_USER_INPUT',
+          'identities holds 1 to 1,000 identities of 1 to 255 characters; leave it out for every user.',
+          {
+            field: 'identities',
+          },
+        );
       }
       const now = clock.now();
       // A token's time is in whole seconds.

@@ -63,7 +63,7 @@ export class LiveRoom<Message, Item> {
   }
 
   private async tell(messages: readonly Message[]): Promise<void> {
-    for (const { read, watchers } of [...this.views.values()]) {
+    for (const { read, watchers } of this.views.values()) {
       try {
         const items = await read(messages);
         for (const watcher of watchers) watcher.push(items);

@@ -22,7 +22,12 @@ export class LiveWatcher<Item> implements AsyncIterableIterator<Item> {
     }
     if (this.queue.length <= MOST_PENDING) return;
     this.queue = [];
-    this.end(new AppError('OVERLOADED', 'This subscription was read too slowly and has ended; read what it missed with a query, then subscribe again.'));
+    this.end(
+      new AppError(
+        'OVERLOADED',
+        'This subscription was read too slowly and has ended; read what it missed with a query, then subscribe again.',
+      ),
+    );
   }
 
   next(): Promise<IteratorResult<Item>> {
@@ -31,7 +36,7 @@ export class LiveWatcher<Item> implements AsyncIterableIterator<Item> {
     if (this.done) {
       const { failure } = this;
       this.failure = null;
-      return failure ? Promise.reject(failure as Error) : Promise.resolve({ value: undefined, done: true });
+      return failure ? Promise.reject(failure) : Promise.resolve({ value: undefined, done: true });
     }
     return new Promise((resolve, reject) => {
       this.pull = { resolve, reject };
@@ -46,7 +51,7 @@ export class LiveWatcher<Item> implements AsyncIterableIterator<Item> {
 
   throw(error: unknown): Promise<IteratorResult<Item>> {
     this.end(null);
-    return Promise.reject(error as Error);
+    return Promise.reject(error);
   }
 
   [Symbol.asyncIterator](): this {

@@ -8,7 +8,13 @@ import type { EventRow, SessionRow } from '../store/rows.js';
 import { sessionsByIds } from '../store/sessions.js';
 import type { Bus } from './bus.js';
 import { LiveRoom } from './live-room.js';
-import { eventsChannel, sessionsChannel, type EventsMessage, type SessionChangeKind, type SessionsMessage } from './messages.js';
+import {
+  eventsChannel,
+  sessionsChannel,
+  type EventsMessage,
+  type SessionChangeKind,
+  type SessionsMessage,
+} from './messages.js';
 
 export interface SessionChange {
   readonly kind: SessionChangeKind;
@@ -17,7 +23,7 @@ export interface SessionChange {
 }
 
 /** Which changes of sessions to watch; null or undefined: any. */
-export interface SessionWatch {
+interface SessionWatch {
   readonly identities?: readonly string[] | null;
   /** UUIDs. */
   readonly sessionIds?: readonly string[] | null;
@@ -39,10 +45,17 @@ export function createLive(deps: { database: Database; bus: Bus; observe: Observ
   const eventRooms = new Map<string, LiveRoom<EventsMessage, EventRow>>();
   let closed = false;
 
-  async function readSessions(reach: Reach, only: SessionWatch, messages: readonly SessionsMessage[]): Promise<SessionChange[]> {
+  async function readSessions(
+    reach: Reach,
+    only: SessionWatch,
+    messages: readonly SessionsMessage[],
+  ): Promise<SessionChange[]> {
     const wanted = messages.flatMap(({ at, changes }) =>
       changes
-        .filter(({ id, kind }) => (!only.sessionIds || only.sessionIds.includes(id)) && (!only.kinds || only.kinds.includes(kind)))
+        .filter(
+          ({ id, kind }) =>
+            (!only.sessionIds || only.sessionIds.includes(id)) && (!only.kinds || only.kinds.includes(kind)),
+        )
         .map(({ id, kind }) => ({ id, kind, at: new Date(at) })),
     );
     if (wanted.length === 0) return [];
@@ -55,7 +68,11 @@ export function createLive(deps: { database: Database; bus: Bus; observe: Observ
     });
   }
 
-  function readEvents(reach: Reach, filter: EventFilter | null, messages: readonly EventsMessage[]): Promise<EventRow[]> {
+  function readEvents(
+    reach: Reach,
+    filter: EventFilter | null,
+    messages: readonly EventsMessage[],
+  ): Promise<EventRow[]> {
     return eventsByIds(database, reach, [...new Set(messages.flatMap(({ ids }) => ids))], filter);
   }
 
@@ -83,7 +100,12 @@ export function createLive(deps: { database: Database; bus: Bus; observe: Observ
       await room.subscription;
     } catch (error) {
       watcher.end(null);
-      throw new AppError('UNAVAILABLE', 'Nothing can be watched just now; try again shortly.', { retryAfter: 1 }, { cause: error });
+      throw new AppError(
+        'UNAVAILABLE',
+        'Nothing can be watched just now; try again shortly.',
+        { retryAfter: 1 },
+        { cause: error },
+      );
     }
     return watcher;
   }

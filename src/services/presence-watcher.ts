@@ -1,4 +1,10 @@
-import { isVisible, type PresenceEdge, type PresenceUpdate, type Snapshot, type UserPresence } from '../domain/presence.js';
+import {
+  isVisible,
+  type PresenceEdge,
+  type PresenceUpdate,
+  type Snapshot,
+  type UserPresence,
+} from '../domain/presence.js';
 
 /** What a watcher reads when it begins, and again after a gap. */
 export interface WatchStart {
@@ -17,7 +23,8 @@ const MOST_PENDING = 1_000;
  */
 export class PresenceWatcher implements AsyncIterableIterator<PresenceUpdate> {
   private queue: PresenceUpdate[] = [];
-  private pull: { resolve: (result: IteratorResult<PresenceUpdate>) => void; reject: (error: unknown) => void } | null = null;
+  private pull: { resolve: (result: IteratorResult<PresenceUpdate>) => void; reject: (error: unknown) => void } | null =
+    null;
   /** Edges held back while the snapshot is read; null once it is there. */
   private held: { edges: readonly PresenceEdge[]; at: Date }[] | null = [];
   private snapshot: Snapshot | null = null;
@@ -77,7 +84,7 @@ export class PresenceWatcher implements AsyncIterableIterator<PresenceUpdate> {
     if (this.state === 'done') {
       const { failure } = this;
       this.failure = null;
-      return failure ? Promise.reject(failure as Error) : Promise.resolve({ value: undefined, done: true });
+      return failure ? Promise.reject(failure) : Promise.resolve({ value: undefined, done: true });
     }
     return new Promise((resolve, reject) => {
       this.pull = { resolve, reject };
@@ -92,7 +99,7 @@ export class PresenceWatcher implements AsyncIterableIterator<PresenceUpdate> {
 
   throw(error: unknown): Promise<IteratorResult<PresenceUpdate>> {
     this.end(null);
-    return Promise.reject(error as Error);
+    return Promise.reject(error);
   }
 
   [Symbol.asyncIterator](): this {
@@ -146,7 +153,8 @@ export class PresenceWatcher implements AsyncIterableIterator<PresenceUpdate> {
       return;
     }
     const last = this.queue.at(-1);
-    if (last?.kind === 'DIFF') this.queue[this.queue.length - 1] = { ...update, users: [...last.users, ...update.users] };
+    if (last?.kind === 'DIFF')
+      this.queue[this.queue.length - 1] = { ...update, users: [...last.users, ...update.users] };
     else this.queue.push(update);
     this.pending += update.users.length;
     if (update.kind === 'SNAPSHOT' || this.pending <= MOST_PENDING) return;

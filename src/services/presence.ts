@@ -75,7 +75,8 @@ export function createPresence(deps: { database: Database; bus: Bus; clock: Cloc
     const watched = [...rooms.keys()];
     if (watched.length > 0) {
       const reaches = watched.map((projectId): Reach => ({ projectId, userIds: null }));
-      for (const { projectId, edge } of await recentEdges(database, reaches, since, now)) rooms.get(projectId)?.hub.receive([edge]);
+      for (const { projectId, edge } of await recentEdges(database, reaches, since, now))
+        rooms.get(projectId)?.hub.receive([edge]);
     }
     lastRepair = now;
     for (const { hub } of rooms.values()) hub.forget(Date.now());
@@ -118,7 +119,12 @@ export function createPresence(deps: { database: Database; bus: Bus; clock: Cloc
         await watcher.open();
       } catch (error) {
         if (error instanceof AppError) throw error;
-        throw new AppError('UNAVAILABLE', 'Presence cannot be watched just now; try again shortly.', { retryAfter: 1 }, { cause: error });
+        throw new AppError(
+          'UNAVAILABLE',
+          'Presence cannot be watched just now; try again shortly.',
+          { retryAfter: 1 },
+          { cause: error },
+        );
       }
       return watcher;
     },

@@ -12,7 +12,7 @@ import type { Project } from '../store/generated/prisma/client.js';
 import { addProject, changeProject, getProject, reckonLiveSessions } from '../store/projects.js';
 
 /** Settings as a caller gives them: undefined and null leave a setting alone, but for retentionDays, which null clears. */
-export type SettingsInput = { readonly [Name in keyof ProjectSettings]?: ProjectSettings[Name] | null };
+type SettingsInput = { readonly [Name in keyof ProjectSettings]?: ProjectSettings[Name] | null };
 
 export interface Projects {
   get(reach: Reach): Promise<Project>;
@@ -32,12 +32,16 @@ export function checkName(name: string): string {
 function checkSettings(input: SettingsInput | null | undefined): Partial<ProjectSettings> {
   if (!input) return {};
   const { retentionDays, ...others } = input;
-  const settings: Partial<ProjectSettings> = Object.fromEntries(Object.entries(others).filter(([, value]) => value != null));
+  const settings: Partial<ProjectSettings> = Object.fromEntries(
+    Object.entries(others).filter(([, value]) => value != null),
+  );
   const given = retentionDays === undefined ? settings : { ...settings, retentionDays };
   for (const [name, { min, max }] of Object.entries(SETTING_LIMITS)) {
     const value = given[name as keyof typeof SETTING_LIMITS];
     if (value == null || (Number.isInteger(value) && value >= min && value <= max)) continue;
-    throw new AppError('BAD_USER_INPUT', `settings.${name} is a whole number from ${min} to ${max}.`, { field: `settings.${name}` });
+    throw new AppError('BAD_USER_INPUT', `settings.${name} is a whole number from ${min} to ${max}.`, {
+      field: `settings.${name}`,
+    });
   }
   return given;
 }

@@ -96,7 +96,8 @@ export function sessionize(events: readonly PlannedEvent[], state: BatchState): 
     const identityState: IdentityState = { sessions: owned.get(subject) ?? [], lastEndAt: before };
     planIdentity(identityState, byRequest(group), context);
     plan.sessions.push(...identityState.sessions);
-    if (identityState.lastEndAt !== null && identityState.lastEndAt !== before) plan.ends.set(subject, identityState.lastEndAt);
+    if (identityState.lastEndAt !== null && identityState.lastEndAt !== before)
+      plan.ends.set(subject, identityState.lastEndAt);
   }
   return plan;
 }

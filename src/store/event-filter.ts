@@ -23,7 +23,9 @@ export function eventConditions(reach: Reach, filter: EventFilter | null | undef
 
   if (filter.types) add(sql`e.type = ANY(${filter.types}::text[])`);
   if (filter.identities) {
-    add(sql`e.user_id = ANY(${filter.identities.map((identity) => userIdOf(reach.projectId, identity.trim()))}::uuid[])`);
+    add(
+      sql`e.user_id = ANY(${filter.identities.map((identity) => userIdOf(reach.projectId, identity.trim()))}::uuid[])`,
+    );
   }
   if (filter.sessionIds) add(sql`e.session_id = ANY(${filter.sessionIds}::uuid[])`);
   if (filter.sources) add(sql`e.source = ANY(${filter.sources}::text[])`);

@@ -10,7 +10,8 @@ import type { Sql } from './session-filter.js';
 
 const { sql, raw, empty } = Prisma;
 
-const COLUMNS = raw(`e.id, e.type, e.source, e.message, e.occurred_at AS "occurredAt", e.received_at AS "receivedAt", e.value,
+const COLUMNS =
+  raw(`e.id, e.type, e.source, e.message, e.occurred_at AS "occurredAt", e.received_at AS "receivedAt", e.value,
   e.tags, e.reference_id AS "referenceId", e.version, e.user_id AS "userId", e.session_id AS "sessionId", e.data`);
 const USER_COLUMNS = raw('u.identity, u.name AS "userName"');
 /** The user of each row of a page alone: never a scan of all users. */
@@ -45,7 +46,11 @@ export async function listEvents(
 /** How many events match. Asked only where somebody wants to know: it reads them all. */
 export async function countEvents(database: Database, reach: Reach, filter: EventFilter | null): Promise<number> {
   const query = sql`SELECT count(*)::integer AS count FROM events e WHERE ${eventConditions(reach, filter)}`;
-  const [row] = await database.query<{ count: number }>({ name: 'events.count', text: query.text, values: query.values });
+  const [row] = await database.query<{ count: number }>({
+    name: 'events.count',
+    text: query.text,
+    values: query.values,
+  });
   return row!.count;
 }
 
@@ -97,7 +102,11 @@ export async function listSessionEvents(
         ${bounds(page, false)}
       ORDER BY e.id ${direction} LIMIT ${page.limit + 1}::integer
     ) e ${OWN_USER} ORDER BY e.id ${direction}`;
-  const rows = await database.query<EventRow>({ name: 'events.listOfSessions', text: query.text, values: query.values });
+  const rows = await database.query<EventRow>({
+    name: 'events.listOfSessions',
+    text: query.text,
+    values: query.values,
+  });
   const bySession = new Map<string, EventRow[]>(parents.map(({ id }) => [id, []]));
   for (const row of rows) bySession.get(row.sessionId!)!.push(row);
   return new Map([...bySession].map(([id, found]) => [id, toPage(found, page)]));

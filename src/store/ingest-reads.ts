@@ -24,7 +24,10 @@ export interface LockedUser extends UserKey {
 }
 
 /** The settings of the batch's projects, as they are now. */
-export async function readSettings(tx: Queryable, projectIds: readonly string[]): Promise<Map<string, ProjectSettings>> {
+export async function readSettings(
+  tx: Queryable,
+  projectIds: readonly string[],
+): Promise<Map<string, ProjectSettings>> {
   const rows = await tx.query<ProjectSettings & { id: string }>({
     name: 'ingest.settings',
     text: `SELECT id, inactivity_timeout AS "inactivityTimeout", presence_timeout AS "presenceTimeout",
@@ -108,7 +111,8 @@ function toWorking(row: SessionRecord): WorkingSession {
 
 /**
  * The users' identity sessions that ended at or after `from`, and the open ones: one range of the index
- * sessions_near for each user. The users must be locked.
+ * sessions_near for each user. The users must be locked. OFFSET 0 keeps it that way: on a table that was
+ * not analysed yet the planner would otherwise join all of its sessions (10 ms rather than 0.5 for 64 users).
  */
 export async function readIdentitySessions(
   tx: Queryable,
@@ -122,6 +126,7 @@ export async function readIdentitySessions(
              SELECT * FROM sessions s
              WHERE s.project_id = k.project_id AND s.user_id = k.user_id AND s.key IS NULL
                AND coalesce(s.ended_at, 'infinity'::timestamptz) >= k.ended_from
+             OFFSET 0
            ) s`,
     values: [users.map((user) => user.projectId), users.map((user) => user.userId), users.map((user) => user.from)],
   });
@@ -134,7 +139,10 @@ export interface SessionKey {
 }
 
 /** Whose the named sessions are, before anything is locked: those users must be locked first. */
-export function readSessionOwners(tx: Queryable, keys: readonly SessionKey[]): Promise<(UserKey & { identity: string })[]> {
+export function readSessionOwners(
+  tx: Queryable,
+  keys: readonly SessionKey[],
+): Promise<(UserKey & { identity: string })[]> {
   return tx.query<UserKey & { identity: string }>({
     name: 'ingest.sessionOwners',
     text: `SELECT u.project_id AS "projectId", u.id AS "userId", u.identity

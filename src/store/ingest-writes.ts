@@ -13,7 +13,7 @@ import type { UserKey } from './ingest-reads.js';
 const timestamp = (milliseconds: number): string => new Date(milliseconds).toISOString();
 
 /** A text[] inside an array parameter travels as Postgres writes it. */
-export function arrayLiteral(texts: readonly string[]): string {
+function arrayLiteral(texts: readonly string[]): string {
   if (texts.length === 0) return '{}';
   return `{${texts.map((text) => `"${text.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`).join(',')}}`;
 }
@@ -27,8 +27,10 @@ export interface SessionWrite {
 /** `$1::a[], $2::b[] …` */
 const parameters = (types: readonly string[]): string => types.map((type, at) => `$${at + 1}::${type}[]`).join(', ');
 
-const endedAt = ({ session }: SessionWrite): string | null => (isOpen(session) ? null : timestamp(session.lastActivityAt));
-const dueAt = ({ liveness }: SessionWrite): string | null => (liveness.dueAt === null ? null : timestamp(liveness.dueAt));
+const endedAt = ({ session }: SessionWrite): string | null =>
+  isOpen(session) ? null : timestamp(session.lastActivityAt);
+const dueAt = ({ liveness }: SessionWrite): string | null =>
+  liveness.dueAt === null ? null : timestamp(liveness.dueAt);
 
 type SessionColumn = readonly [name: string, type: string, value: (write: SessionWrite) => unknown];
 
@@ -107,7 +109,11 @@ export async function insertSessions(tx: Queryable, writes: readonly SessionWrit
 
 /** Writes what moved. Where no indexed column changes its value the update is heap-only. */
 export async function moveSessions(tx: Queryable, writes: readonly SessionWrite[]): Promise<void> {
-  await tx.query({ name: 'ingest.moveSessions', text: MOVE_SESSIONS, values: values([...IDENTITY, ...MOVING], writes) });
+  await tx.query({
+    name: 'ingest.moveSessions',
+    text: MOVE_SESSIONS,
+    values: values([...IDENTITY, ...MOVING], writes),
+  });
 }
 
 /** Writes what the sessions have found out about their clients. */

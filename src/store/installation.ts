@@ -30,5 +30,9 @@ export async function ensureInstallation(
 }
 
 export async function setOperatorKeyHash(database: Database, hash: Buffer): Promise<void> {
-  await database.query({ name: 'installation.setOperatorKey', text: 'UPDATE installation SET operator_key_hash = $1', values: [hash] });
+  await database.query({
+    name: 'installation.setOperatorKey',
+    text: 'UPDATE installation SET operator_key_hash = $1',
+    values: [hash],
+  });
 }

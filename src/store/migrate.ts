@@ -21,7 +21,7 @@ async function readMigrations(folder: string): Promise<Migration[]> {
   const entries = await readdir(folder, { withFileTypes: true });
   const names = entries.filter((entry) => entry.isDirectory()).map((entry) => entry.name);
   return Promise.all(
-    names.sort().map(async (name) => {
+    names.toSorted().map(async (name) => {
       const sql = await readFile(path.join(folder, name, 'migration.sql'), 'utf8');
       return { name, sql, checksum: createHash('sha256').update(sql).digest('hex') };
     }),
@@ -52,7 +52,7 @@ async function applyMissing(tx: Queryable, migrations: readonly Migration[], obs
   });
   const applied = new Map(rows.map((row) => [row.name, row.checksum]));
   const known = new Set(migrations.map((migration) => migration.name));
-  const newer = [...applied.keys()].filter((name) => !known.has(name)).sort();
+  const newer = [...applied.keys()].filter((name) => !known.has(name)).toSorted();
   if (newer.length > 0) {
     throw new MigrationError(
       `The database is newer than this Footsteps: it has the migration ${newer.join(', ')}, which this version does not know. ` +

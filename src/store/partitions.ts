@@ -65,9 +65,16 @@ export async function ensurePartitions(
   const missing = wanted.filter((partition) => !existing.has(partition.name));
   if (missing.length > 0) {
     await database.transaction(async (tx) => {
-      await tx.query({ name: 'partitions.lock', text: `SELECT pg_advisory_xact_lock(hashtext('footsteps.partitions'))` });
+      await tx.query({
+        name: 'partitions.lock',
+        text: `SELECT pg_advisory_xact_lock(hashtext('footsteps.partitions'))`,
+      });
       for (const { table, name, from, to } of missing) {
-        const [found] = await tx.query({ name: 'partitions.exists', text: `SELECT 1 FROM pg_class WHERE relname = $1`, values: [name] });
+        const [found] = await tx.query({
+          name: 'partitions.exists',
+          text: `SELECT 1 FROM pg_class WHERE relname = $1`,
+          values: [name],
+        });
         if (found) continue;
         await tx.query({ name: 'partitions.create', text: `CREATE TABLE ${name} (LIKE ${table} INCLUDING DEFAULTS)` });
         await tx.query({

@@ -48,7 +48,9 @@ const neverSeen = (identity: string): UserPresence => ({
 
 /** The identities within reach, trimmed, each once, with their user ids. */
 function withinReach(reach: Reach, identities: readonly string[]): Map<string, string> {
-  const ids = new Map(identities.map((identity) => identity.trim()).map((identity) => [userIdOf(reach.projectId, identity), identity]));
+  const ids = new Map(
+    identities.map((identity) => identity.trim()).map((identity) => [userIdOf(reach.projectId, identity), identity]),
+  );
   if (!reach.userIds) return ids;
   const allowed = new Set(reach.userIds);
   return new Map([...ids].filter(([id]) => allowed.has(id)));
@@ -98,7 +100,11 @@ export async function listPresence(
 
 export async function countPresence(database: Database, reach: Reach, filter: PresenceFilter): Promise<number> {
   const query = sql`SELECT count(*)::integer AS count FROM users u WHERE ${listConditions(reach, filter)}`;
-  const [row] = await database.query<{ count: number }>({ name: 'presence.count', text: query.text, values: query.values });
+  const [row] = await database.query<{ count: number }>({
+    name: 'presence.count',
+    text: query.text,
+    values: query.values,
+  });
   return row!.count;
 }
 

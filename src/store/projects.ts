@@ -7,7 +7,10 @@ export function getProject({ prisma }: Database, { projectId }: Reach): Promise<
   return prisma.project.findUnique({ where: { id: projectId } });
 }
 
-export function addProject({ prisma }: Database, project: Pick<Project, 'id' | 'name' | 'createdAt'> & ProjectSettings): Promise<Project> {
+export function addProject(
+  { prisma }: Database,
+  project: Pick<Project, 'id' | 'name' | 'createdAt'> & ProjectSettings,
+): Promise<Project> {
   return prisma.project.create({ data: project });
 }
 

@@ -20,7 +20,9 @@ export function sessionConditions(reach: Reach, filter: SessionFilter | null | u
   if (!filter) return Prisma.join(conditions, ' AND ');
 
   if (filter.identities) {
-    add(sql`s.user_id = ANY(${filter.identities.map((identity) => userIdOf(reach.projectId, identity.trim()))}::uuid[])`);
+    add(
+      sql`s.user_id = ANY(${filter.identities.map((identity) => userIdOf(reach.projectId, identity.trim()))}::uuid[])`,
+    );
   }
   if (filter.search) {
     const part = anywhere(filter.search);
@@ -34,8 +36,10 @@ export function sessionConditions(reach: Reach, filter: SessionFilter | null | u
   // A session lives from its start to its end; an open one is alive still.
   if (filter.activeDuring?.from) add(sql`(s.ended_at IS NULL OR s.ended_at >= ${filter.activeDuring.from})`);
   if (filter.activeDuring?.to) add(sql`s.started_at < ${filter.activeDuring.to}`);
-  if (filter.duration?.min != null) add(sql`s.last_activity_at - s.started_at >= make_interval(secs => ${filter.duration.min}::float8)`);
-  if (filter.duration?.max != null) add(sql`s.last_activity_at - s.started_at <= make_interval(secs => ${filter.duration.max}::float8)`);
+  if (filter.duration?.min != null)
+    add(sql`s.last_activity_at - s.started_at >= make_interval(secs => ${filter.duration.min}::float8)`);
+  if (filter.duration?.max != null)
+    add(sql`s.last_activity_at - s.started_at <= make_interval(secs => ${filter.duration.max}::float8)`);
   if (filter.hasErrors === true) add(sql`s.error_count > 0`);
   if (filter.hasErrors === false) add(sql`s.error_count = 0`);
   if (filter.eventTypes) add(sql`s.event_types && ${filter.eventTypes}::text[]`);

@@ -32,7 +32,11 @@ const FROM = raw('sessions s LEFT JOIN users u ON u.project_id = s.project_id AN
 const DURATION = raw('extract(epoch FROM s.last_activity_at - s.started_at)::float8');
 
 /** The sessions that match, added up. */
-export async function readTotals(database: Database, reach: Reach, filter: SessionFilter | null): Promise<SessionTotals> {
+export async function readTotals(
+  database: Database,
+  reach: Reach,
+  filter: SessionFilter | null,
+): Promise<SessionTotals> {
   const query = sql`
     SELECT count(*)::integer AS sessions, count(DISTINCT user_id)::integer AS users, avg(duration) AS "averageDuration",
            percentile_cont(0.5) WITHIN GROUP (ORDER BY duration) AS "medianDuration",

@@ -8,7 +8,8 @@ import { sessionConditions, type Sql } from './session-filter.js';
 
 const { sql, raw, empty } = Prisma;
 
-const COLUMNS = raw(`s.id, s.key, s.user_id AS "userId", s.started_at AS "startedAt", s.last_activity_at AS "lastActivityAt",
+const COLUMNS =
+  raw(`s.id, s.key, s.user_id AS "userId", s.started_at AS "startedAt", s.last_activity_at AS "lastActivityAt",
   s.ended_at AS "endedAt", s.end_reason AS "endReason", s.event_count AS "eventCount", s.error_count AS "errorCount",
   s.version, s.browser_name AS "browserName", s.browser_version AS "browserVersion", s.os_name AS "osName",
   s.os_version AS "osVersion", s.device, s.ip_address AS "ipAddress", s.data, u.identity, u.name AS "userName"`);
@@ -59,7 +60,10 @@ const ORDERINGS: Record<SessionOrderField, Ordering> = {
   },
 };
 
-export const sessionPlace = (row: SessionRow, { field }: SessionOrder): SessionPlace => [ORDERINGS[field].placeOf(row), row.id];
+export const sessionPlace = (row: SessionRow, { field }: SessionOrder): SessionPlace => [
+  ORDERINGS[field].placeOf(row),
+  row.id,
+];
 
 /**
  * A page of sessions. Newest-first walks the index; in the other orders the open sessions, whose values
@@ -104,7 +108,11 @@ export async function listSessions(
 /** How many sessions match. Asked only where somebody wants to know: it reads them all. */
 export async function countSessions(database: Database, reach: Reach, filter: SessionFilter | null): Promise<number> {
   const query = sql`SELECT count(*)::integer AS count FROM ${WITH_USERS} WHERE ${sessionConditions(reach, filter)}`;
-  const [row] = await database.query<{ count: number }>({ name: 'sessions.count', text: query.text, values: query.values });
+  const [row] = await database.query<{ count: number }>({
+    name: 'sessions.count',
+    text: query.text,
+    values: query.values,
+  });
   return row!.count;
 }
 

@@ -31,7 +31,8 @@ function useChecks(): Plugin<Door, Context> {
   }
   return {
     onParse({ setParseFn }) {
-      setParseFn(((source: string, options?: object) => parse(source, { ...options, maxTokens: QUERY_LIMITS.tokens })) as never);
+      setParseFn(((source: string, options?: object) =>
+        parse(source, { ...options, maxTokens: QUERY_LIMITS.tokens })) as never);
       return ({ result }) => {
         if (!(result instanceof GraphQLError)) return;
         withCode(result, tooLong(result.message) ? 'QUERY_TOO_COMPLEX' : 'GRAPHQL_PARSE_FAILED');
@@ -42,8 +43,8 @@ function useChecks(): Plugin<Door, Context> {
         for (const error of result as readonly GraphQLError[]) withCode(error, 'GRAPHQL_VALIDATION_FAILED');
       };
     },
-    onExecute: ({ args }) => check(args as ExecutionArgs),
-    onSubscribe: ({ args }) => check(args as ExecutionArgs),
+    onExecute: ({ args }) => check(args),
+    onSubscribe: ({ args }) => check(args),
   };
 }
 
@@ -54,7 +55,7 @@ function useLifetimes(streams: OpenStreams): Plugin<Door, Context> {
       const { caller } = args.contextValue;
       return {
         onSubscribeResult({ result }) {
-          if (!(Symbol.asyncIterator in result)) return;
+          if (!(Symbol.asyncIterator in result)) return undefined;
           const iterator = result as AsyncGenerator;
           const forget = streams.open(caller, () => void iterator.return(undefined));
           return { onEnd: forget };
@@ -80,7 +81,12 @@ export function createGraphQL(deps: {
     plugins: [useChecks(), useLifetimes(streams)],
     maskedErrors: { maskError: (error) => maskError(error, currentRequestId(), observe) },
     maxRequestBodySize: MOST_BYTES,
-    cors: { origin: '*', credentials: false, methods: ['GET', 'POST'], exposedHeaders: ['X-Request-Id', 'Retry-After'] },
+    cors: {
+      origin: '*',
+      credentials: false,
+      methods: ['GET', 'POST'],
+      exposedHeaders: ['X-Request-Id', 'Retry-After'],
+    },
     graphiql: false,
     landingPage: false,
     multipart: false,

@@ -21,7 +21,7 @@ function isCallers(error: GraphQLError): boolean {
 }
 
 function find(error: unknown): AppError | null {
-  for (let current = error; current instanceof Error; ) {
+  for (let current = error; current instanceof Error;) {
     if (current instanceof AppError) return current;
     current = current instanceof GraphQLError ? current.originalError : undefined;
   }

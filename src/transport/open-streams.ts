@@ -10,7 +10,10 @@ export interface OpenStreams {
   close(): void;
 }
 
-export function createOpenStreams(onRevoked: (listener: (keyId: string) => void) => () => void, now: () => Date): OpenStreams {
+export function createOpenStreams(
+  onRevoked: (listener: (keyId: string) => void) => () => void,
+  now: () => Date,
+): OpenStreams {
   const byKey = new Map<string, Set<(why: 'revoked' | 'expired') => void>>();
   const stop = onRevoked((keyId) => {
     for (const end of byKey.get(keyId) ?? []) end('revoked');

@@ -1,6 +1,7 @@
 import {
   getNamedType,
   Kind,
+  type ArgumentNode,
   type DocumentNode,
   type FragmentDefinitionNode,
   type GraphQLObjectType,
@@ -9,6 +10,7 @@ import {
   type SelectionSetNode,
   isObjectType,
   isInterfaceType,
+  valueFromASTUntyped,
 } from 'graphql';
 import { AppError } from '../errors.js';
 
@@ -74,12 +76,16 @@ function measure(
       const isPage = field?.args.some((arg) => arg.name === 'first') ?? false;
       const inner = field && getNamedType(field.type);
       const child = selection.selectionSet
-        ? sizeOf(selection.selectionSet, isObjectType(inner) || isInterfaceType(inner) ? (inner as GraphQLObjectType) : null)
+        ? sizeOf(
+            selection.selectionSet,
+            isObjectType(inner) || isInterfaceType(inner) ? (inner as GraphQLObjectType) : null,
+          )
         : NOTHING;
       add({
         depth: child.depth + 1,
         aliases: child.aliases + (selection.alias ? 1 : 0),
-        rows: (isPage ? countAsked(selection.arguments) : 0) + child.rows * (isPage ? countAsked(selection.arguments) : 1),
+        rows:
+          (isPage ? countAsked(selection.arguments) : 0) + child.rows * (isPage ? countAsked(selection.arguments) : 1),
       });
     }
     return total;
@@ -90,11 +96,11 @@ function measure(
     return isObjectType(type) ? type : null;
   }
 
-  function countAsked(args: readonly { name: { value: string }; value: { kind: string } }[] | undefined): number {
+  function countAsked(args: readonly ArgumentNode[] | undefined): number {
     for (const name of ['first', 'last']) {
-      const value = args?.find((arg) => arg.name.value === name)?.value as { kind: string; value?: string; name?: { value: string } } | undefined;
+      const value = args?.find((arg) => arg.name.value === name)?.value;
       if (!value) continue;
-      const asked = value.kind === Kind.VARIABLE ? variables[value.name!.value] : Number(value.value);
+      const asked = value.kind === Kind.VARIABLE ? variables[value.name.value] : valueFromASTUntyped(value);
       if (typeof asked === 'number' && Number.isFinite(asked)) return Math.max(1, asked);
     }
     return DEFAULT_ROWS;
@@ -113,9 +119,14 @@ export function checkQuerySize(
 ): void {
   const { depth, aliases, rows } = measure(schema, document, operation, variables);
   const { depth: deepest, aliases: most, rows: largest } = QUERY_LIMITS;
-  if (depth > deepest) throw new AppError('QUERY_TOO_DEEP', `The query is ${depth} levels deep; at most ${deepest} are allowed.`);
-  if (aliases > most) throw new AppError('TOO_MANY_ALIASES', `The query has ${aliases} aliases; at most ${most} are allowed.`);
+  if (depth > deepest)
+    throw new AppError('QUERY_TOO_DEEP', `The query is ${depth} levels deep; at most ${deepest} are allowed.`);
+  if (aliases > most)
+    throw new AppError('TOO_MANY_ALIASES', `The query has ${aliases} aliases; at most ${most} are allowed.`);
   if (rows > largest) {
-    throw new AppError('QUERY_TOO_COMPLEX', `The query can return ${rows} rows; at most ${largest} are allowed. Ask for fewer with first.`);
+    throw new AppError(
+      'QUERY_TOO_COMPLEX',
+      `The query can return ${rows} rows; at most ${largest} are allowed. Ask for fewer with first.`,
+    );
   }
 }

@@ -1,4 +1,9 @@
-import { createServer as createHttpServer, type IncomingMessage, type Server as HttpServer, type ServerResponse } from 'node:http';
+import {
+  createServer as createHttpServer,
+  type IncomingMessage,
+  type Server as HttpServer,
+  type ServerResponse,
+} from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { renderGraphiQL } from '@graphql-yoga/render-graphiql';
 import type { GraphQLSchema } from 'graphql';
@@ -29,7 +34,13 @@ export interface Server {
 }
 
 /** Problems as every path but GraphQL's own tells them: the same shape, so that a client reads one. */
-function answerError(response: ServerResponse, status: number, code: string, message: string, headers: Record<string, string> = {}): void {
+function answerError(
+  response: ServerResponse,
+  status: number,
+  code: string,
+  message: string,
+  headers: Record<string, string> = {},
+): void {
   if (response.headersSent) return;
   response.writeHead(status, { 'Content-Type': 'application/json; charset=utf-8', ...headers });
   response.end(JSON.stringify({ errors: [{ message, extensions: { code } }] }));
@@ -40,7 +51,8 @@ function answerJson(response: ServerResponse, status: number, body: unknown): vo
   response.end(JSON.stringify(body));
 }
 
-const isJson = (contentType: string | undefined): boolean => /^application\/(graphql\+)?json\s*(;|$)/i.test(contentType ?? '');
+const isJson = (contentType: string | undefined): boolean =>
+  /^application\/(graphql\+)?json\s*(;|$)/i.test(contentType ?? '');
 
 export function createServer(deps: {
   schema: GraphQLSchema;
@@ -81,11 +93,19 @@ export function createServer(deps: {
       throw new AppError('UNSUPPORTED_MEDIA_TYPE', 'Send the operation as application/json.');
     }
     if (Number(request.headers['content-length'] ?? 0) > MOST_BYTES) {
-      throw new AppError('PAYLOAD_TOO_LARGE', `The body is larger than ${MOST_BYTES} bytes; send the events in several requests.`);
+      throw new AppError(
+        'PAYLOAD_TOO_LARGE',
+        `The body is larger than ${MOST_BYTES} bytes; send the events in several requests.`,
+      );
     }
   }
 
-  async function answerGraphQL(request: IncomingMessage, response: ServerResponse, url: URL, id: string): Promise<void> {
+  async function answerGraphQL(
+    request: IncomingMessage,
+    response: ServerResponse,
+    url: URL,
+    id: string,
+  ): Promise<void> {
     if (request.method === 'GET' && request.headers.accept?.includes('text/html') && !url.searchParams.has('query')) {
       answerGraphiQL(response);
       return;
@@ -112,7 +132,11 @@ export function createServer(deps: {
     }
     if (url.pathname === '/health/ready') {
       const lacking = draining ? ['shutting down'] : await missing();
-      answerJson(response, lacking.length > 0 ? 503 : 200, lacking.length > 0 ? { status: 'not ready', missing: lacking } : { status: 'ready' });
+      answerJson(
+        response,
+        lacking.length > 0 ? 503 : 200,
+        lacking.length > 0 ? { status: 'not ready', missing: lacking } : { status: 'ready' },
+      );
       return;
     }
     throw new AppError('NOT_FOUND', `There is nothing at ${url.pathname}. GraphQL is at ${GRAPHQL}.`);

@@ -60,7 +60,9 @@ export function createWebSockets(deps: {
         const closeWith = (reason: string): void => socket.close(FORBIDDEN, reason);
         try {
           const caller = await keys.authenticate(credentialIn(connectionParams?.['authorization']));
-          const forget = streams.open(caller, (why) => closeWith(why === 'revoked' ? 'The key was revoked' : 'The token has expired'));
+          const forget = streams.open(caller, (why) =>
+            closeWith(why === 'revoked' ? 'The key was revoked' : 'The token has expired'),
+          );
           held.set(socket, { caller, forget });
           return true;
         } catch (error) {
@@ -75,7 +77,11 @@ export function createWebSockets(deps: {
         const { query, operationName, variables } = params;
         const request = randomUUID();
         // The engine keeps its notes on an operation by `params`.
-        const enveloped = graphql.getEnveloped({ caller: held.get(extra.socket)!.caller, requestId: request, params } as Door);
+        const enveloped = graphql.getEnveloped({
+          caller: held.get(extra.socket)!.caller,
+          requestId: request,
+          params,
+        } as Door);
         try {
           const document = enveloped.parse(query) as ExecutionArgs['document'];
           const errors = enveloped.validate(enveloped.schema, document) as readonly GraphQLError[];
@@ -112,11 +118,13 @@ export function createWebSockets(deps: {
 
   return {
     async close() {
-      await Promise.race([Promise.allSettled(underWay), new Promise((resolve) => setTimeout(resolve, PATIENCE).unref())]);
+      await Promise.race([
+        Promise.allSettled(underWay),
+        new Promise((resolve) => setTimeout(resolve, PATIENCE).unref()),
+      ]);
       // The answers are handed to their sockets a turn after the promises above.
       await new Promise((resolve) => setImmediate(resolve));
       await server.dispose();
     },
   };
 }
-

@@ -11,7 +11,9 @@ busContract('the in-process bus', async () => {
 });
 
 busContract('the Redis bus', async () => {
-  const [here, there] = await Promise.all([0, 1].map(() => createRedisBus({ url: inject('redisUrl'), observe: () => {} })));
+  const [here, there] = await Promise.all(
+    [0, 1].map(() => createRedisBus({ url: inject('redisUrl'), observe: () => {} })),
+  );
   return {
     here: here!,
     there: there!,

@@ -21,7 +21,10 @@ export function createEar(): Ear {
  * What every bus promises. `open` gives two ends of the same bus, as two servers have them; for a bus of one
  * server both are the same.
  */
-export function busContract(name: string, open: () => Promise<{ here: Bus; there: Bus; close: () => Promise<void> }>): void {
+export function busContract(
+  name: string,
+  open: () => Promise<{ here: Bus; there: Bus; close: () => Promise<void> }>,
+): void {
   describe(`${name} keeps the contract of a bus`, () => {
     test('whatever is published after a subscription is confirmed arrives, in order, at every subscriber', async () => {
       const { here, there, close } = await open();

@@ -5,7 +5,7 @@
  */
 
 /** An event as it is sent: the fields of EventInput. */
-export interface SentEvent {
+interface SentEvent {
   id: string;
   type: string;
   occurredAt: string;
@@ -17,7 +17,7 @@ export interface SentEvent {
 }
 
 /** A visit as it happened. Times are milliseconds since the epoch. */
-export interface Visit {
+interface Visit {
   identity: string;
   /** The device's own session key; null where the visit is known by its user alone. */
   key: string | null;
@@ -74,7 +74,14 @@ export function recordDay(now: number, seed = 7): Day {
   const sent: { event: SentEvent; arrives: number }[] = [];
   let serial = 0;
 
-  function play(identity: string, name: string, key: string | null, start: number, steps: number, ending: Visit['ending']): number {
+  function play(
+    identity: string,
+    name: string,
+    key: string | null,
+    start: number,
+    steps: number,
+    ending: Visit['ending'],
+  ): number {
     const visit: Visit = { identity, key, start, last: start, events: 0, errors: 0, pageViews: 0, ending };
     const agent = BROWSERS[below(BROWSERS.length)]!;
     let time = start;
@@ -133,7 +140,8 @@ export function recordDay(now: number, seed = 7): Day {
       time = play(identity, name, null, time, steps, 'silent') + 20 * MINUTE + below(3 * HOUR);
     }
     // Every fourth has a telephone as well, with a key of its own, used later in the day.
-    if (person % 4 === 0) play(identity, name, `phone-${seed}-${person}`, now - 7 * HOUR + below(4 * HOUR), 5 + below(8), 'left');
+    if (person % 4 === 0)
+      play(identity, name, `phone-${seed}-${person}`, now - 7 * HOUR + below(4 * HOUR), 5 + below(8), 'left');
     // Every sixth is there now: on the desk, on the telephone, or on both.
     if (person % 6 === 0) {
       const began = now - 4 * MINUTE;
@@ -143,7 +151,7 @@ export function recordDay(now: number, seed = 7): Day {
   }
 
   sent.sort((a, b) => a.arrives - b.arrives);
-  for (let at = 0; at < sent.length; ) {
+  for (let at = 0; at < sent.length;) {
     const size = 1 + below(60);
     day.requests.push(sent.slice(at, at + size).map(({ event }) => event));
     at += size;
@@ -173,7 +181,8 @@ export function figuresOf(day: Day) {
     hours.set(hour, entry);
   }
   const there = new Map<string, number>();
-  for (const visit of day.visits) if (visit.ending === 'there') there.set(visit.identity, (there.get(visit.identity) ?? 0) + 1);
+  for (const visit of day.visits)
+    if (visit.ending === 'there') there.set(visit.identity, (there.get(visit.identity) ?? 0) + 1);
   return {
     sessions: day.visits.length,
     users: new Set(day.visits.map((visit) => visit.identity)).size,

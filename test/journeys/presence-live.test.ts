@@ -1,6 +1,13 @@
 import { createClient as createSseClient } from 'graphql-sse';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import { collect, connect, listen, OPERATOR_KEY, post } from '../support/app.js';
+import { print } from 'graphql';
+import {
+  IngestEventsDocument,
+  RecordHeartbeatDocument,
+  SessionsOfDocument,
+  WatchPresenceDocument,
+} from '../generated/graphql.js';
+import { collect, connect, createProject, listen, OPERATOR_KEY, request } from '../support/app.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { startServer, type ServerProcess } from '../support/server.js';
 
@@ -11,20 +18,24 @@ let ingesting: ServerProcess;
 let watched: ServerProcess;
 beforeAll(async () => {
   db = await createTestDatabase();
-  const env = { DATABASE_URL: db.url, REDIS_URL: inject('redisUrl'), OPERATOR_KEY, LOG_LEVEL: 'warn', CLOSER_INTERVAL: '200ms' };
-  [ingesting, watched] = (await Promise.all([startServer(env), startServer(env)])) as [ServerProcess, ServerProcess];
+  const env = {
+    DATABASE_URL: db.url,
+    REDIS_URL: inject('redisUrl'),
+    OPERATOR_KEY,
+    LOG_LEVEL: 'warn',
+    CLOSER_INTERVAL: '200ms',
+  };
+  [ingesting, watched] = await Promise.all([startServer(env), startServer(env)]);
 });
 afterAll(async () => {
   await Promise.all([ingesting.stop(), watched.stop()]);
   await db.drop();
 });
 
-const PRESENCE = 'subscription { userPresence { kind users { identity status } } }';
-const newProject = async (settings: Record<string, unknown>): Promise<string> =>
-  (await post(ingesting.url, OPERATOR_KEY, 'mutation ($s: ProjectSettingsInput) { createProject(name: "Live", settings: $s) { key } }', { s: settings })).data.createProject.key;
+const PRESENCE = print(WatchPresenceDocument);
 
 test('online at once, offline at the end, and offline by itself for one who vanished', async () => {
-  const key = await newProject({ presenceTimeout: 2, inactivityTimeout: 10 });
+  const key = await createProject(ingesting.url, { presenceTimeout: 2, inactivityTimeout: 10 });
   const socket = listen(connect(watched.url, key), PRESENCE);
   const sse = createSseClient({ url: `${watched.url}/graphql`, headers: { Authorization: `Bearer ${key}` } });
   const stream = collect((sink) => sse.subscribe({ query: PRESENCE }, sink));
@@ -35,33 +46,56 @@ test('online at once, offline at the end, and offline by itself for one who vani
   for (let round = 0; round < 20; round += 1) {
     const identity = `user ${round}`;
     const send = (type: string) =>
-      post(ingesting.url, key, 'mutation ($events: [EventInput!]!) { ingestEvents(events: $events) { accepted } }', { events: [{ type, user: { identity } }] });
-    for (const [type, status] of [['log', 'ONLINE'], ['sessionend', 'OFFLINE']] as const) {
+      request(ingesting.url, key, IngestEventsDocument, { events: [{ type, user: { identity } }] });
+    for (const [type, status] of [
+      ['log', 'ONLINE'],
+      ['sessionend', 'OFFLINE'],
+    ] as const) {
       await send(type);
       const answered = performance.now();
-      await Promise.all(both.map((one) => one.until((heard) => heard.some(({ users }) => users.some((user: any) => user.identity === identity && user.status === status)))));
+      await Promise.all(
+        both.map((one) =>
+          one.until((heard) =>
+            heard.some(({ users }) => users.some((user: any) => user.identity === identity && user.status === status)),
+          ),
+        ),
+      );
       delays.push(performance.now() - answered);
     }
   }
   delays.sort((a, b) => a - b);
-  console.log(`heard after the answer, ${delays.length} edges on two watchers of another server: median ${delays[20]!.toFixed(1)} ms, slowest ${delays.at(-1)!.toFixed(1)} ms`);
+  console.log(
+    `heard after the answer, ${delays.length} edges on two watchers of another server: median ${delays[20]!.toFixed(1)} ms, slowest ${delays.at(-1)!.toFixed(1)} ms`,
+  );
 
   // A client that vanishes after a heartbeat is offline after presenceTimeout; one that never sent any, after inactivityTimeout.
-  const beat = await post(ingesting.url, key, 'mutation { recordHeartbeat(input: { identity: "vanished" }) { acknowledged } }');
-  expect(beat.data.recordHeartbeat.acknowledged).toBe(true);
-  await post(ingesting.url, key, 'mutation { ingestEvents(events: [{ user: { identity: "silent" } }]) { accepted } }');
+  const { recordHeartbeat } = await request(ingesting.url, key, RecordHeartbeatDocument, {
+    input: { identity: 'vanished', close: false },
+  });
+  expect(recordHeartbeat.acknowledged).toBe(true);
+  await request(ingesting.url, key, IngestEventsDocument, { events: [{ type: 'log', user: { identity: 'silent' } }] });
   const start = performance.now();
-  const gone = (identity: string) => Promise.all(both.map((one) => one.until((heard) => heard.at(-1).users.some((user: any) => user.identity === identity && user.status === 'OFFLINE'), 20_000)));
+  const gone = (identity: string) =>
+    Promise.all(
+      both.map((one) =>
+        one.until(
+          (heard) => heard.at(-1).users.some((user: any) => user.identity === identity && user.status === 'OFFLINE'),
+          20_000,
+        ),
+      ),
+    );
   await gone('vanished');
   const vanished = performance.now() - start;
-  const { data } = await post(watched.url, key, '{ sessions(filter: { identities: ["vanished"] }) { nodes { status } } }');
-  expect(data.sessions.nodes).toEqual([{ status: 'ACTIVE' }]);
+  const still = await request(watched.url, key, SessionsOfDocument, { identities: ['vanished'] });
+  expect(still.sessions.nodes).toMatchObject([{ status: 'ACTIVE' }]);
   await gone('silent');
   const silent = performance.now() - start;
-  console.log(`vanished: offline after ${(vanished / 1000).toFixed(1)} s (presenceTimeout 2 s), silent: after ${(silent / 1000).toFixed(1)} s (inactivityTimeout 10 s)`);
+  console.log(
+    `vanished: offline after ${(vanished / 1000).toFixed(1)} s (presenceTimeout 2 s), silent: after ${(silent / 1000).toFixed(1)} s (inactivityTimeout 10 s)`,
+  );
   expect(vanished).toBeGreaterThan(1_800);
   expect(silent).toBeGreaterThan(9_500);
-  const ended = await post(watched.url, key, '{ sessions(filter: { identities: ["vanished", "silent"] }) { nodes { status endReason } } }');
-  expect(ended.data.sessions.nodes).toContainEqual({ status: 'ENDED', endReason: 'INACTIVITY' });
+  const ended = await request(watched.url, key, SessionsOfDocument, { identities: ['silent'] });
+  expect(ended.sessions.nodes).toMatchObject([{ status: 'ENDED', endReason: 'INACTIVITY' }]);
   for (const one of both) one.stop();
 }, 60_000);

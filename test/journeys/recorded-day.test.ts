@@ -65,7 +65,10 @@ test('a day of 240 people: sessions, statistics and presence are what happened',
   const start = performance.now();
   await Promise.all([sender(), sender(), sender(), sender()]);
   const sent = day.requests.flat().length;
-  console.log(`sent ${sent} events of ${figures.users} people in ${day.requests.length} requests in ${Math.round(performance.now() - start)} ms:`, counts);
+  console.log(
+    `sent ${sent} events of ${figures.users} people in ${day.requests.length} requests in ${Math.round(performance.now() - start)} ms:`,
+    counts,
+  );
   expect(figures.users).toBeGreaterThanOrEqual(200);
   expect(sent).toBeGreaterThanOrEqual(5_000);
   expect(counts).toEqual({ ACCEPTED: day.stored, DISCARDED: day.heartbeats, DUPLICATE: day.repeats, REJECTED: 0 });
@@ -92,7 +95,7 @@ test('a day of 240 people: sessions, statistics and presence are what happened',
 
   // Every visit, one by one.
   const found: any[] = [];
-  for (let after: string | null = null, more = true; more; ) {
+  for (let after: string | null = null, more = true; more;) {
     const page: any = await ask(
       `query ($after: String) { sessions(first: 100, after: $after, orderBy: { direction: ASC }) {
         nodes { key user { identity name } startedAt lastActivityAt eventCount errorCount status endReason browser { name }
@@ -105,10 +108,26 @@ test('a day of 240 people: sessions, statistics and presence are what happened',
   }
   const line = (parts: unknown[]): string => parts.join(' ');
   const seen = found.map((session) =>
-    line([session.user.identity, session.key, session.startedAt, session.lastActivityAt, session.eventCount, session.errorCount, session.events.totalCount]),
+    line([
+      session.user.identity,
+      session.key,
+      session.startedAt,
+      session.lastActivityAt,
+      session.eventCount,
+      session.errorCount,
+      session.events.totalCount,
+    ]),
   );
   const expected = day.visits.map((visit) =>
-    line([visit.identity, visit.key, new Date(visit.start).toISOString(), new Date(visit.last).toISOString(), visit.events, visit.errors, visit.pageViews]),
+    line([
+      visit.identity,
+      visit.key,
+      new Date(visit.start).toISOString(),
+      new Date(visit.last).toISOString(),
+      visit.events,
+      visit.errors,
+      visit.pageViews,
+    ]),
   );
   expect(seen.toSorted()).toEqual(expected.toSorted());
   const left = day.visits.filter(({ ending }) => ending === 'left').length;
@@ -127,9 +146,16 @@ test('a day of 240 people: sessions, statistics and presence are what happened',
   const leaving = day.visits.filter(({ ending }) => ending === 'there');
   await Promise.all(
     leaving.map((visit, at) =>
-      post(servers[at % 2]!.url, key, 'mutation ($events: [EventInput!]!) { ingestEvents(events: $events) { accepted } }', {
-        events: [{ type: 'sessionend', user: { identity: visit.identity }, ...(visit.key ? { sessionKey: visit.key } : {}) }],
-      }),
+      post(
+        servers[at % 2]!.url,
+        key,
+        'mutation ($events: [EventInput!]!) { ingestEvents(events: $events) { accepted } }',
+        {
+          events: [
+            { type: 'sessionend', user: { identity: visit.identity }, ...(visit.key ? { sessionKey: visit.key } : {}) },
+          ],
+        },
+      ),
     ),
   );
   for (const watcher of watchers) {

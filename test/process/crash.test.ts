@@ -23,7 +23,11 @@ test('kill -9 under load, three times: every acknowledged event is stored, none 
         while (!stop) {
           const ids = Array.from({ length: 20 }, () => randomUUID());
           sent.push(ids);
-          const events = ids.map((id, at) => ({ id, referenceId: id, user: { identity: `user ${(client * 20 + at) % 50}` } }));
+          const events = ids.map((id, at) => ({
+            id,
+            referenceId: id,
+            user: { identity: `user ${(client * 20 + at) % 50}` },
+          }));
           const answer = await post(url, key, INGEST, { events }).catch(() => null);
           answer?.data?.ingestEvents.results.forEach((result: { status: string }, at: number) => {
             if (result.status === 'ACCEPTED') acknowledged.add(ids[at]!);
@@ -39,17 +43,28 @@ test('kill -9 under load, three times: every acknowledged event is stored, none 
     }
     // Clients that heard nothing send again: whatever was stored is DUPLICATE, the rest is taken now.
     for (const ids of sent) {
-      const { data } = await post(server.url, key, INGEST, { events: ids.map((id) => ({ id, referenceId: id, user: { identity: 'again' } })) });
+      const { data } = await post(server.url, key, INGEST, {
+        events: ids.map((id) => ({ id, referenceId: id, user: { identity: 'again' } })),
+      });
       for (const [at, { status }] of data.ingestEvents.results.entries()) {
         if (acknowledged.has(ids[at]!)) expect(status).toBe('DUPLICATE');
         else expect(['DUPLICATE', 'ACCEPTED']).toContain(status);
       }
     }
-    const { data } = await post(server.url, key, '{ events { totalCount } sessions(first: 100) { nodes { eventCount } } }');
+    const { data } = await post(
+      server.url,
+      key,
+      '{ events { totalCount } sessions(first: 100) { nodes { eventCount } } }',
+    );
     const all = sent.flat().length;
-    console.log(`crashes 3, sent ${all}, acknowledged before the crashes ${acknowledged.size}, stored after retries ${data.events.totalCount}`);
+    console.log(
+      `crashes 3, sent ${all}, acknowledged before the crashes ${acknowledged.size}, stored after retries ${data.events.totalCount}`,
+    );
     expect(data.events.totalCount).toBe(all);
-    const counted = data.sessions.nodes.reduce((sum: number, { eventCount }: { eventCount: number }) => sum + eventCount, 0);
+    const counted = data.sessions.nodes.reduce(
+      (sum: number, { eventCount }: { eventCount: number }) => sum + eventCount,
+      0,
+    );
     expect(counted).toBe(all);
   } finally {
     await server.stop();

@@ -26,10 +26,13 @@ async function start(env: Record<string, string>, options = {}): Promise<ServerP
 }
 
 const INGEST = 'mutation ($events: [EventInput!]!) { ingestEvents(events: $events) { accepted } }';
-const send = async (url: string, key: string, identity: string) => (await post(url, key, INGEST, { events: [{ user: { identity } }] })).data.ingestEvents.accepted;
-const countSessions = async (url: string, key: string) => (await post(url, key, '{ sessions { totalCount } }')).data.sessions.totalCount;
+const send = async (url: string, key: string, identity: string) =>
+  (await post(url, key, INGEST, { events: [{ user: { identity } }] })).data.ingestEvents.accepted;
+const countSessions = async (url: string, key: string) =>
+  (await post(url, key, '{ sessions { totalCount } }')).data.sessions.totalCount;
 
-const postgresPid = (folder: string): number => Number(readFileSync(path.join(folder, 'postgres/postmaster.pid'), 'utf8').split('\n')[0]);
+const postgresPid = (folder: string): number =>
+  Number(readFileSync(path.join(folder, 'postgres/postmaster.pid'), 'utf8').split('\n')[0]);
 
 const isAlive = (pid: number): boolean => {
   try {
@@ -47,7 +50,11 @@ describe('on an embedded database', () => {
     expect(first.operatorKey).toMatch(/^fs_op_\w{40}$/);
     expect(first.key).toMatch(/^fs_\w{40}$/);
     const curl = /curl (\S+) -H '(Authorization): ([^']+)' -H '[^']+' -d '([^']+)'/.exec(first.output())!;
-    const response = await fetch(curl[1]!, { method: 'POST', headers: { Authorization: curl[3]!, 'Content-Type': 'application/json' }, body: curl[4]! });
+    const response = await fetch(curl[1]!, {
+      method: 'POST',
+      headers: { Authorization: curl[3]!, 'Content-Type': 'application/json' },
+      body: curl[4]!,
+    });
     expect(await response.json()).toEqual({ data: { ingestEvents: { accepted: 1 } } });
 
     const before = Date.now();
@@ -124,12 +131,19 @@ describe('on a database of one’s own', () => {
       const admin = db.open();
       await admin.query({ name: 'test', text: 'DROP SCHEMA public CASCADE; CREATE SCHEMA public' });
       const env = { DATABASE_URL: db.url, REDIS_URL: inject('redisUrl'), OPERATOR_KEY: 'operator-key-of-the-tests' };
-      const [one, two, three] = (await Promise.all([start(env), start(env), start(env)])) as [ServerProcess, ServerProcess, ServerProcess];
-      const made = await post(one.url, 'operator-key-of-the-tests', 'mutation { createProject(name: "Shared") { key } }');
+      const [one, two, three] = await Promise.all([start(env), start(env), start(env)]);
+      const made = await post(
+        one.url,
+        'operator-key-of-the-tests',
+        'mutation { createProject(name: "Shared") { key } }',
+      );
       const { key } = made.data.createProject;
       await Promise.all([one, two, three].map(({ url }) => send(url, key, 'ada')));
       expect(await countSessions(two.url, key)).toBe(1);
-      const rows = await admin.query({ name: 'test', text: 'SELECT migration_name FROM _prisma_migrations WHERE finished_at IS NOT NULL' });
+      const rows = await admin.query({
+        name: 'test',
+        text: 'SELECT migration_name FROM _prisma_migrations WHERE finished_at IS NOT NULL',
+      });
       expect(rows).toHaveLength(1);
       await Promise.all(servers.splice(0).map((server) => server.stop()));
     } finally {
@@ -154,16 +168,26 @@ describe('on a database of one’s own', () => {
   });
 
   test('what is wrong with the environment is said all at once', async () => {
-    const { code, output } = await runServer({ DATABASE_URL: 'mysql://x', PORT: 'http', CLOSER_INTERVAL: '15', LOG_LEVEL: 'loud', REDIS_URL: 'localhost' });
+    const { code, output } = await runServer({
+      DATABASE_URL: 'mysql://x',
+      PORT: 'http',
+      CLOSER_INTERVAL: '15',
+      LOG_LEVEL: 'loud',
+      REDIS_URL: 'localhost',
+    });
     expect(code).toBe(1);
-    for (const name of ['DATABASE_URL', 'PORT', 'CLOSER_INTERVAL', 'LOG_LEVEL', 'REDIS_URL']) expect(output).toContain(`  ${name} `);
+    for (const name of ['DATABASE_URL', 'PORT', 'CLOSER_INTERVAL', 'LOG_LEVEL', 'REDIS_URL'])
+      expect(output).toContain(`  ${name} `);
   });
 
   test('a database that cannot be reached, a Redis that cannot, a port that is taken: a sentence each', async () => {
     const port = await freePort();
     const OPERATOR_KEY = 'operator-key-of-the-tests';
     const lost = await runServer({ DATABASE_URL: `postgresql://x@127.0.0.1:${port}/x`, OPERATOR_KEY });
-    expect([lost.code, lost.output]).toEqual([1, expect.stringContaining('database of DATABASE_URL cannot be reached')]);
+    expect([lost.code, lost.output]).toEqual([
+      1,
+      expect.stringContaining('database of DATABASE_URL cannot be reached'),
+    ]);
     const db = await createTestDatabase();
     try {
       const redis = await runServer({ DATABASE_URL: db.url, OPERATOR_KEY, REDIS_URL: `redis://127.0.0.1:${port}` });

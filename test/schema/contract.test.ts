@@ -29,7 +29,9 @@ function promisesOf(type: GraphQLNamedType): string[] {
   if (isScalarType(type)) return [`scalar ${name}`];
   if (isEnumType(type)) return type.getValues().map((value) => `enum ${name}.${value.name}`);
   if (isInputObjectType(type)) {
-    return Object.values(type.getFields()).map((field) => `input ${name}.${field.name}: ${String(field.type)}${defaultOf(field)}`);
+    return Object.values(type.getFields()).map(
+      (field) => `input ${name}.${field.name}: ${String(field.type)}${defaultOf(field)}`,
+    );
   }
   if (!isObjectType(type) && !isInterfaceType(type)) return [`${name} of another kind`];
   return [
@@ -61,7 +63,8 @@ test('no argument is required beyond the contract', () => {
     if (!isObjectType(own) || !isObjectType(type)) continue;
     for (const field of Object.values(type.getFields())) {
       const known = new Set(field.args.map(({ name }) => name));
-      const extra = own.getFields()[field.name]!.args.filter((arg) => !known.has(arg.name) && String(arg.type).endsWith('!'));
+      const ours = own.getFields()[field.name]!;
+      const extra = ours.args.filter((arg) => !known.has(arg.name) && String(arg.type).endsWith('!'));
       expect(extra.map(({ name }) => `${type.name}.${field.name}(${name})`)).toEqual([]);
     }
   }
@@ -76,7 +79,8 @@ test('everything has a description', () => {
     if (isIntrospectionType(type)) continue;
     check(type.name, type);
     if (isEnumType(type)) for (const value of type.getValues()) check(`${type.name}.${value.name}`, value);
-    if (isInputObjectType(type)) for (const field of Object.values(type.getFields())) check(`${type.name}.${field.name}`, field);
+    if (isInputObjectType(type))
+      for (const field of Object.values(type.getFields())) check(`${type.name}.${field.name}`, field);
     if (!isObjectType(type) && !isInterfaceType(type)) continue;
     for (const field of Object.values(type.getFields())) {
       check(`${type.name}.${field.name}`, field);

@@ -10,7 +10,8 @@ let data: Awaited<ReturnType<typeof createExecutor>>['data'];
 let run: Awaited<ReturnType<typeof createExecutor>>['run'];
 let code: Awaited<ReturnType<typeof createExecutor>>['code'];
 
-const CHROME = 'Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36';
+const CHROME =
+  'Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36';
 const request = { '@request': { user_agent: CHROME }, plan: 'pro' };
 
 /** Thirty users: user n comes at minute n, with n events a second apart; every fifth has an error, the first ten have left. */
@@ -58,10 +59,11 @@ describe('lists of sessions', () => {
         const upwards = direction === 'ASC' ? all : all.toReversed();
         // Ended sessions have one event more: 10 has as many as 11, and lasted a second longer.
         expect(upwards.toSorted((a, b) => a - b)).toEqual(Array.from({ length: 30 }, (_, at) => at + 1));
-        if (field === 'STARTED_AT' || field === 'LAST_ACTIVITY_AT') expect(upwards).toEqual(upwards.toSorted((a, b) => a - b));
+        if (field === 'STARTED_AT' || field === 'LAST_ACTIVITY_AT')
+          expect(upwards).toEqual(upwards.toSorted((a, b) => a - b));
 
         const forwards: number[] = [];
-        for (let after: string | null = null, more = true; more; ) {
+        for (let after: string | null = null, more = true; more;) {
           const page: any = (await data(SESSIONS, { orderBy, first: 7, after })).sessions;
           forwards.push(...identities(page));
           expect(page.pageInfo.hasPreviousPage).toBe(after !== null);
@@ -70,7 +72,7 @@ describe('lists of sessions', () => {
         expect(forwards).toEqual(all);
 
         const backwards: number[] = [];
-        for (let before: string | null = null, more = true; more; ) {
+        for (let before: string | null = null, more = true; more;) {
           const page: any = (await data(SESSIONS, { orderBy, last: 7, before })).sessions;
           backwards.unshift(...identities(page));
           expect(page.pageInfo.hasNextPage).toBe(before !== null);
@@ -131,8 +133,12 @@ describe('lists of sessions', () => {
     const { sessions, events } = await data('{ sessions { edges { cursor } } events { edges { cursor } } }');
     expect(await code(`{ events(after: "${sessions.edges[0].cursor}") { nodes { id } } }`)).toBe('INVALID_CURSOR');
     expect(await code(`{ sessions(after: "${events.edges[0].cursor}") { nodes { id } } }`)).toBe('INVALID_CURSOR');
-    expect(await code(`{ sessions(orderBy: {field: DURATION}, after: "${sessions.edges[0].cursor}") { nodes { id } } }`)).toBe('INVALID_CURSOR');
-    expect(await code('{ sessions(filter: { startedAt: { from: "today" } }) { nodes { id } } }')).toBe('BAD_USER_INPUT');
+    expect(
+      await code(`{ sessions(orderBy: {field: DURATION}, after: "${sessions.edges[0].cursor}") { nodes { id } } }`),
+    ).toBe('INVALID_CURSOR');
+    expect(await code('{ sessions(filter: { startedAt: { from: "today" } }) { nodes { id } } }')).toBe(
+      'BAD_USER_INPUT',
+    );
     expect(await code('{ session(id: "garbage") { id } }')).toBe('BAD_USER_INPUT');
     expect(await code('{ node(id: "garbage") { id } }')).toBe('BAD_USER_INPUT');
   });
@@ -147,8 +153,13 @@ describe('nested lists', () => {
   test('fifty sessions with twenty events each take a fixed, small number of statements', async () => {
     const count = async (first: number): Promise<string[]> => {
       stage.observations.length = 0;
-      await data(`{ sessions(first: ${first}) { nodes { id user { identity presence { status } } events(first: 20) { nodes { id session { id } } } } } }`);
-      return stage.observations.filter((observation) => observation.kind === 'statement').map(({ name }) => name).toSorted();
+      await data(
+        `{ sessions(first: ${first}) { nodes { id user { identity presence { status } } events(first: 20) { nodes { id session { id } } } } } }`,
+      );
+      return stage.observations
+        .filter((observation) => observation.kind === 'statement')
+        .map(({ name }) => name)
+        .toSorted();
     };
     const small = await count(1);
     expect(await count(50)).toEqual(small);
@@ -168,7 +179,9 @@ describe('nested lists', () => {
     const after = newest.events.pageInfo.endCursor;
     stage.observations.length = 0;
     const next = await data(NESTED, { after });
-    const events = stage.observations.filter((observation) => observation.kind === 'statement' && observation.name === 'events.listOfSessions');
+    const events = stage.observations.filter(
+      (observation) => observation.kind === 'statement' && observation.name === 'events.listOfSessions',
+    );
     // At most one page and one row for each of the parents, whatever they hold.
     expect(events).toHaveLength(1);
     expect((events[0] as { rows: number }).rows).toBeLessThanOrEqual(30 * 21);
@@ -179,7 +192,9 @@ describe('nested lists', () => {
   });
 
   test('backwards and filtered below several parents', async () => {
-    const { sessions } = await data('{ sessions { nodes { eventCount events(last: 1) { nodes { source } pageInfo { hasPreviousPage } } } } }');
+    const { sessions } = await data(
+      '{ sessions { nodes { eventCount events(last: 1) { nodes { source } pageInfo { hasPreviousPage } } } } }',
+    );
     expect(sessions.nodes[0].events).toEqual({ nodes: [{ source: '/page/29' }], pageInfo: { hasPreviousPage: true } });
     const errors = await data(NESTED, { filter: { types: ['error'] } });
     const counts = errors.sessions.nodes.map((session: any) => session.events.totalCount);
@@ -190,10 +205,17 @@ describe('nested lists', () => {
     const { user, none } = await data(`{
       user(identity: "user12@example.com") { identity name presence { status onlineSessions } sessions { totalCount nodes { eventCount } } }
       none: user(identity: "nobody") { identity } }`);
-    expect(user).toMatchObject({ name: 'User 12', presence: { status: 'ONLINE', onlineSessions: 1 }, sessions: { totalCount: 1, nodes: [{ eventCount: 12 }] } });
+    expect(user).toMatchObject({
+      name: 'User 12',
+      presence: { status: 'ONLINE', onlineSessions: 1 },
+      sessions: { totalCount: 1, nodes: [{ eventCount: 12 }] },
+    });
     expect(none).toBeNull();
     const { events } = await data('{ events(first: 3) { nodes { user { identity } session { user { identity } } } } }');
-    expect(events.nodes[0]).toEqual({ user: { identity: 'user30@example.com' }, session: { user: { identity: 'user30@example.com' } } });
+    expect(events.nodes[0]).toEqual({
+      user: { identity: 'user30@example.com' },
+      session: { user: { identity: 'user30@example.com' } },
+    });
   });
 });
 
@@ -224,7 +246,7 @@ describe('lists of events', () => {
   test('by session, newest first, to the last page', async () => {
     const { sessions } = await data('{ sessions(first: 1) { nodes { id } } }');
     const ids: string[] = [];
-    for (let after: string | null = null, more = true; more; ) {
+    for (let after: string | null = null, more = true; more;) {
       const page: any = await data(
         'query ($ids: [ID!], $after: String) { events(filter: { sessionIds: $ids }, first: 8, after: $after) { nodes { source } pageInfo { hasNextPage endCursor } } }',
         { ids: [sessions.nodes[0].id], after },
@@ -236,7 +258,9 @@ describe('lists of events', () => {
   });
 
   test('event and node answer by id', async () => {
-    const { events, sessions, project } = await data('{ events(first: 1) { nodes { id } } sessions(first: 1) { nodes { id } } project { id } }');
+    const { events, sessions, project } = await data(
+      '{ events(first: 1) { nodes { id } } sessions(first: 1) { nodes { id } } project { id } }',
+    );
     const [event] = events.nodes;
     const [session] = sessions.nodes;
     const found = await data(
@@ -264,13 +288,24 @@ describe('statistics', () => {
     expect(sessionStats.totals).toMatchObject({ sessions: 30, users: 30, sessionsWithErrors: 6, medianDuration: 14.5 });
     expect(sessionStats.totals.averageDuration).toBeCloseTo(durations.reduce((a, b) => a + b) / 30, 6);
     expect(sessionStats.series).toHaveLength(40);
-    expect(sessionStats.series[0]).toEqual({ at: stage.time(0).toISOString(), sessions: 0, users: 0, averageDuration: null });
-    expect(sessionStats.series[12]).toEqual({ at: stage.time(720).toISOString(), sessions: 1, users: 1, averageDuration: 11 });
+    expect(sessionStats.series[0]).toEqual({
+      at: stage.time(0).toISOString(),
+      sessions: 0,
+      users: 0,
+      averageDuration: null,
+    });
+    expect(sessionStats.series[12]).toEqual({
+      at: stage.time(720).toISOString(),
+      sessions: 1,
+      users: 1,
+      averageDuration: 11,
+    });
     expect(sessionStats.series[39]).toMatchObject({ sessions: 0 });
   });
 
   test('weeks begin on Monday, months on the first; without a range it runs from the earliest to now', async () => {
-    const of = async (interval: string) => (await data(`{ sessionStats(interval: ${interval}) { series { at sessions } } }`)).sessionStats.series;
+    const of = async (interval: string) =>
+      (await data(`{ sessionStats(interval: ${interval}) { series { at sessions } } }`)).sessionStats.series;
     expect(await of('WEEK')).toEqual([{ at: '2026-10-05T00:00:00.000Z', sessions: 30 }]);
     expect(await of('MONTH')).toEqual([{ at: '2026-10-01T00:00:00.000Z', sessions: 30 }]);
     expect(await of('DAY')).toEqual([{ at: '2026-10-05T00:00:00.000Z', sessions: 30 }]);
@@ -278,9 +313,13 @@ describe('statistics', () => {
   });
 
   test('no session, no range: nothing; too long a range says what would fit', async () => {
-    const { sessionStats } = await data('{ sessionStats(filter: { search: "zzz" }) { totals { sessions averageDuration } series { at } } }');
+    const { sessionStats } = await data(
+      '{ sessionStats(filter: { search: "zzz" }) { totals { sessions averageDuration } series { at } } }',
+    );
     expect(sessionStats).toEqual({ totals: { sessions: 0, averageDuration: null }, series: [] });
-    const { errors } = await run('{ sessionStats(interval: MINUTE, filter: { startedAt: { from: "2026-01-01T00:00:00Z" } }) { series { at } } }');
+    const { errors } = await run(
+      '{ sessionStats(interval: MINUTE, filter: { startedAt: { from: "2026-01-01T00:00:00Z" } }) { series { at } } }',
+    );
     expect(errors![0]!.message).toContain('with DAY it fits');
   });
 });
@@ -300,21 +339,34 @@ describe('presence', () => {
       { identity: 'user01@example.com', status: 'OFFLINE' },
     ]);
     const seen: string[] = [];
-    for (let after: string | null = null, more = true; more; ) {
-      const page: any = await data('query ($after: String) { presence(first: 6, after: $after) { nodes { identity } pageInfo { hasNextPage endCursor } } }', { after });
+    for (let after: string | null = null, more = true; more;) {
+      const page: any = await data(
+        'query ($after: String) { presence(first: 6, after: $after) { nodes { identity } pageInfo { hasNextPage endCursor } } }',
+        { after },
+      );
       seen.push(...page.presence.nodes.map((node: { identity: string }) => node.identity));
       ({ endCursor: after, hasNextPage: more } = page.presence.pageInfo);
     }
     expect(new Set(seen).size).toBe(20);
-    expect(await code('query ($i: [String!]) { presence(identities: $i) { totalCount } }', { i: Array.from({ length: 1001 }, String) })).toBe('BAD_USER_INPUT');
+    expect(
+      await code('query ($i: [String!]) { presence(identities: $i) { totalCount } }', {
+        i: Array.from({ length: 1001 }, String),
+      }),
+    ).toBe('BAD_USER_INPUT');
   });
 });
 
 describe('who may see what', () => {
   test('another project sees nothing of this one, by list or by id', async () => {
     const other = await createExecutor(await createStage(db));
-    const { events, sessions, project } = await data('{ events(first: 1) { nodes { id } } sessions(first: 1) { nodes { id } } project { id } }');
-    expect(await other.data('{ sessions { totalCount } events { totalCount } presence(status: null) { totalCount } user(identity: "user30@example.com") { identity } }')).toEqual({
+    const { events, sessions, project } = await data(
+      '{ events(first: 1) { nodes { id } } sessions(first: 1) { nodes { id } } project { id } }',
+    );
+    expect(
+      await other.data(
+        '{ sessions { totalCount } events { totalCount } presence(status: null) { totalCount } user(identity: "user30@example.com") { identity } }',
+      ),
+    ).toEqual({
       sessions: { totalCount: 0 },
       events: { totalCount: 0 },
       presence: { totalCount: 0 },
@@ -322,13 +374,19 @@ describe('who may see what', () => {
     });
     const ids = { e: events.nodes[0].id, s: sessions.nodes[0].id, p: project.id };
     expect(
-      await other.data('query ($e: ID!, $s: ID!, $p: ID!) { event(id: $e) { id } session(id: $s) { id } a: node(id: $e) { id } b: node(id: $s) { id } c: node(id: $p) { id } }', ids),
+      await other.data(
+        'query ($e: ID!, $s: ID!, $p: ID!) { event(id: $e) { id } session(id: $s) { id } a: node(id: $e) { id } b: node(id: $s) { id } c: node(id: $p) { id } }',
+        ids,
+      ),
     ).toEqual({ event: null, session: null, a: null, b: null, c: null });
   });
 
   test('a narrowed token sees its users alone', async () => {
     const identity = 'user20@example.com';
-    const caller = { identities: [identity], reach: { projectId: stage.projectId, userIds: [userIdOf(stage.projectId, identity)] } };
+    const caller = {
+      identities: [identity],
+      reach: { projectId: stage.projectId, userIds: [userIdOf(stage.projectId, identity)] },
+    };
     const seen = await data(
       `{ sessions { totalCount nodes { events { totalCount } } } events { totalCount } presence(status: null) { nodes { identity } }
          mine: user(identity: "${identity}") { sessions { totalCount } } theirs: user(identity: "user21@example.com") { identity }
@@ -347,13 +405,19 @@ describe('who may see what', () => {
       sessionStats: { totals: { sessions: 1 } },
     });
     const { sessions } = await data('{ sessions(first: 1) { nodes { id } } }');
-    expect(await data('query ($id: ID!) { session(id: $id) { id } }', { id: sessions.nodes[0].id }, caller)).toEqual({ session: null });
+    expect(await data('query ($id: ID!) { session(id: $id) { id } }', { id: sessions.nodes[0].id }, caller)).toEqual({
+      session: null,
+    });
   });
 
   test('too little scope is FORBIDDEN and names what it needs', async () => {
     const ingest = { scopes: new Set(['INGEST'] as const) };
     const { errors } = await run('{ sessions { totalCount } }', {}, ingest);
-    expect(errors![0]!.originalError).toMatchObject({ code: 'FORBIDDEN', message: expect.stringContaining('READ'), details: { requiredScopes: ['READ'] } });
+    expect(errors![0]!.originalError).toMatchObject({
+      code: 'FORBIDDEN',
+      message: expect.stringContaining('READ'),
+      details: { requiredScopes: ['READ'] },
+    });
     for (const [query, scope] of [
       ['{ project { apiKeys { id } } }', 'MANAGE'],
       ['{ presence { totalCount } }', 'PRESENCE or READ'],
@@ -362,7 +426,14 @@ describe('who may see what', () => {
       const failed = await run(query!, {}, ingest);
       expect(failed.errors![0]!.message).toContain(scope);
     }
-    const beat = await run('mutation { recordHeartbeat(input: { identity: "user30@example.com" }) { acknowledged session { id } } }', {}, ingest);
-    expect(beat).toMatchObject({ data: { recordHeartbeat: { acknowledged: true, session: null } }, errors: [{ originalError: { code: 'FORBIDDEN' } }] });
+    const beat = await run(
+      'mutation { recordHeartbeat(input: { identity: "user30@example.com" }) { acknowledged session { id } } }',
+      {},
+      ingest,
+    );
+    expect(beat).toMatchObject({
+      data: { recordHeartbeat: { acknowledged: true, session: null } },
+      errors: [{ originalError: { code: 'FORBIDDEN' } }],
+    });
   });
 });

@@ -12,14 +12,19 @@ afterAll(() => db.drop());
 
 test('a batch takes the same statements, however many events and requests it joins', async () => {
   const stage = await createStage(db);
-  const statements = () => stage.observations.filter((observation) => observation.kind === 'statement').map(({ name }) => name);
+  const statements = () =>
+    stage.observations.filter((observation) => observation.kind === 'statement').map(({ name }) => name);
   await stage.send({ user: 'first', t: 0, id: 'first' });
   stage.observations.length = 0;
   await stage.send({ user: 'user 0', t: 0, id: 'a' });
   const alone = statements();
   stage.observations.length = 0;
   const many = Array.from({ length: 500 }, (_, at) => ({ user: `user ${1 + (at % 100)}`, t: 0, id: `event ${at}` }));
-  await Promise.all([stage.send(...many), stage.send({ user: 'other', t: 0, id: 'b' }), stage.send({ user: 'another', t: 0, id: 'c' })]);
+  await Promise.all([
+    stage.send(...many),
+    stage.send({ user: 'other', t: 0, id: 'b' }),
+    stage.send({ user: 'another', t: 0, id: 'c' }),
+  ]);
   const batches = stage.observations.filter((observation) => observation.kind === 'batch.committed');
   expect(batches).toMatchObject([{ requests: 3, events: 502 }]);
   expect(statements()).toEqual(alone);
@@ -38,7 +43,9 @@ test('no event, and more than 1,000, are refused whole', async () => {
 test('a heartbeat names either the session or the user', async () => {
   const stage = await createStage(db);
   await expect(stage.beat({})).rejects.toBeInstanceOf(AppError);
-  await expect(stage.beat({ identity: 'ada', sessionKey: 'the-key-1' })).rejects.toMatchObject({ code: 'BAD_USER_INPUT' });
+  await expect(stage.beat({ identity: 'ada', sessionKey: 'the-key-1' })).rejects.toMatchObject({
+    code: 'BAD_USER_INPUT',
+  });
   await expect(stage.beat({ sessionKey: 'short' })).rejects.toMatchObject({ details: { field: 'input.sessionKey' } });
 });
 
@@ -92,7 +99,10 @@ test('eraseUser removes the user, their sessions and their events everywhere, an
   });
   const reach = { projectId: stage.projectId, userIds: null };
   expect(await erase(reach, 'ada')).toEqual({ sessions: 2, events: 5 });
-  expect(await stage.sessions()).toMatchObject([{ key: 'shared-01', events: 1, errors: 0 }, { key: null, events: 1 }]);
+  expect(await stage.sessions()).toMatchObject([
+    { key: 'shared-01', events: 1, errors: 0 },
+    { key: null, events: 1 },
+  ]);
   const [left] = await stage.database.query<{ rows: string }>({
     name: 'test',
     text: `SELECT string_agg(x.row, ' ') AS rows FROM (
@@ -102,7 +112,9 @@ test('eraseUser removes the user, their sessions and their events everywhere, an
   });
   expect(left!.rows).not.toContain('ada');
   expect(left!.rows).not.toContain('secret');
-  expect(stage.edges().at(-1)).toMatchObject({ presence: { identity: 'ada', status: 'OFFLINE', since: null, lastSeenAt: null } });
+  expect(stage.edges().at(-1)).toMatchObject({
+    presence: { identity: 'ada', status: 'OFFLINE', since: null, lastSeenAt: null },
+  });
   expect(await erase(reach, 'ada')).toEqual({ sessions: 0, events: 0 });
 
   // A retry that was under way brings nothing back; the user may come again.
@@ -110,7 +122,10 @@ test('eraseUser removes the user, their sessions and their events everywhere, an
   expect(retried).toMatchObject({ status: 'DUPLICATE' });
   stage.at(1);
   await stage.send({ user: 'ada', t: 1 });
-  const versions = stage.edges().filter(({ presence }) => presence.identity === 'ada').map(({ version }) => version);
+  const versions = stage
+    .edges()
+    .filter(({ presence }) => presence.identity === 'ada')
+    .map(({ version }) => version);
   expect(versions).toEqual(versions.toSorted((a, b) => a - b));
   expect(new Set(versions).size).toBe(3);
 });

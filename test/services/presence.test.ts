@@ -48,7 +48,9 @@ async function twoServers(stage: Stage, url = inject('redisUrl')) {
     presence: createPresence({ database: stage.database, bus, clock, observe }),
   }));
   const send = (server: number, user: string, type = 'log') =>
-    servers[server]!.ingest.ingestEvents(stage.caller, [toIncoming({ user, type, t: (stage.now().getTime() - stage.time(0).getTime()) / 1000 }, stage.time)]);
+    servers[server]!.ingest.ingestEvents(stage.caller, [
+      toIncoming({ user, type, t: (stage.now().getTime() - stage.time(0).getTime()) / 1000 }, stage.time),
+    ]);
   return {
     servers,
     send,
@@ -71,7 +73,10 @@ test('isVisible answers as Postgres does', async () => {
       fc.uniqueArray(fc.nat(19), { maxLength: 8 }),
       fc.integer({ min: 1, max: 80 }),
       async (xmin, span, offsets, transaction) => {
-        const running = offsets.filter((offset) => offset < span).map((offset) => xmin + offset).sort((a, b) => a - b);
+        const running = offsets
+          .filter((offset) => offset < span)
+          .map((offset) => xmin + offset)
+          .sort((a, b) => a - b);
         const text = `${running[0] ?? xmin}:${xmin + span}:${running.join(',')}`;
         const [row] = await database.query<{ visible: boolean }>({
           name: 'test',
@@ -87,7 +92,14 @@ test('isVisible answers as Postgres does', async () => {
 
 const edge = (version: number, previous: number | null): PresenceEdge => ({
   userId: 'u',
-  presence: { identity: 'u', name: null, status: version % 2 ? 'ONLINE' : 'OFFLINE', since: null, lastSeenAt: null, onlineSessions: 0 },
+  presence: {
+    identity: 'u',
+    name: null,
+    status: version % 2 ? 'ONLINE' : 'OFFLINE',
+    since: null,
+    lastSeenAt: null,
+    onlineSessions: 0,
+  },
   version,
   previous,
   transaction: String(version),
@@ -129,7 +141,8 @@ test('rule 30: whoever begins to watch at any moment sees the snapshot and then 
   const watches: AsyncIterableIterator<PresenceUpdate>[] = [];
   // Changes keep coming on both servers while watchers come.
   const changing = users.map(async (user, at) => {
-    for (let round = 0; round < 20; round += 1) await two.send((at + round) % 2, user, round % 2 ? 'sessionend' : 'log');
+    for (let round = 0; round < 20; round += 1)
+      await two.send((at + round) % 2, user, round % 2 ? 'sessionend' : 'log');
     await two.send(at % 2, user);
   });
   for (let watcher = 0; watcher < 24; watcher += 1) {
@@ -185,7 +198,12 @@ test('rule 30: after a lost connection to Redis every watcher is sent a new snap
 test('an edge that was committed and never published is found by the repair, once', async () => {
   const stage = await createStage(db);
   const bus = await createRedisBus({ url: inject('redisUrl'), observe: () => {} });
-  const presence = createPresence({ database: stage.database, bus, clock: { now: () => stage.now() }, observe: () => {} });
+  const presence = createPresence({
+    database: stage.database,
+    bus,
+    clock: { now: () => stage.now() },
+    observe: () => {},
+  });
   const { heard } = follow(await presence.watch(stage.caller.reach, null));
   // The stage's own bus only records: as if its server had died between commit and publish.
   await stage.send({ user: 'ada', t: 0 });
@@ -196,7 +214,11 @@ test('an edge that was committed and never published is found by the repair, onc
   await stage.send({ type: 'sessionend', user: 'ada', t: 0 });
   await presence.repair(stage.now());
   await eventually(() => heard.length === 3);
-  expect(heard.map(({ kind, users }) => [kind, ...users.map(({ status }) => status)])).toEqual([['SNAPSHOT'], ['DIFF', 'ONLINE'], ['DIFF', 'OFFLINE']]);
+  expect(heard.map(({ kind, users }) => [kind, ...users.map(({ status }) => status)])).toEqual([
+    ['SNAPSHOT'],
+    ['DIFF', 'ONLINE'],
+    ['DIFF', 'OFFLINE'],
+  ]);
   await presence.close();
   await bus.close();
 });
@@ -217,7 +239,9 @@ test('a slow watcher holds bounded memory, and starts again with a snapshot that
   const quick = follow(await presence.watch(stage.caller.reach, null));
   expect((await slow.next()).value.kind).toBe('SNAPSHOT');
   for (let batch = 0; batch < 3; batch += 1) {
-    const events = Array.from({ length: 600 }, (_, at) => toIncoming({ user: `user ${batch * 600 + at}`, t: 0 }, stage.time));
+    const events = Array.from({ length: 600 }, (_, at) =>
+      toIncoming({ user: `user ${batch * 600 + at}`, t: 0 }, stage.time),
+    );
     await ingest.ingestEvents(stage.caller, events);
   }
   await eventually(() => reduce(quick.heard).size === 1800);
@@ -239,7 +263,12 @@ test('a watch that is returned while it waits ends at once and leaves nothing be
     ...bus,
     subscribe: async (channel) => ({ close: async () => void left.push(channel) }),
   };
-  const presence = createPresence({ database: stage.database, bus: counting, clock: { now: () => stage.now() }, observe: () => {} });
+  const presence = createPresence({
+    database: stage.database,
+    bus: counting,
+    clock: { now: () => stage.now() },
+    observe: () => {},
+  });
   const watch = await presence.watch(stage.caller.reach, []);
   await watch.next();
   const waiting = watch.next();

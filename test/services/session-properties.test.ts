@@ -121,7 +121,13 @@ const anything = fc.array(
   fc.record({
     gap: fc.integer({ min: 0, max: 400 }),
     type: fc.constantFrom('log', 'error', 'heartbeat', 'session', 'sessionend'),
-    who: fc.constantFrom({ user: 'ada' }, { user: 'bob' }, { sessionKey: 'the-key-1', user: 'ada' }, { sessionKey: 'the-key-2' }, {}),
+    who: fc.constantFrom(
+      { user: 'ada' },
+      { user: 'bob' },
+      { sessionKey: 'the-key-1', user: 'ada' },
+      { sessionKey: 'the-key-2' },
+      {},
+    ),
     named: fc.boolean(),
   }),
   { minLength: 1, maxLength: 15 },
@@ -129,27 +135,37 @@ const anything = fc.array(
 
 test('rule 25: retries, whole or in part and at once, change nothing', async () => {
   await fc.assert(
-    fc.asyncProperty(anything, fc.array(fc.nat(14), { maxLength: 10 }), fc.constantFrom('RESTART', 'RESUME'), async (steps, again, sessionStart) => {
-      const stage = await createStage(db, { sessionStart: sessionStart as 'RESTART' | 'RESUME' });
-      stage.at(86_400);
-      let t = 0;
-      const events = steps.map((step, at): StageEvent => ({ id: `event ${at}`, type: step.type, t: (t += step.gap), ...step.who }));
-      const first = await stage.send(...events);
-      const before = await stage.sessions();
-      const edges = stage.edges().length;
-      const retried = again.filter((at) => at < events.length);
-      const [whole, ...parts] = await Promise.all([
-        stage.send(...events),
-        ...retried.map((at) => stage.send(events[at]!)),
-      ]);
-      expect(await stage.sessions()).toEqual(before);
-      expect(stage.edges()).toHaveLength(edges);
-      for (const [at, outcome] of whole.entries()) {
-        expect(outcome).toMatchObject({ status: 'DUPLICATE', eventId: first[at]!.eventId });
-        if (first[at]!.eventId) expect(outcome.sessionId).toBe(first[at]!.sessionId);
-      }
-      parts.forEach(([outcome], at) => expect(outcome!.eventId).toBe(first[retried[at]!]!.eventId));
-    }),
+    fc.asyncProperty(
+      anything,
+      fc.array(fc.nat(14), { maxLength: 10 }),
+      fc.constantFrom('RESTART', 'RESUME'),
+      async (steps, again, sessionStart) => {
+        const stage = await createStage(db, { sessionStart: sessionStart });
+        stage.at(86_400);
+        let t = 0;
+        const events = steps.map((step, at): StageEvent => ({
+          id: `event ${at}`,
+          type: step.type,
+          t: (t += step.gap),
+          ...step.who,
+        }));
+        const first = await stage.send(...events);
+        const before = await stage.sessions();
+        const edges = stage.edges().length;
+        const retried = again.filter((at) => at < events.length);
+        const [whole, ...parts] = await Promise.all([
+          stage.send(...events),
+          ...retried.map((at) => stage.send(events[at]!)),
+        ]);
+        expect(await stage.sessions()).toEqual(before);
+        expect(stage.edges()).toHaveLength(edges);
+        for (const [at, outcome] of whole.entries()) {
+          expect(outcome).toMatchObject({ status: 'DUPLICATE', eventId: first[at]!.eventId });
+          if (first[at]!.eventId) expect(outcome.sessionId).toBe(first[at]!.sessionId);
+        }
+        parts.forEach(([outcome], at) => expect(outcome!.eventId).toBe(first[retried[at]!]!.eventId));
+      },
+    ),
     { numRuns: 60 },
   );
 });
@@ -169,7 +185,7 @@ test('whatever is sent, in whatever order, with closers in between, the rows kee
       ),
       fc.constantFrom('RESTART', 'RESUME'),
       async (steps, sessionStart) => {
-        const stage = await createStage(db, { sessionStart: sessionStart as 'RESTART' | 'RESUME' });
+        const stage = await createStage(db, { sessionStart: sessionStart });
         let now = 2000;
         for (const step of steps) {
           stage.at((now += step.wait));
@@ -198,7 +214,8 @@ test('whatever is sent, in whatever order, with closers in between, the rows kee
           });
         }
         // Nothing inactive is left open.
-        for (const session of await stage.sessions()) if (session.end === null) expect(now - session.last).toBeLessThan(INACTIVITY);
+        for (const session of await stage.sessions())
+          if (session.end === null) expect(now - session.last).toBeLessThan(INACTIVITY);
       },
     ),
     { numRuns: 80 },

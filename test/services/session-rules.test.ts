@@ -62,7 +62,11 @@ describe('which session an event belongs to', () => {
 
   test('rule 4: one open identity session and any number of named ones are separate, and one user', async () => {
     const stage = await createStage(db);
-    await stage.send({ user: 'ada' }, { user: 'ada', sessionKey: 'phone-001' }, { user: 'ada', sessionKey: 'desk-0001' });
+    await stage.send(
+      { user: 'ada' },
+      { user: 'ada', sessionKey: 'phone-001' },
+      { user: 'ada', sessionKey: 'desk-0001' },
+    );
     expect(await stage.sessions('ada')).toHaveLength(3);
     expect(stage.edges()).toMatchObject([{ presence: { identity: 'ada', status: 'ONLINE', onlineSessions: 3 } }]);
   });
@@ -89,7 +93,13 @@ describe('which session an event belongs to', () => {
     const stage = await createStage(db);
     const limits = { concurrency: 8, batch: { events: 1, bytes: 1 }, queue: { events: 1_000, bytes: 1e7 } };
     const servers = [0, 1].map(() =>
-      createIngest({ database: db.open(), bus: stage.bus, clock: { now: () => stage.now() }, observe: () => {}, limits }),
+      createIngest({
+        database: db.open(),
+        bus: stage.bus,
+        clock: { now: () => stage.now() },
+        observe: () => {},
+        limits,
+      }),
     );
     const event = [toIncoming({ sessionKey: 'one-key-for-all', t: 0 }, stage.time)];
     await Promise.all(Array.from({ length: 50 }, (_, at) => servers[at % 2]!.ingestEvents(stage.caller, event)));
@@ -232,7 +242,9 @@ describe('starting and ending', () => {
       const stage = await createStage(db, { sessionStart });
       await stage.send({ type: 'session', sessionKey: 'the-key-1', t: 0 });
       stage.at(50);
-      expect(codes(await stage.send({ type: 'session', sessionKey: 'the-key-1', t: 50 }))).toEqual(['DUPLICATE_SESSION_START']);
+      expect(codes(await stage.send({ type: 'session', sessionKey: 'the-key-1', t: 50 }))).toEqual([
+        'DUPLICATE_SESSION_START',
+      ]);
       expect(await stage.sessions()).toMatchObject([{ start: 0, last: 50, events: 1 }]);
     }
   });
@@ -256,7 +268,11 @@ describe('starting and ending', () => {
     ] as const) {
       const stage = await createStage(db, settings);
       stage.at(10);
-      const outcomes = await stage.send({ ...who, t: 0 }, { type: 'session', ...who, t: 5 }, { type: 'session', ...who, t: 6 });
+      const outcomes = await stage.send(
+        { ...who, t: 0 },
+        { type: 'session', ...who, t: 5 },
+        { type: 'session', ...who, t: 6 },
+      );
       expect(codes(outcomes)).toEqual(['ACCEPTED', 'ACCEPTED', 'DUPLICATE_SESSION_START']);
       expect(await stage.sessions()).toMatchObject([{ start: 0, last: 6, events: 2 }]);
     }
@@ -265,8 +281,14 @@ describe('starting and ending', () => {
   test('rule 14: under RESTART it splits', async () => {
     const stage = await createStage(db);
     stage.at(10);
-    expect(codes(await stage.send({ user: 'ada', t: 0 }, { type: 'session', user: 'ada', t: 5 }))).toEqual(['ACCEPTED', 'ACCEPTED']);
-    expect(await stage.sessions('ada')).toMatchObject([{ reason: 'SUPERSEDED', end: 5 }, { start: 5, end: null }]);
+    expect(codes(await stage.send({ user: 'ada', t: 0 }, { type: 'session', user: 'ada', t: 5 }))).toEqual([
+      'ACCEPTED',
+      'ACCEPTED',
+    ]);
+    expect(await stage.sessions('ada')).toMatchObject([
+      { reason: 'SUPERSEDED', end: 5 },
+      { start: 5, end: null },
+    ]);
   });
 
   test('rule 15: an end closes at its own time or the last activity, and one request can hold several sessions', async () => {
@@ -307,10 +329,9 @@ describe('starting and ending', () => {
 
   test('rule 17: an end where nothing is open is discarded and makes nothing', async () => {
     const stage = await createStage(db);
-    expect(codes(await stage.send({ type: 'sessionend', user: 'ada' }, { type: 'sessionend', sessionKey: 'the-key-1' }))).toEqual([
-      'NO_SESSION',
-      'NO_SESSION',
-    ]);
+    expect(
+      codes(await stage.send({ type: 'sessionend', user: 'ada' }, { type: 'sessionend', sessionKey: 'the-key-1' })),
+    ).toEqual(['NO_SESSION', 'NO_SESSION']);
     expect(await stage.sessions()).toEqual([]);
   });
 
@@ -394,13 +415,21 @@ describe('starting and ending', () => {
 describe('closing', () => {
   test('rule 20: the closer ends inactive sessions at their last activity, each once', async () => {
     const stage = await createStage(db);
-    await stage.send(...Array.from({ length: 20 }, (_, at) => ({ user: `user ${at}`, t: 0 })), { sessionKey: 'the-key-1', t: 0 });
+    await stage.send(...Array.from({ length: 20 }, (_, at) => ({ user: `user ${at}`, t: 0 })), {
+      sessionKey: 'the-key-1',
+      t: 0,
+    });
     stage.at(299);
     expect(await stage.close()).toBe(0);
     stage.at(300);
-    const looks = await Promise.all([stage.closer.runOnce(stage.now()), stage.closer.runOnce(stage.now()), stage.closer.runOnce(stage.now())]);
+    const looks = await Promise.all([
+      stage.closer.runOnce(stage.now()),
+      stage.closer.runOnce(stage.now()),
+      stage.closer.runOnce(stage.now()),
+    ]);
     expect(looks.reduce((sum, { closed }) => sum + closed, 0) + (await stage.close())).toBe(21);
-    for (const session of await stage.sessions()) expect(span(session)).toEqual({ start: 0, last: 0, end: 0, reason: 'INACTIVITY' });
+    for (const session of await stage.sessions())
+      expect(span(session)).toEqual({ start: 0, last: 0, end: 0, reason: 'INACTIVITY' });
     expect(stage.edges().filter(({ presence }) => presence.status === 'OFFLINE')).toHaveLength(20);
   });
 
@@ -459,20 +488,44 @@ describe('closing', () => {
 describe('what a session carries', () => {
   test('rule 22: what stays the same comes from the first events that have it', async () => {
     const stage = await createStage(db);
-    const chrome = 'Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36';
+    const chrome =
+      'Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36';
     await stage.send(
       { user: 'ada', t: 0 },
-      { user: 'ada', t: 0, version: '1.0', data: { '@request': { user_agent: chrome, client_ip_address: '192.0.2.1' } } },
-      { user: 'ada', t: 0, version: '2.0', data: { '@request': { user_agent: 'other' }, '@environment': { cores: 2 }, own: 1 } },
+      {
+        user: 'ada',
+        t: 0,
+        version: '1.0',
+        data: { '@request': { user_agent: chrome, client_ip_address: '192.0.2.1' } },
+      },
+      {
+        user: 'ada',
+        t: 0,
+        version: '2.0',
+        data: { '@request': { user_agent: 'other' }, '@environment': { cores: 2 }, own: 1 },
+      },
     );
-    const [row] = await stage.database.query({ name: 'test', text: 'SELECT * FROM sessions WHERE project_id = $1', values: [stage.projectId] });
-    expect(row).toMatchObject({ version: '1.0', browser_name: 'Chrome', os_name: 'Windows', device: 'desktop', ip_address: '192.0.2.1' });
+    const [row] = await stage.database.query({
+      name: 'test',
+      text: 'SELECT * FROM sessions WHERE project_id = $1',
+      values: [stage.projectId],
+    });
+    expect(row).toMatchObject({
+      version: '1.0',
+      browser_name: 'Chrome',
+      os_name: 'Windows',
+      device: 'desktop',
+      ip_address: '192.0.2.1',
+    });
     expect(row).toMatchObject({ data: { '@request': { user_agent: chrome }, '@environment': { cores: 2 } } });
   });
 
   test('rule 22: no address is kept where the project stores none', async () => {
     const stage = await createStage(db, { storeIpAddress: false });
-    await stage.send({ user: 'ada', data: { '@request': { client_ip_address: '192.0.2.1' }, '@environment': { ip_address: '192.0.2.1' } } });
+    await stage.send({
+      user: 'ada',
+      data: { '@request': { client_ip_address: '192.0.2.1' }, '@environment': { ip_address: '192.0.2.1' } },
+    });
     const rows = await stage.database.query({
       name: 'test',
       text: 'SELECT s::text AS row FROM sessions s WHERE project_id = $1 UNION ALL SELECT e::text FROM events e WHERE project_id = $1',
@@ -484,7 +537,12 @@ describe('what a session carries', () => {
 
   test('rule 23: counts are of stored events and of errors', async () => {
     const stage = await createStage(db);
-    await stage.send({ user: 'ada' }, { type: 'error', user: 'ada' }, { type: 'heartbeat', user: 'ada' }, { type: 'error', user: 'ada' });
+    await stage.send(
+      { user: 'ada' },
+      { type: 'error', user: 'ada' },
+      { type: 'heartbeat', user: 'ada' },
+      { type: 'error', user: 'ada' },
+    );
     expect(await stage.sessions('ada')).toMatchObject([{ events: 3, errors: 2 }]);
   });
 
@@ -532,7 +590,9 @@ describe('repeats and order', () => {
       }),
     );
     const id = randomUUID();
-    const answers = await Promise.all(servers.map((server) => server.ingestEvents(stage.caller, [{ id, occurredAt: stage.time(0) }])));
+    const answers = await Promise.all(
+      servers.map((server) => server.ingestEvents(stage.caller, [{ id, occurredAt: stage.time(0) }])),
+    );
     expect(answers.map(([outcome]) => outcome!.status).sort()).toEqual(['ACCEPTED', 'DUPLICATE']);
   });
 
@@ -574,9 +634,17 @@ describe('repeats and order', () => {
       text: `ALTER TABLE events ADD CONSTRAINT no_poison CHECK (message IS DISTINCT FROM 'poison')`,
     });
     try {
-      const events = Array.from({ length: 20 }, (_, at) => ({ user: 'ada', t: 0, message: at === 13 ? 'poison' : 'fine' }));
+      const events = Array.from({ length: 20 }, (_, at) => ({
+        user: 'ada',
+        t: 0,
+        message: at === 13 ? 'poison' : 'fine',
+      }));
       const [first, second] = await Promise.all([stage.send(...events), stage.send({ user: 'bob', t: 0 })]);
-      expect(codes(first).map((code, at) => (code === 'UNSTORABLE' ? at : -1)).filter((at) => at >= 0)).toEqual([13]);
+      expect(
+        codes(first)
+          .map((code, at) => (code === 'UNSTORABLE' ? at : -1))
+          .filter((at) => at >= 0),
+      ).toEqual([13]);
       expect(codes(second)).toEqual(['ACCEPTED']);
       expect(await stage.sessions('ada')).toMatchObject([{ events: 19 }]);
     } finally {
@@ -592,7 +660,9 @@ describe('repeats and order', () => {
     expect(await stage.sessions('ada')).toHaveLength(2);
     const [late] = await stage.send({ user: 'ada', t: 250 });
     expect(late!.sessionId).toBe(first!.sessionId);
-    expect(await stage.sessions('ada')).toMatchObject([{ id: first!.sessionId, start: 0, last: 500, end: null, events: 3, errors: 1 }]);
+    expect(await stage.sessions('ada')).toMatchObject([
+      { id: first!.sessionId, start: 0, last: 500, end: null, events: 3, errors: 1 },
+    ]);
     const [repeat] = await stage.send({ id: 'second', user: 'ada', t: 500, type: 'error' });
     expect(repeat).toMatchObject({ status: 'DUPLICATE', eventId: second!.eventId, sessionId: first!.sessionId });
     expect(stage.edges()).toHaveLength(1);

@@ -35,7 +35,8 @@ beforeAll(async () => {
     },
     transaction: async (work) => work(noting),
   };
-  for (const days of [21, 14, 7, 0]) await ensurePartitions(database, new Date(now.getTime() - days * 86_400_000), () => {});
+  for (const days of [21, 14, 7, 0])
+    await ensurePartitions(database, new Date(now.getTime() - days * 86_400_000), () => {});
   const run = (text: string, values: unknown[] = []) => database.query({ name: 'test.fill', text, values });
   await run(`INSERT INTO projects (id, name, created_at) VALUES ($1, 'Big', now())`, [projectId]);
   // Users whose ids are those of identities user1 … user5000.
@@ -91,7 +92,11 @@ function nodesOf(plan: PlanNode): PlanNode[] {
 const rowsRead = (nodes: readonly PlanNode[]): number =>
   nodes
     .filter((node) => node['Relation Name'])
-    .reduce((sum, node) => sum + ((node['Actual Rows'] ?? 0) + (node['Rows Removed by Filter'] ?? 0)) * (node['Actual Loops'] ?? 1), 0);
+    .reduce(
+      (sum, node) =>
+        sum + ((node['Actual Rows'] ?? 0) + (node['Rows Removed by Filter'] ?? 0)) * (node['Actual Loops'] ?? 1),
+      0,
+    );
 
 async function explain(call: (database: Database) => Promise<unknown>): Promise<{ text: string; nodes: PlanNode[] }> {
   noted = [];
@@ -114,7 +119,10 @@ const sequentialScans = (nodes: readonly PlanNode[]): string[] =>
     .map((node) => node['Relation Name']!);
 
 const page = { limit: 50, after: null, before: null, backwards: false };
-const order = (field: 'STARTED_AT' | 'LAST_ACTIVITY_AT' | 'DURATION' | 'EVENT_COUNT') => ({ field, direction: 'DESC' as const });
+const order = (field: 'STARTED_AT' | 'LAST_ACTIVITY_AT' | 'DURATION' | 'EVENT_COUNT') => ({
+  field,
+  direction: 'DESC' as const,
+});
 const recent = { from: new Date(now.getTime() - 3_600_000), to: now };
 
 const lists: [string, (database: Database) => Promise<unknown>, number][] = [
@@ -122,7 +130,11 @@ const lists: [string, (database: Database) => Promise<unknown>, number][] = [
   ['oldest sessions', (d) => listSessions(d, reach, null, { field: 'STARTED_AT', direction: 'ASC' }, page), 300],
   [
     'sessions after a place',
-    (d) => listSessions(d, reach, null, order('STARTED_AT'), { ...page, after: [new Date(now.getTime() - 10 * 86_400_000).toISOString(), randomUUID()] }),
+    (d) =>
+      listSessions(d, reach, null, order('STARTED_AT'), {
+        ...page,
+        after: [new Date(now.getTime() - 10 * 86_400_000).toISOString(), randomUUID()],
+      }),
     300,
   ],
   ['sessions by last activity', (d) => listSessions(d, reach, null, order('LAST_ACTIVITY_AT'), page), 1_000],
@@ -143,14 +155,18 @@ test.each(lists)('%s: an index, a LIMIT, and few rows', async (_name, call, most
   expect(sequentialScans(nodes)).toEqual([]);
   expect(nodes.some((node) => node['Node Type'] === 'Limit')).toBe(true);
   // Every part of the statement that lists rows has a LIMIT of its own.
-  expect(text.match(/LIMIT/g)!.length).toBeGreaterThanOrEqual(text.match(/ORDER BY (?!e\.id (?:DESC|ASC)$)/g)?.length ?? 1);
+  expect(text.match(/LIMIT/g)!.length).toBeGreaterThanOrEqual(
+    text.match(/ORDER BY (?!e\.id (?:DESC|ASC)$)/g)?.length ?? 1,
+  );
   expect(rowsRead(nodes)).toBeLessThanOrEqual(most);
 });
 
 test('fifty sessions with twenty events each: one LIMIT for each session, and only the partitions of its time', async () => {
   const sessions = await listSessions(database, reach, null, order('STARTED_AT'), page);
   for (const after of [null, uuidAt(new Date(now.getTime() - 1_800_000))]) {
-    const { nodes } = await explain((d) => listSessionEvents(d, reach, sessions.rows, { types: ['log', 'error'] }, { ...page, limit: 20, after }));
+    const { nodes } = await explain((d) =>
+      listSessionEvents(d, reach, sessions.rows, { types: ['log', 'error'] }, { ...page, limit: 20, after }),
+    );
     expect(sequentialScans(nodes)).toEqual([]);
     const limit = nodes.find((node) => node['Node Type'] === 'Limit')!;
     expect(limit['Actual Loops']).toBe(50);
@@ -167,8 +183,16 @@ const lookups: [string, (database: Database) => Promise<unknown>, number][] = [
   ['sessions by id', (d) => sessionsByIds(d, reach, [randomUUID()]), 50],
   ['events by id', (d) => eventsByIds(d, reach, [uuidAt(now)]), 50],
   ['ingest: lock users', (d) => lockUsers(d, [user]), 50],
-  ['ingest: identity sessions', (d) => readIdentitySessions(d, [{ ...user, from: new Date(now.getTime() - 300_000) }]), 50],
-  ['ingest: known events', (d) => readKnownEvents(d, [{ projectId, eventKey: randomUUID() }], now.toISOString().slice(0, 10)), 50],
+  [
+    'ingest: identity sessions',
+    (d) => readIdentitySessions(d, [{ ...user, from: new Date(now.getTime() - 300_000) }]),
+    50,
+  ],
+  [
+    'ingest: known events',
+    (d) => readKnownEvents(d, [{ projectId, eventKey: randomUUID() }], now.toISOString().slice(0, 10)),
+    50,
+  ],
   ['closer: due sessions', (d) => readDueSessions(d, now, 1_000), 50],
   ['closer: close', (d) => closeSessions(d, [{ projectId, id: randomUUID(), userId: null }], now), 50],
   ['presence: flip', (d) => flipPresence(d, [{ ...user, sessionId: null, lastSeenAt: now.getTime() }], now), 50],

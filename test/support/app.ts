@@ -1,10 +1,13 @@
 import { randomBytes } from 'node:crypto';
+import type { TypedDocumentNode } from '@graphql-typed-document-node/core';
+import { print } from 'graphql';
 import { createClient, type Client } from 'graphql-ws';
 import WebSocket from 'ws';
 import { inject } from 'vitest';
 import { startApp, type App } from '../../src/app.js';
 import { readConfig } from '../../src/config.js';
 import type { Observation } from '../../src/observation.js';
+import { CreateProjectDocument, type ProjectSettingsInput } from '../generated/graphql.js';
 import type { TestDatabase } from './database.js';
 
 export const OPERATOR_KEY = 'operator-key-of-the-tests';
@@ -40,12 +43,22 @@ export interface Answer {
 }
 
 /** One operation over HTTP. */
-export async function post(url: string, key: string | null, query: string, variables?: Record<string, unknown>, init: RequestInit = {}): Promise<Answer> {
+export async function post(
+  url: string,
+  key: string | null,
+  query: string,
+  variables?: Record<string, unknown>,
+  init: RequestInit = {},
+): Promise<Answer> {
   const response = await fetch(`${url}/graphql`, {
     method: 'POST',
     body: JSON.stringify({ query, ...(variables ? { variables } : {}) }),
     ...init,
-    headers: { 'Content-Type': 'application/json', ...(key ? { Authorization: `Bearer ${key}` } : {}), ...init.headers },
+    headers: {
+      'Content-Type': 'application/json',
+      ...(key ? { Authorization: `Bearer ${key}` } : {}),
+      ...init.headers,
+    },
   });
   const text = await response.text();
   let body: { data?: unknown; errors?: Answer['errors'] } = {};
@@ -57,16 +70,23 @@ export async function post(url: string, key: string | null, query: string, varia
   return { status: response.status, headers: response.headers, data: body.data, errors: body.errors, text };
 }
 
+/** One operation with the types that codegen made for it; throws its first error. */
+export async function request<Data, Variables extends Record<string, unknown>>(
+  url: string,
+  key: string,
+  document: TypedDocumentNode<Data, Variables>,
+  variables: Variables,
+): Promise<Data> {
+  const { data, errors } = await post(url, key, print(document), variables);
+  if (errors) throw new Error(`${errors[0]!.message} ${JSON.stringify(errors[0]!.extensions)}`);
+  return data as Data;
+}
+
 /** A new project on that server; answers a key with every scope. */
-export async function createProject(url: string, settings: Record<string, unknown> = {}): Promise<string> {
+export async function createProject(url: string, settings: ProjectSettingsInput = {}): Promise<string> {
   const name = `Project ${randomBytes(4).toString('hex')}`;
-  const { data } = await post(
-    url,
-    OPERATOR_KEY,
-    'mutation ($name: String!, $settings: ProjectSettingsInput) { createProject(name: $name, settings: $settings) { key } }',
-    { name, settings },
-  );
-  return data.createProject.key as string;
+  const { createProject: made } = await request(url, OPERATOR_KEY, CreateProjectDocument, { name, settings });
+  return made.key;
 }
 
 /** Everything a subscription has said, and a way to wait for what it has not said yet. */
@@ -80,7 +100,13 @@ export interface Listening {
   stop(): void;
 }
 
-export function collect(subscribe: (sink: { next: (value: any) => void; error: (error: unknown) => void; complete: () => void }) => () => void): Listening {
+export function collect(
+  subscribe: (sink: {
+    next: (value: any) => void;
+    error: (error: unknown) => void;
+    complete: () => void;
+  }) => () => void,
+): Listening {
   const heard: any[] = [];
   const errors: unknown[] = [];
   const waiting = new Set<() => void>();
@@ -105,7 +131,13 @@ export function collect(subscribe: (sink: { next: (value: any) => void; error: (
     stop,
     until: (when, patience = 10_000) =>
       new Promise((resolve, reject) => {
-        const timer = setTimeout(() => reject(new Error(`Not heard within ${patience} ms. Heard: ${JSON.stringify(heard)} ${JSON.stringify(errors)}`)), patience);
+        const timer = setTimeout(
+          () =>
+            reject(
+              new Error(`Not heard within ${patience} ms. Heard: ${JSON.stringify(heard)} ${JSON.stringify(errors)}`),
+            ),
+          patience,
+        );
         const check = (): void => {
           if (!when(heard)) return;
           clearTimeout(timer);
@@ -118,7 +150,11 @@ export function collect(subscribe: (sink: { next: (value: any) => void; error: (
   };
 }
 
-export function connect(url: string, key: string | (() => string), on: NonNullable<Parameters<typeof createClient>[0]['on']> = {}): Client {
+export function connect(
+  url: string,
+  key: string | (() => string),
+  on: NonNullable<Parameters<typeof createClient>[0]['on']> = {},
+): Client {
   return createClient({
     url: `${url.replace('http', 'ws')}/graphql`,
     webSocketImpl: WebSocket,

@@ -10,15 +10,30 @@ import { createPresence } from '../../src/services/presence.js';
 import { createProjects } from '../../src/services/projects.js';
 import type { Stage } from './stage.js';
 
-export type Run = (source: string, variables?: Record<string, unknown>, caller?: Partial<ProjectCaller>) => Promise<ExecutionResult>;
+export type Run = (
+  source: string,
+  variables?: Record<string, unknown>,
+  caller?: Partial<ProjectCaller>,
+) => Promise<ExecutionResult>;
 
 /** Runs operations against a stage's project, through the real schema and services, without a door. */
-export async function createExecutor(stage: Stage): Promise<{ run: Run; data: (...args: Parameters<Run>) => Promise<any>; code: (...args: Parameters<Run>) => Promise<unknown> }> {
+export async function createExecutor(stage: Stage): Promise<{
+  run: Run;
+  data: (...args: Parameters<Run>) => Promise<any>;
+  code: (...args: Parameters<Run>) => Promise<unknown>;
+}> {
   const clock = { now: () => stage.now() };
   const observe = () => {};
   const bus = createMemoryBus();
   const { database } = stage;
-  const keys = await createKeys({ database, bus, clock, observe, operatorKeyHash: new Uint8Array(32), tokenSecret: new Uint8Array(32) });
+  const keys = await createKeys({
+    database,
+    bus,
+    clock,
+    observe,
+    operatorKeyHash: new Uint8Array(32),
+    tokenSecret: new Uint8Array(32),
+  });
   const services = {
     database,
     clock,

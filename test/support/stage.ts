@@ -63,7 +63,10 @@ export interface Stage {
   now(): Date;
   /** One request; `t` is occurredAt in seconds. */
   send(...events: StageEvent[]): Promise<IngestOutcome[]>;
-  beat(target: { identity?: string; sessionKey?: string }, close?: boolean): Promise<{ acknowledged: boolean; sessionId: string | null }>;
+  beat(
+    target: { identity?: string; sessionKey?: string },
+    close?: boolean,
+  ): Promise<{ acknowledged: boolean; sessionId: string | null }>;
   close(): Promise<number>;
   sessions(identity?: string): Promise<SeenSession[]>;
   edges(): PresenceEdge[];
@@ -109,7 +112,14 @@ export async function createStage(
     name: 'test.project',
     text: `INSERT INTO projects (id, name, inactivity_timeout, presence_timeout, session_start, retention_days, store_ip_address, created_at)
            VALUES ($1, 'Stage', $2, $3, $4::session_start_policy, $5, $6, now())`,
-    values: [projectId, all.inactivityTimeout, all.presenceTimeout, all.sessionStart, all.retentionDays, all.storeIpAddress],
+    values: [
+      projectId,
+      all.inactivityTimeout,
+      all.presenceTimeout,
+      all.sessionStart,
+      all.retentionDays,
+      all.storeIpAddress,
+    ],
   });
   const epoch = Date.UTC(2026, 9, 5, 12);
   const time = (seconds: number): Date => new Date(epoch + Math.round(seconds * 1000));
@@ -142,7 +152,11 @@ export async function createStage(
     },
     time,
     now: () => current,
-    send: (...events) => ingest.ingestEvents(who, events.map((event) => toIncoming(event, time))),
+    send: (...events) =>
+      ingest.ingestEvents(
+        who,
+        events.map((event) => toIncoming(event, time)),
+      ),
     beat: (target, close = false) => ingest.recordHeartbeat(who, { ...target, close }),
     async close() {
       const { closed } = await closer.runOnce(current);
@@ -174,6 +188,9 @@ export async function createStage(
         errors: row.error_count,
       }));
     },
-    edges: () => bus.said.filter(({ channel }) => channel === presenceChannel(projectId)).flatMap(({ message }) => decodeEdges(message)),
+    edges: () =>
+      bus.said
+        .filter(({ channel }) => channel === presenceChannel(projectId))
+        .flatMap(({ message }) => decodeEdges(message)),
   };
 }

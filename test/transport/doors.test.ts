@@ -2,7 +2,16 @@ import { connect as openSocket } from 'node:net';
 import { createClient as createSseClient } from 'graphql-sse';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import WebSocket from 'ws';
-import { collect, connect, createProject, listen, OPERATOR_KEY, post, startTestApp, type TestApp } from '../support/app.js';
+import {
+  collect,
+  connect,
+  createProject,
+  listen,
+  OPERATOR_KEY,
+  post,
+  startTestApp,
+  type TestApp,
+} from '../support/app.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 
 let db: TestDatabase;
@@ -21,8 +30,10 @@ afterAll(async () => {
   await db.drop();
 });
 
-const INGEST = 'mutation ($events: [EventInput!]!) { ingestEvents(events: $events) { accepted rejected results { status code eventId sessionId } } }';
-const PRESENCE = 'subscription ($identities: [String!]) { userPresence(identities: $identities) { kind at users { identity status onlineSessions since } } }';
+const INGEST =
+  'mutation ($events: [EventInput!]!) { ingestEvents(events: $events) { accepted rejected results { status code eventId sessionId } } }';
+const PRESENCE =
+  'subscription ($identities: [String!]) { userPresence(identities: $identities) { kind at users { identity status onlineSessions since } } }';
 const send = (url: string, who: string, events: Record<string, unknown>[]) => post(url, who, INGEST, { events });
 
 async function isWell(): Promise<void> {
@@ -30,7 +41,8 @@ async function isWell(): Promise<void> {
   expect(data.project.name).toMatch(/Project/);
 }
 
-const codeOf = ({ errors }: { errors: { extensions: Record<string, unknown> }[] | undefined }) => errors?.[0]?.extensions['code'];
+const codeOf = ({ errors }: { errors: { extensions: Record<string, unknown> }[] | undefined }) =>
+  errors?.[0]?.extensions['code'];
 
 describe('bad input over HTTP: a clear error with a stable code, and the server unharmed', () => {
   const deep = `{ sessions { nodes { ${'events { nodes { session { '.repeat(66)} id ${'} } }'.repeat(66)} } } }`;
@@ -39,18 +51,48 @@ describe('bad input over HTTP: a clear error with a stable code, and the server 
     ['a syntax error', '{', undefined, 'GRAPHQL_PARSE_FAILED'],
     ['an unknown field', '{ nope }', undefined, 'GRAPHQL_VALIDATION_FAILED'],
     ['an unknown input field', INGEST, { events: [{ user: { identity: 'x' }, nope: 1 }] }, 'BAD_USER_INPUT'],
-    ['a wrong type', 'query ($first: Int) { sessions(first: $first) { nodes { id } } }', { first: 'x' }, 'BAD_USER_INPUT'],
+    [
+      'a wrong type',
+      'query ($first: Int) { sessions(first: $first) { nodes { id } } }',
+      { first: 'x' },
+      'BAD_USER_INPUT',
+    ],
     ['a missing variable', INGEST, {}, 'BAD_USER_INPUT'],
     ['1,001 events', INGEST, { events: Array.from({ length: 1001 }, () => ({ message: 'x' })) }, 'TOO_MANY_EVENTS'],
     ['no event', INGEST, { events: [] }, 'BAD_USER_INPUT'],
     ['a query of 200 levels', deep, undefined, 'QUERY_TOO_DEEP'],
     ['500 aliases', aliases, undefined, 'TOO_MANY_ALIASES'],
-    ['a query that could return a million rows', '{ sessions(first: 100) { nodes { events(first: 100) { nodes { session { events(first: 100) { nodes { id } } } } } } } }', undefined, 'QUERY_TOO_COMPLEX'],
+    [
+      'a query that could return a million rows',
+      '{ sessions(first: 100) { nodes { events(first: 100) { nodes { session { events(first: 100) { nodes { id } } } } } } } }',
+      undefined,
+      'QUERY_TOO_COMPLEX',
+    ],
     ['a query of endless tokens', `{ ${'project { name } '.repeat(3000)} }`, undefined, 'QUERY_TOO_COMPLEX'],
-    ['a fragment within itself', '{ project { ...f } } fragment f on Project { ...f }', undefined, 'GRAPHQL_VALIDATION_FAILED'],
-    ['fragments that double', `{ project { ...f0 } } ${Array.from({ length: 40 }, (_, at) => `fragment f${at} on Project { ...f${at + 1} ...f${at + 1} }`).join(' ')} fragment f40 on Project { a: name b: name }`, undefined, 'TOO_MANY_ALIASES'],
-    ['an invalid date in a filter', '{ sessions(filter: { startedAt: { from: "2026-02-30T00:00:00Z" } }) { nodes { id } } }', undefined, 'BAD_USER_INPUT'],
-    ['a cursor of another query', '{ sessions(after: "WyJldmVudHMiLCJ4Il0") { nodes { id } } }', undefined, 'INVALID_CURSOR'],
+    [
+      'a fragment within itself',
+      '{ project { ...f } } fragment f on Project { ...f }',
+      undefined,
+      'GRAPHQL_VALIDATION_FAILED',
+    ],
+    [
+      'fragments that double',
+      `{ project { ...f0 } } ${Array.from({ length: 40 }, (_, at) => `fragment f${at} on Project { ...f${at + 1} ...f${at + 1} }`).join(' ')} fragment f40 on Project { a: name b: name }`,
+      undefined,
+      'TOO_MANY_ALIASES',
+    ],
+    [
+      'an invalid date in a filter',
+      '{ sessions(filter: { startedAt: { from: "2026-02-30T00:00:00Z" } }) { nodes { id } } }',
+      undefined,
+      'BAD_USER_INPUT',
+    ],
+    [
+      'a cursor of another query',
+      '{ sessions(after: "WyJldmVudHMiLCJ4Il0") { nodes { id } } }',
+      undefined,
+      'INVALID_CURSOR',
+    ],
   ];
   test.each(cases)('%s', async (_name, query, variables, code) => {
     const answer = await post(one.url, key, query, variables);
@@ -72,14 +114,25 @@ describe('bad input over HTTP: a clear error with a stable code, and the server 
         controller.close();
       },
     });
-    const chunked = await post(one.url, key, '', undefined, { body: chunks, duplex: 'half' } as RequestInit).catch(() => null);
+    const chunked = await post(one.url, key, '', undefined, { body: chunks, duplex: 'half' } as RequestInit).catch(
+      () => null,
+    );
     if (chunked) expect([chunked.status, codeOf(chunked)]).toEqual([413, 'PAYLOAD_TOO_LARGE']);
     expect(large ?? chunked).not.toBeNull();
-    const form = await post(one.url, key, '', undefined, { body: 'query={project{name}}', headers: { 'Content-Type': 'application/x-www-form-urlencoded' } });
+    const form = await post(one.url, key, '', undefined, {
+      body: 'query={project{name}}',
+      headers: { 'Content-Type': 'application/x-www-form-urlencoded' },
+    });
     expect([form.status, codeOf(form)]).toEqual([415, 'UNSUPPORTED_MEDIA_TYPE']);
-    const text = await post(one.url, key, '', undefined, { body: '{"query":"{project{name}}"}', headers: { 'Content-Type': 'text/plain' } });
+    const text = await post(one.url, key, '', undefined, {
+      body: '{"query":"{project{name}}"}',
+      headers: { 'Content-Type': 'text/plain' },
+    });
     expect(text.status).toBe(415);
-    const mutation = await fetch(`${one.url}/graphql?query=${encodeURIComponent('mutation { eraseUser(identity: "x") { events } }')}`, { headers: { Authorization: `Bearer ${key}` } });
+    const mutation = await fetch(
+      `${one.url}/graphql?query=${encodeURIComponent('mutation { eraseUser(identity: "x") { events } }')}`,
+      { headers: { Authorization: `Bearer ${key}` } },
+    );
     expect(mutation.status).toBe(405);
     const lost = await fetch(`${one.url}/nowhere`);
     expect([lost.status, lost.headers.get('content-type')]).toEqual([404, 'application/json; charset=utf-8']);
@@ -93,7 +146,12 @@ describe('bad input over HTTP: a clear error with a stable code, and the server 
       { user: { identity: '   ' } },
       { user: { identity: 'good' } },
     ]);
-    expect(data.ingestEvents.results.map(({ code, status }: any) => code ?? status)).toEqual(['INVALID_DATE', 'INVALID_DATE', 'INVALID_IDENTITY', 'ACCEPTED']);
+    expect(data.ingestEvents.results.map(({ code, status }: any) => code ?? status)).toEqual([
+      'INVALID_DATE',
+      'INVALID_DATE',
+      'INVALID_IDENTITY',
+      'ACCEPTED',
+    ]);
     const seen = await post(one.url, key, '{ user(identity: "bad-date") { identity } }');
     expect(seen.data.user).toBeNull();
   });
@@ -102,7 +160,9 @@ describe('bad input over HTTP: a clear error with a stable code, and the server 
     const { port } = new URL(one.url);
     await new Promise<void>((resolve) => {
       const socket = openSocket(Number(port), '127.0.0.1', () => {
-        socket.write('POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"query"');
+        socket.write(
+          'POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"query"',
+        );
         socket.end();
       });
       socket.on('close', () => resolve()).on('error', () => resolve());
@@ -125,35 +185,65 @@ describe('who is let in', () => {
   });
 
   test('a key says its scopes, is listed without its secret, and is of no use once revoked, on every server', async () => {
-    const made = await post(one.url, key, 'mutation { createApiKey(name: "front end", scopes: [INGEST]) { key apiKey { id prefix scopes } } }');
+    const made = await post(
+      one.url,
+      key,
+      'mutation { createApiKey(name: "front end", scopes: [INGEST]) { key apiKey { id prefix scopes } } }',
+    );
     const { key: secret, apiKey } = made.data.createApiKey;
     expect(secret).toMatch(/^fs_[0-9A-Za-z]{32,}$/);
-    for (const app of [one, two]) expect((await send(app.url, secret, [{ message: 'x' }])).data.ingestEvents.accepted).toBe(1);
+    for (const app of [one, two])
+      expect((await send(app.url, secret, [{ message: 'x' }])).data.ingestEvents.accepted).toBe(1);
     const refused = await post(one.url, secret, '{ sessions { nodes { id } } }');
-    expect(refused.errors![0]).toMatchObject({ message: expect.stringContaining('READ'), extensions: { code: 'FORBIDDEN', requiredScopes: ['READ'] } });
+    expect(refused.errors![0]).toMatchObject({
+      message: expect.stringContaining('READ'),
+      extensions: { code: 'FORBIDDEN', requiredScopes: ['READ'] },
+    });
     const listed = await post(one.url, key, '{ project { apiKeys { id prefix scopes revokedAt lastUsedAt } } }');
     expect(listed.text).not.toContain(secret);
-    expect(listed.data.project.apiKeys.find((one: any) => one.id === apiKey.id)).toMatchObject({ prefix: secret.slice(0, 8), scopes: ['INGEST'], revokedAt: null });
+    expect(listed.data.project.apiKeys.find((one: any) => one.id === apiKey.id)).toMatchObject({
+      prefix: secret.slice(0, 8),
+      scopes: ['INGEST'],
+      revokedAt: null,
+    });
 
     await post(one.url, key, 'mutation ($id: ID!) { revokeApiKey(id: $id) { revokedAt } }', { id: apiKey.id });
     for (const app of [one, two]) expect((await post(app.url, secret, '{ project { name } }')).status).toBe(401);
     const stranger = await createProject(one.url);
-    const foreign = await post(one.url, stranger, 'mutation ($id: ID!) { revokeApiKey(id: $id) { id } }', { id: apiKey.id });
+    const foreign = await post(one.url, stranger, 'mutation ($id: ID!) { revokeApiKey(id: $id) { id } }', {
+      id: apiKey.id,
+    });
     expect(codeOf(foreign)).toBe('NOT_FOUND');
   });
 
   test('a token reaches what it says, no longer than it says, and dies with its key', async () => {
-    const made = await post(one.url, key, 'mutation { createApiKey(name: "maker", scopes: [MANAGE]) { key apiKey { id } } }');
+    const made = await post(
+      one.url,
+      key,
+      'mutation { createApiKey(name: "maker", scopes: [MANAGE]) { key apiKey { id } } }',
+    );
     const maker = made.data.createApiKey;
-    const tokenOf = async (args: string): Promise<any> => (await post(one.url, maker.key, `mutation { createAccessToken(${args}) { token expiresAt } }`)).data?.createAccessToken;
+    const tokenOf = async (args: string): Promise<any> =>
+      (await post(one.url, maker.key, `mutation { createAccessToken(${args}) { token expiresAt } }`)).data
+        ?.createAccessToken;
     const { token } = await tokenOf('scopes: [READ, INGEST], identities: ["ada"]');
     await send(one.url, key, [{ user: { identity: 'ada' } }, { user: { identity: 'bob' } }]);
     const seen = await post(two.url, token, '{ sessions { nodes { user { identity } } } }');
     expect(seen.data.sessions.nodes).toEqual([{ user: { identity: 'ada' } }]);
-    expect((await send(two.url, token, [{ user: { identity: 'bob' } }])).data.ingestEvents.results[0].code).toBe('FORBIDDEN_IDENTITY');
+    expect((await send(two.url, token, [{ user: { identity: 'bob' } }])).data.ingestEvents.results[0].code).toBe(
+      'FORBIDDEN_IDENTITY',
+    );
     expect(codeOf(await post(one.url, token, 'mutation { eraseUser(identity: "ada") { events } }'))).toBe('FORBIDDEN');
-    for (const args of ['scopes: [MANAGE]', 'scopes: []', 'scopes: [READ], expiresIn: 0', 'scopes: [READ], expiresIn: 86401', 'scopes: [READ], identities: []']) {
-      expect(codeOf(await post(one.url, maker.key, `mutation { createAccessToken(${args}) { token } }`))).toBe('BAD_USER_INPUT');
+    for (const args of [
+      'scopes: [MANAGE]',
+      'scopes: []',
+      'scopes: [READ], expiresIn: 0',
+      'scopes: [READ], expiresIn: 86401',
+      'scopes: [READ], identities: []',
+    ]) {
+      expect(codeOf(await post(one.url, maker.key, `mutation { createAccessToken(${args}) { token } }`))).toBe(
+        'BAD_USER_INPUT',
+      );
     }
 
     const [head, body, signature] = token.split('.') as [string, string, string];
@@ -197,10 +287,20 @@ describe('subscriptions', () => {
   test('a WebSocket and a stream on one server see what the other ingests: SNAPSHOT, online, offline', async () => {
     const client = connect(one.url, key);
     const socket = listen(client, PRESENCE, { identities: ['grace', 'never'] });
-    const sse = createSseClient({ url: `${two.url}/graphql`, headers: { Authorization: `Bearer ${key}` }, retryAttempts: 0 });
+    const sse = createSseClient({
+      url: `${two.url}/graphql`,
+      headers: { Authorization: `Bearer ${key}` },
+      retryAttempts: 0,
+    });
     const stream = collect((sink) => sse.subscribe({ query: PRESENCE, variables: { identities: ['grace'] } }, sink));
     await Promise.all([socket.until((heard) => heard.length > 0), stream.until((heard) => heard.length > 0)]);
-    expect(socket.heard[0]).toMatchObject({ kind: 'SNAPSHOT', users: [{ identity: 'grace', status: 'OFFLINE', since: null }, { identity: 'never', status: 'OFFLINE' }] });
+    expect(socket.heard[0]).toMatchObject({
+      kind: 'SNAPSHOT',
+      users: [
+        { identity: 'grace', status: 'OFFLINE', since: null },
+        { identity: 'never', status: 'OFFLINE' },
+      ],
+    });
 
     await send(two.url, key, [{ user: { identity: 'grace' } }]);
     const online = { kind: 'DIFF', users: [{ identity: 'grace', status: 'ONLINE', onlineSessions: 1 }] };
@@ -210,7 +310,10 @@ describe('subscriptions', () => {
 
     await send(one.url, key, [{ user: { identity: 'grace' }, type: 'sessionend' }]);
     await Promise.all([socket.until((heard) => heard.length > 2), stream.until((heard) => heard.length > 2)]);
-    expect(socket.heard[2]).toMatchObject({ kind: 'DIFF', users: [{ identity: 'grace', status: 'OFFLINE', onlineSessions: 0 }] });
+    expect(socket.heard[2]).toMatchObject({
+      kind: 'DIFF',
+      users: [{ identity: 'grace', status: 'OFFLINE', onlineSessions: 0 }],
+    });
     expect([socket.heard.length, stream.heard.length]).toEqual([3, 3]);
     stream.stop();
     await client.dispose();
@@ -218,8 +321,14 @@ describe('subscriptions', () => {
 
   test('sessionChanged and eventIngested, filtered, over both servers', async () => {
     const client = connect(one.url, key);
-    const events = listen(client, 'subscription { eventIngested(filter: { types: ["purchase"] }) { type message session { id } } }');
-    const sessions = listen(client, 'subscription { sessionChanged(identities: ["linus"], kinds: [STARTED, ENDED]) { kind session { eventCount user { identity } } } }');
+    const events = listen(
+      client,
+      'subscription { eventIngested(filter: { types: ["purchase"] }) { type message session { id } } }',
+    );
+    const sessions = listen(
+      client,
+      'subscription { sessionChanged(identities: ["linus"], kinds: [STARTED, ENDED]) { kind session { eventCount user { identity } } } }',
+    );
     // There is no snapshot: what shows that a watch stands is that it hears.
     for (let round = 0; events.heard.length === 0; round += 1) {
       await send(two.url, key, [{ user: { identity: `warm ${round}` }, type: 'purchase', message: 'warm' }]);
@@ -232,9 +341,17 @@ describe('subscriptions', () => {
     ]);
     await send(two.url, key, [{ user: { identity: 'linus' }, type: 'sessionend' }]);
     await sessions.until((heard) => heard.length >= 2);
-    expect(sessions.heard.map(({ kind, session }) => [kind, session.user.identity])).toEqual([['STARTED', 'linus'], ['ENDED', 'linus']]);
+    expect(sessions.heard.map(({ kind, session }) => [kind, session.user.identity])).toEqual([
+      ['STARTED', 'linus'],
+      ['ENDED', 'linus'],
+    ]);
     await events.until((heard) => heard.some(({ message }) => message === 'c'));
-    expect(events.heard.map(({ message }) => message).filter((message) => message !== 'warm').toSorted()).toEqual(['a', 'c']);
+    expect(
+      events.heard
+        .map(({ message }) => message)
+        .filter((message) => message !== 'warm')
+        .toSorted(),
+    ).toEqual(['a', 'c']);
     await client.dispose();
   });
 
@@ -258,19 +375,37 @@ describe('subscriptions', () => {
       return asked.ended.then(() => asked);
     };
     expect((await ask('{ project { name } }')).heard[0].name).toMatch(/Project/);
-    const failures = [await ask('{ nope }'), await ask('{'), await ask('{ sessions(first: 1000) { nodes { id } } }'), await ask('query ($i: Int) { sessions(first: $i) { totalCount } }', { i: 'x' })];
-    expect(failures.map(({ errors }) => (errors.flat()[0] as any).extensions.code)).toEqual(['GRAPHQL_VALIDATION_FAILED', 'GRAPHQL_PARSE_FAILED', 'BAD_USER_INPUT', 'BAD_USER_INPUT']);
+    const failures = [
+      await ask('{ nope }'),
+      await ask('{'),
+      await ask('{ sessions(first: 1000) { nodes { id } } }'),
+      await ask('query ($i: Int) { sessions(first: $i) { totalCount } }', { i: 'x' }),
+    ];
+    expect(failures.map(({ errors }) => (errors.flat()[0] as any).extensions.code)).toEqual([
+      'GRAPHQL_VALIDATION_FAILED',
+      'GRAPHQL_PARSE_FAILED',
+      'BAD_USER_INPUT',
+      'BAD_USER_INPUT',
+    ]);
     await client.dispose();
   });
 
   test('revoking a key ends its open subscriptions at once, on the other server too', async () => {
-    const made = await post(one.url, key, 'mutation { createApiKey(name: "watcher", scopes: [PRESENCE]) { key apiKey { id } } }');
+    const made = await post(
+      one.url,
+      key,
+      'mutation { createApiKey(name: "watcher", scopes: [PRESENCE]) { key apiKey { id } } }',
+    );
     const { key: secret, apiKey } = made.data.createApiKey;
     let closed: (event: { code: number; reason: string }) => void;
     const closing = new Promise<{ code: number; reason: string }>((resolve) => (closed = resolve));
     const client = connect(two.url, secret, { closed: (event) => closed(event as { code: number; reason: string }) });
     const socket = listen(client, PRESENCE);
-    const sse = createSseClient({ url: `${two.url}/graphql`, headers: { Authorization: `Bearer ${secret}` }, retryAttempts: 0 });
+    const sse = createSseClient({
+      url: `${two.url}/graphql`,
+      headers: { Authorization: `Bearer ${secret}` },
+      retryAttempts: 0,
+    });
     const stream = collect((sink) => sse.subscribe({ query: PRESENCE }, sink));
     await Promise.all([socket.until((heard) => heard.length > 0), stream.until((heard) => heard.length > 0)]);
     await post(one.url, key, 'mutation ($id: ID!) { revokeApiKey(id: $id) { id } }', { id: apiKey.id });
@@ -291,7 +426,10 @@ describe('subscriptions', () => {
   test('an event source of a browser sends its token in the address', async () => {
     const query = encodeURIComponent('subscription { userPresence { kind } }');
     const aborted = new AbortController();
-    const response = await fetch(`${one.url}/graphql?query=${query}&access_token=${key}`, { headers: { Accept: 'text/event-stream' }, signal: aborted.signal });
+    const response = await fetch(`${one.url}/graphql?query=${query}&access_token=${key}`, {
+      headers: { Accept: 'text/event-stream' },
+      signal: aborted.signal,
+    });
     expect(response.headers.get('content-type')).toContain('text/event-stream');
     const reader = response.body!.getReader();
     let text = '';
@@ -320,7 +458,11 @@ test('a server that closes answers what is under way, closes sockets with 1001, 
   const closing = new Promise<{ code: number }>((resolve) => (closed = resolve));
   const client = connect(three.url, key, { closed: (event) => closed(event as { code: number }) });
   const socket = listen(client, PRESENCE);
-  const sse = createSseClient({ url: `${three.url}/graphql`, headers: { Authorization: `Bearer ${key}` }, retryAttempts: 0 });
+  const sse = createSseClient({
+    url: `${three.url}/graphql`,
+    headers: { Authorization: `Bearer ${key}` },
+    retryAttempts: 0,
+  });
   const stream = collect((sink) => sse.subscribe({ query: PRESENCE }, sink));
   await Promise.all([socket.until((heard) => heard.length > 0), stream.until((heard) => heard.length > 0)]);
   const underWay = Array.from({ length: 20 }, (_, at) => send(three.url, key, [{ user: { identity: `last ${at}` } }]));
@@ -328,7 +470,9 @@ test('a server that closes answers what is under way, closes sockets with 1001, 
   const end = three.close('test');
   const answers = await Promise.allSettled(underWay);
   expect(answers.filter(({ status }) => status === 'fulfilled').length).toBeGreaterThan(0);
-  for (const answer of answers) if (answer.status === 'fulfilled') expect(answer.value.data?.ingestEvents.accepted ?? codeOf(answer.value)).toBeTruthy();
+  for (const answer of answers)
+    if (answer.status === 'fulfilled')
+      expect(answer.value.data?.ingestEvents.accepted ?? codeOf(answer.value)).toBeTruthy();
   expect((await closing).code).toBe(1001);
   await stream.ended;
   await end;
