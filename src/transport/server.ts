@@ -106,7 +106,7 @@ export function createServer(deps: {
     url: URL,
     id: string,
   ): Promise<void> {
-    if (request.method === 'GET' && request.headers.accept?.includes('text/html') && !url.searchParams.has('query')) {
+    if (request.method === 'GET' && request.headers.accept?.includes('text/html')) {
       answerGraphiQL(response);
       return;
     }
