@@ -45,7 +45,7 @@ test('GraphiQL works in a browser with no network but the server: it loads, and 
   await page.keyboard.press('Control+Shift+End');
   await page.keyboard.press('Delete');
   await page.locator('button.graphiql-execute-button').click();
-  await page.locator('.result-window').getByText('"Project').waitFor();
+  await page.locator('.result-window').getByText('"name": "Project').waitFor();
   expect(outside).toEqual([]);
   expect(problems).toEqual([]);
   await page.close();
