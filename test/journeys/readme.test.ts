@@ -68,6 +68,8 @@ test('a first subscription, with curl and in TypeScript', async () => {
   // The example's own client, with the WebSocket that Node 20 lacks.
   const withWebSocket = (options: Parameters<typeof createClient>[0]) =>
     createClient({ ...options, webSocketImpl: WebSocket });
+  // The README's own text is what this test runs.
+  // oxlint-disable-next-line no-new-func, no-implied-eval
   const make = new Function('createClient', 'key', `${code}; return { client, online };`);
   const { client, online } = make(withWebSocket, server.key) as {
     client: ReturnType<typeof createClient>;
