@@ -2,10 +2,17 @@ import type { Clock } from '../domain/clock.js';
 import type { Observer } from '../observation.js';
 import type { Database } from '../store/database.js';
 import { dropOldEventKeys, ensurePartitions } from '../store/partitions.js';
+import { deleteOldEvents, deleteOldSessions, projectsWithRetention } from '../store/retention.js';
 
 const INTERVAL = 3_600_000;
+const DAY = 86_400_000;
+/** Rows deleted in one transaction: short enough that nobody waits for it. */
+const CHUNK = 5_000;
 
-/** Keeps the partitions: makes those that events will need, drops those that nothing needs any more. */
+/**
+ * Keeps the house: makes the partitions that events will need, drops those that nothing needs any more, and
+ * deletes what projects do not want to keep (retentionDays).
+ */
 export interface Maintenance {
   /** Safe on several servers at once. */
   runOnce(now: Date): Promise<void>;
@@ -23,6 +30,12 @@ export function createMaintenance(deps: { database: Database; clock: Clock; obse
   async function runOnce(now: Date): Promise<void> {
     await ensurePartitions(database, now, observe);
     await dropOldEventKeys(database, now);
+    for (const { days, ...reach } of await projectsWithRetention(database)) {
+      const before = new Date(now.getTime() - days * DAY);
+      for (const remove of [deleteOldEvents, deleteOldSessions]) {
+        while (!closed && (await remove(database, reach, before, CHUNK)) === CHUNK);
+      }
+    }
   }
 
   function schedule(): void {
