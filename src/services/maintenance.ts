@@ -33,7 +33,7 @@ export function createMaintenance(deps: { database: Database; clock: Clock; obse
     for (const { days, ...reach } of await projectsWithRetention(database)) {
       const before = new Date(now.getTime() - days * DAY);
       for (const remove of [deleteOldEvents, deleteOldSessions]) {
-        while (!closed && (await remove(database, reach, before, CHUNK)) === CHUNK);
+        for (let removed = CHUNK; removed === CHUNK && !closed;) removed = await remove(database, reach, before, CHUNK);
       }
     }
   }
