@@ -7,6 +7,7 @@ import type { UserKey } from '../store/ingest-reads.js';
 import type { Bus } from './bus.js';
 import { publishChanges, type Changes } from './publish-changes.js';
 import { userKey } from './sessionize.js';
+import { createTimedDuty } from './timed-duty.js';
 
 /** Sessions a transaction looks at: short enough that an ingest which meets it hardly waits. */
 const BATCH = 1_000;
@@ -79,9 +80,7 @@ export function createCloser(deps: {
   interval: number;
 }): Closer {
   const { database, bus, clock, observe, interval } = deps;
-  let timer: NodeJS.Timeout | null = null;
   let stopped = false;
-  let running: Promise<void> = Promise.resolve();
 
   async function runOnce(now: Date): Promise<CloserResult> {
     const start = performance.now();
@@ -99,24 +98,17 @@ export function createCloser(deps: {
     return { closed, lapsed };
   }
 
-  function schedule(): void {
-    if (stopped) return;
-    timer = setTimeout(() => {
-      running = runOnce(clock.now())
-        .catch((error: unknown) => observe({ kind: 'closer.failed', error }))
-        .then(schedule);
-    }, interval);
-  }
-
+  const duty = createTimedDuty(
+    interval,
+    () => runOnce(clock.now()),
+    (error) => observe({ kind: 'closer.failed', error }),
+  );
   return {
     runOnce,
-    start: schedule,
-    async close() {
+    start: () => duty.start(),
+    close() {
       stopped = true;
-      if (timer) clearTimeout(timer);
-      await running;
-      // A look that ended just now may have armed the next one.
-      if (timer) clearTimeout(timer);
+      return duty.close();
     },
   };
 }

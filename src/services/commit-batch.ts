@@ -131,7 +131,7 @@ class Repeats {
       event.eventKey ? [{ projectId: event.projectId, eventKey: event.eventKey }] : [],
     );
     if (keys.length === 0) return;
-    for (const known of await readKnownEvents(tx, keys, day(now - 3 * DAY))) {
+    for (const known of await readKnownEvents(tx, keys, day(now - 3 * DAY), day(now + DAY))) {
       this.stored.set(`${known.projectId} ${known.eventKey}`, duplicateOf(known.eventId, known.sessionId));
     }
   }

@@ -3,6 +3,7 @@ import type { Observer } from '../observation.js';
 import type { Database } from '../store/database.js';
 import { dropOldEventKeys, ensurePartitions } from '../store/partitions.js';
 import { deleteOldEvents, deleteOldSessions, projectsWithRetention } from '../store/retention.js';
+import { createTimedDuty } from './timed-duty.js';
 
 const INTERVAL = 3_600_000;
 const DAY = 86_400_000;
@@ -23,9 +24,7 @@ export interface Maintenance {
 
 export function createMaintenance(deps: { database: Database; clock: Clock; observe: Observer }): Maintenance {
   const { database, clock, observe } = deps;
-  let timer: NodeJS.Timeout | null = null;
   let closed = false;
-  let running: Promise<void> = Promise.resolve();
 
   async function runOnce(now: Date): Promise<void> {
     await ensurePartitions(database, now, observe);
@@ -38,23 +37,17 @@ export function createMaintenance(deps: { database: Database; clock: Clock; obse
     }
   }
 
-  function schedule(): void {
-    if (closed) return;
-    timer = setTimeout(() => {
-      running = runOnce(clock.now())
-        .catch((error: unknown) => observe({ kind: 'task.failed', task: 'maintenance', error }))
-        .then(schedule);
-    }, INTERVAL);
-  }
-
+  const duty = createTimedDuty(
+    INTERVAL,
+    () => runOnce(clock.now()),
+    (error) => observe({ kind: 'task.failed', task: 'maintenance', error }),
+  );
   return {
     runOnce,
-    start: schedule,
-    async close() {
+    start: () => duty.start(),
+    close() {
       closed = true;
-      if (timer) clearTimeout(timer);
-      await running;
-      if (timer) clearTimeout(timer);
+      return duty.close();
     },
   };
 }

@@ -10,6 +10,7 @@ import type { Bus, BusSubscription } from './bus.js';
 import { decodeEdges, presenceChannel } from './messages.js';
 import { PresenceHub } from './presence-hub.js';
 import { PresenceWatcher } from './presence-watcher.js';
+import { createTimedDuty } from './timed-duty.js';
 
 /** Watches who is online (rules 28 to 30). */
 export interface Presence {
@@ -38,8 +39,6 @@ interface Room {
 export function createPresence(deps: { database: Database; bus: Bus; clock: Clock; observe: Observer }): Presence {
   const { database, bus, clock, observe } = deps;
   const rooms = new Map<string, Room>();
-  let timer: NodeJS.Timeout | null = null;
-  let repairing: Promise<void> = Promise.resolve();
   let lastRepair: Date | null = null;
   let closed = false;
 
@@ -82,14 +81,11 @@ export function createPresence(deps: { database: Database; bus: Bus; clock: Cloc
     for (const { hub } of rooms.values()) hub.forget(Date.now());
   }
 
-  function schedule(): void {
-    if (closed) return;
-    timer = setTimeout(() => {
-      repairing = repair(clock.now())
-        .catch((error: unknown) => observe({ kind: 'task.failed', task: 'presence.repair', error }))
-        .then(schedule);
-    }, REPAIR_INTERVAL);
-  }
+  const duty = createTimedDuty(
+    REPAIR_INTERVAL,
+    () => repair(clock.now()),
+    (error) => observe({ kind: 'task.failed', task: 'presence.repair', error }),
+  );
 
   return {
     async watch(reach, identities) {
@@ -129,13 +125,11 @@ export function createPresence(deps: { database: Database; bus: Bus; clock: Cloc
       return watcher;
     },
     repair,
-    start: schedule,
+    start: () => duty.start(),
     async close() {
       closed = true;
-      if (timer) clearTimeout(timer);
       for (const { hub } of rooms.values()) for (const watcher of hub.watchers) watcher.end(null);
-      await repairing;
-      if (timer) clearTimeout(timer);
+      await duty.close();
     },
   };
 }

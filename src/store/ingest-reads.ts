@@ -1,5 +1,5 @@
 import type { ProjectSettings } from '../domain/project.js';
-import type { SessionEndReason, WorkingSession } from '../domain/session.js';
+import type { SessionAttributes, SessionEndReason, WorkingSession } from '../domain/session.js';
 import type { Queryable } from './database.js';
 
 /**
@@ -69,7 +69,7 @@ const SESSION_COLUMNS = `
   s.browser_name AS "browserName", s.browser_version AS "browserVersion", s.os_name AS "osName",
   s.os_version AS "osVersion", s.device, s.ip_address AS "ipAddress", s.data`;
 
-interface SessionRecord {
+interface SessionRecord extends SessionAttributes {
   projectId: string;
   id: string;
   key: string | null;
@@ -84,14 +84,6 @@ interface SessionRecord {
   eventCount: number;
   errorCount: number;
   eventTypes: string[];
-  version: string | null;
-  browserName: string | null;
-  browserVersion: string | null;
-  osName: string | null;
-  osVersion: string | null;
-  device: string | null;
-  ipAddress: string | null;
-  data: Record<string, unknown>;
 }
 
 function toWorking(row: SessionRecord): WorkingSession {
@@ -147,8 +139,8 @@ export function readSessionOwners(
     name: 'ingest.sessionOwners',
     text: `SELECT u.project_id AS "projectId", u.id AS "userId", u.identity
            FROM unnest($1::uuid[], $2::text[]) k (project_id, key)
-           JOIN sessions s ON s.project_id = k.project_id AND s.key = k.key
-           JOIN users u ON u.project_id = s.project_id AND u.id = s.user_id`,
+           CROSS JOIN LATERAL (SELECT * FROM sessions s WHERE s.project_id = k.project_id AND s.key = k.key OFFSET 0) s
+           CROSS JOIN LATERAL (SELECT * FROM users u WHERE u.project_id = s.project_id AND u.id = s.user_id OFFSET 0) u`,
     values: [keys.map((key) => key.projectId), keys.map((key) => key.key)],
   });
 }
@@ -173,19 +165,20 @@ export interface KnownEvent {
   readonly sessionId: string | null;
 }
 
-/** Which of the clients' own ids arrived on `since` (a day) or later; the session is the one the event is in now. */
+/** Which of the clients' own ids arrived from the day `since` to the day `until`; the session is the one the event is in now. */
 export function readKnownEvents(
   tx: Queryable,
   keys: readonly { projectId: string; eventKey: string }[],
   since: string,
+  until: string,
 ): Promise<KnownEvent[]> {
   return tx.query<KnownEvent>({
     name: 'ingest.knownEvents',
     text: `SELECT k.project_id AS "projectId", k.key_hash AS "eventKey", k.event_id AS "eventId",
                   CASE WHEN k.event_id IS NULL THEN k.session_id ELSE e.session_id END AS "sessionId"
            FROM unnest($1::uuid[], $2::uuid[]) w (project_id, key_hash)
-           JOIN event_keys k ON k.project_id = w.project_id AND k.key_hash = w.key_hash AND k.received_on >= $3::date
+           JOIN event_keys k ON k.project_id = w.project_id AND k.key_hash = w.key_hash AND k.received_on >= $3::date AND k.received_on <= $4::date
            LEFT JOIN events e ON e.project_id = k.project_id AND e.id = k.event_id`,
-    values: [keys.map((key) => key.projectId), keys.map((key) => key.eventKey), since],
+    values: [keys.map((key) => key.projectId), keys.map((key) => key.eventKey), since, until],
   });
 }

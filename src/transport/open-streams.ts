@@ -2,6 +2,7 @@ import type { Caller } from '../domain/access.js';
 
 /** The longest delay setTimeout takes. */
 const LONGEST = 2 ** 31 - 1;
+const MOST_REMEMBERED = 10_000;
 
 /** What a caller keeps open: subscriptions and sockets, which end with the caller's right to them. */
 export interface OpenStreams {
@@ -15,7 +16,11 @@ export function createOpenStreams(
   now: () => Date,
 ): OpenStreams {
   const byKey = new Map<string, Set<(why: 'revoked' | 'expired') => void>>();
+  /** A revocation may be heard between the look at the key and the opening of the stream. A key never comes back. */
+  const revoked = new Set<string>();
   const stop = onRevoked((keyId) => {
+    if (revoked.size >= MOST_REMEMBERED) revoked.clear();
+    revoked.add(keyId);
     for (const end of byKey.get(keyId) ?? []) end('revoked');
   });
   return {
@@ -27,6 +32,7 @@ export function createOpenStreams(
       // Two streams may bring the same function: each counts.
       const entry = (why: 'revoked' | 'expired'): void => end(why);
       own.add(entry);
+      if (revoked.has(keyId)) setImmediate(() => entry('revoked'));
       const left = expiresAt && Math.min(LONGEST, expiresAt.getTime() - now().getTime());
       const timer = left === null ? null : setTimeout(() => entry('expired'), left);
       return () => {

@@ -190,7 +190,13 @@ const lookups: [string, (database: Database) => Promise<unknown>, number][] = [
   ],
   [
     'ingest: known events',
-    (d) => readKnownEvents(d, [{ projectId, eventKey: randomUUID() }], now.toISOString().slice(0, 10)),
+    (d) =>
+      readKnownEvents(
+        d,
+        [{ projectId, eventKey: randomUUID() }],
+        now.toISOString().slice(0, 10),
+        now.toISOString().slice(0, 10),
+      ),
     50,
   ],
   ['closer: due sessions', (d) => readDueSessions(d, now, 1_000), 50],

@@ -1,0 +1,36 @@
+/** Something that is done again and again while the server runs. */
+export interface TimedDuty {
+  /** Does it every `interval` from now on, counted from the end of the time before: it never overlaps itself. */
+  start(): void;
+  /** Ends the schedule and waits for what is under way. */
+  close(): Promise<void>;
+}
+
+/** A duty that fails is told to `onError`; the next time comes as if nothing had been. `interval` in milliseconds. */
+export function createTimedDuty(
+  interval: number,
+  run: () => Promise<unknown>,
+  onError: (error: unknown) => void,
+): TimedDuty {
+  let timer: NodeJS.Timeout | null = null;
+  let closed = false;
+  let running: Promise<void> = Promise.resolve();
+
+  function schedule(): void {
+    if (closed) return;
+    timer = setTimeout(() => {
+      running = run()
+        .then(() => {}, onError)
+        .then(schedule);
+    }, interval);
+  }
+
+  return {
+    start: schedule,
+    async close() {
+      closed = true;
+      if (timer) clearTimeout(timer);
+      await running;
+    },
+  };
+}
