@@ -291,7 +291,7 @@ export async function startEmbeddedPostgres({
   let attempt = 0;
 
   function launch(): void {
-    const output = openSync(log, 'a');
+    const output = openSync(log, 'a', 0o600);
     const settings = Object.entries({ ...SETTINGS, port: String(port) }).flatMap(([name, value]) => [
       '-c',
       `${name}=${value}`,

@@ -16,12 +16,19 @@ export function createTimedDuty(
   let closed = false;
   let running: Promise<void> = Promise.resolve();
 
+  async function once(): Promise<void> {
+    try {
+      await run();
+    } catch (error) {
+      onError(error);
+    }
+    schedule();
+  }
+
   function schedule(): void {
     if (closed) return;
     timer = setTimeout(() => {
-      running = run()
-        .then(() => {}, onError)
-        .then(schedule);
+      running = once();
     }, interval);
   }
 

@@ -4,7 +4,7 @@ import { afterEach, describe, expect, inject, test } from 'vitest';
 import { post } from '../support/app.js';
 import { createTestDatabase } from '../support/database.js';
 import { freePort } from '../support/postgres.js';
-import { runServer, startServer, temporaryFolder, type ServerProcess } from '../support/server.js';
+import { npmStart, runServer, startServer, temporaryFolder, type ServerProcess } from '../support/server.js';
 
 const folders: (() => void)[] = [];
 const servers: ServerProcess[] = [];
@@ -101,6 +101,15 @@ describe('on an embedded database', () => {
       }
       expect(errors![0]!.extensions['code']).toBe('UNAVAILABLE');
     }
+  });
+
+  test('npm start hands SIGTERM on: the server drains, Postgres stops, the exit code is 0', async () => {
+    const folder = dataDir();
+    const { child, exited } = await npmStart({ DATA_DIR: folder });
+    const pid = postgresPid(folder);
+    child.kill('SIGTERM');
+    expect(await exited).toBe(0);
+    expect(isAlive(pid)).toBe(false);
   });
 
   test('a second server on the same folder is refused with one sentence', async () => {

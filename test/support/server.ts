@@ -1,5 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -22,6 +22,8 @@ export interface ServerProcess {
 
 export const temporaryFolder = (): { folder: string; remove: () => void } => {
   const folder = mkdtempSync(path.join(tmpdir(), 'footsteps-test-'));
+  // For root, Postgres runs as nobody, who must be able to enter.
+  chmodSync(folder, 0o755);
   return { folder, remove: () => rmSync(folder, { recursive: true, force: true }) };
 };
 
@@ -29,6 +31,24 @@ const environment = (env: Record<string, string>): NodeJS.ProcessEnv => {
   const { PATH, HOME } = process.env;
   return { PATH, HOME, PORT: '0', ...env };
 };
+
+/** Starts it as the README does, with `npm start`, without building again; resolves with npm's process once it listens. */
+export async function npmStart(
+  env: Record<string, string>,
+): Promise<{ child: ChildProcess; exited: Promise<number | null> }> {
+  const child = spawn('npm', ['start', '--ignore-scripts'], {
+    cwd: ROOT,
+    env: environment(env),
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+  const exited = new Promise<number | null>((resolve) => child.once('close', (code) => resolve(code)));
+  await new Promise<void>((resolve) => {
+    child.stdout.on('data', (data: Buffer) => {
+      if (data.toString().includes('listens on')) resolve();
+    });
+  });
+  return { child, exited };
+}
 
 interface Running {
   readonly child: ChildProcess;
