@@ -10,7 +10,7 @@ import type { Services } from './schema/context.js';
 import { createCloser } from './services/closer.js';
 import { createEraseUser } from './services/erase-user.js';
 import { createIngest } from './services/ingest.js';
-import { openInstallation } from './services/installation.js';
+import { openInstallation, welcome, type Welcome } from './services/installation.js';
 import { createKeys } from './services/keys.js';
 import { createLive } from './services/live.js';
 import { createMaintenance } from './services/maintenance.js';
@@ -25,8 +25,8 @@ const POOL_SIZE = 16;
 export interface App {
   /** Where it listens. */
   readonly url: string;
-  /** What the first start made, to be shown once; null afterwards. */
-  readonly first: { readonly operatorKey: string; readonly projectKey: string } | null;
+  /** What the first start on an embedded database made, to be shown once. */
+  readonly made: Welcome;
   /** Takes nothing new, finishes and answers what is under way, ends subscriptions, stops everything in order. */
   close(reason: string): Promise<void>;
 }
@@ -121,12 +121,11 @@ export async function startApp(config: Config, observe: Observer): Promise<App> 
     );
     observe({ kind: 'server.listening', url });
 
-    const operatorKey = embedded ? secrets.newOperatorKey : null;
-    const first =
-      operatorKey === null ? null : { operatorKey, projectKey: (await projects.create({ name: 'My project' })).key };
+    // On a database of somebody's own, the operator key makes the projects.
+    const made = embedded ? await welcome({ database, projects }, secrets) : { operatorKey: null, projectKey: null };
     return {
       url,
-      first,
+      made,
       async close(reason) {
         const start = performance.now();
         observe({ kind: 'server.draining', reason });

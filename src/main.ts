@@ -1,4 +1,4 @@
-import { EmbeddedPostgresError } from './adapters/embedded-postgres.js';
+import { EmbeddedPostgresError } from './adapters/postgres-programs.js';
 import { createLog } from './adapters/log.js';
 import { BusError } from './adapters/redis-bus.js';
 import { startApp, type App } from './app.js';
@@ -9,22 +9,26 @@ import { MigrationError } from './store/migrate.js';
 /** Within the 10 seconds that process managers allow. */
 const LONGEST_CLOSE = 9_500;
 
-/** What somebody who starts the server for the first time needs to see. */
-function greet({ url, first }: App): void {
+/** A line for a shell that sends `query` with `key`. */
+const curl = (url: string, key: string, query: string): string =>
+  `  curl ${url}/graphql -H 'Authorization: Bearer ${key}' -H 'Content-Type: application/json' -d '${JSON.stringify({ query })}'`;
+
+/** What somebody who starts the server for the first time needs to see; later only where it listens. */
+function greet({ url, made: { operatorKey, projectKey } }: App): void {
   const lines = ['', `Footsteps listens on ${url}  (GraphiQL: ${url}/graphql)`, ''];
-  if (first) {
-    const query =
-      'mutation { ingestEvents(events: [{ type: \\"page view\\", source: \\"/\\", user: { identity: \\"ada@example.com\\" } }]) { accepted } }';
+  if (operatorKey ?? projectKey) lines.push('Shown this once, so keep it:');
+  if (operatorKey) lines.push(`  operator key  ${operatorKey}   makes projects`);
+  if (projectKey) {
+    const event = '{ type: "page view", source: "/", user: { identity: "ada@example.com" } }';
     lines.push(
-      'Shown this once, so keep them:',
-      `  operator key  ${first.operatorKey}   makes projects`,
-      `  project key   ${first.projectKey}   of "My project", with every scope`,
+      `  project key   ${projectKey}   of "My project", with every scope`,
       '',
-      'Send a first event:',
-      `  curl ${url}/graphql -H 'Authorization: Bearer ${first.projectKey}' -H 'Content-Type: application/json' -d '{"query":"${query}"}'`,
-      '',
+      'Send a first event, then list the sessions:',
+      curl(url, projectKey, `mutation { ingestEvents(events: [${event}]) { accepted } }`),
+      curl(url, projectKey, '{ sessions { nodes { user { identity } startedAt eventCount } } }'),
     );
   }
+  if (operatorKey ?? projectKey) lines.push('');
   process.stdout.write(lines.map((line) => `${line}\n`).join(''));
 }
 

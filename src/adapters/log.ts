@@ -33,12 +33,33 @@ const LEVELS: Record<Observation['kind'], Level> = {
   'task.failed': 'error',
 };
 
-/** Writes observations as lines of JSON on standard error. No observation carries a secret. */
+/** What of an error goes into a log. Drivers hang more on theirs: the statement's values, the command's password. */
+function describe(error: unknown): object {
+  if (!(error instanceof Error)) return { message: hideCredentials(String(error)) };
+  const { code } = error as { code?: unknown };
+  return {
+    ...(typeof code === 'string' && { code }),
+    message: hideCredentials(error.message),
+    stack: hideCredentials(error.stack ?? ''),
+    ...(error.cause !== undefined && { cause: describe(error.cause) }),
+  };
+}
+
+/** The user and password of every URL, and everything that looks like a key or a token of ours. */
+const hideCredentials = (text: string): string =>
+  text
+    .replaceAll(/:\/\/[^\s/@]+@/g, '://…@')
+    .replaceAll(/\bfs_\w{8,}/g, 'fs_…')
+    .replaceAll(/\beyJ[\w-]+\.[\w-]+\.[\w-]+/g, 'eyJ…');
+
+/** Writes observations as lines of JSON on standard error, without secrets. */
 export function createLog(level: Config['logLevel']): Observer {
   const options = { level, base: undefined, timestamp: pino.stdTimeFunctions.isoTime, messageKey: 'kind' };
   const logger: Logger = pino(options, pino.destination({ dest: 2, sync: true }));
   return ({ kind, ...facts }) => {
-    const { error, ...rest } = facts as { error?: unknown };
-    logger[LEVELS[kind]](error === undefined ? rest : { ...rest, err: error }, kind);
+    if (!logger.isLevelEnabled(LEVELS[kind])) return;
+    const { error, ...rest } = facts as { error?: unknown; message?: string };
+    const message = rest.message === undefined ? {} : { message: hideCredentials(rest.message) };
+    logger[LEVELS[kind]]({ ...rest, ...message, ...(error !== undefined && { error: describe(error) }) }, kind);
   };
 }
