@@ -1,4 +1,4 @@
-import { chownSync, existsSync, readFileSync } from 'node:fs';
+import { chownSync, copyFileSync, existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterEach, describe, expect, inject, test } from 'vitest';
 import { post } from '../support/app.js';
@@ -127,7 +127,10 @@ describe('on an embedded database', () => {
     folders.push(remove);
     // 1 is daemon: Postgres wants a user that exists.
     chownSync(folder, 1, 1);
-    const server = await start({ DATA_DIR: path.join(folder, 'data'), HOME: folder }, { uid: 1, gid: 1 });
+    // Node itself may be in a folder that others may not enter.
+    const node = path.join(folder, 'node');
+    copyFileSync(process.execPath, node);
+    const server = await start({ DATA_DIR: path.join(folder, 'data'), HOME: folder }, { uid: 1, gid: 1, node });
     expect(await send(server.url, server.key!, 'ada')).toBe(1);
     expect(await server.stop()).toBe(0);
   });

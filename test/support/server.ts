@@ -50,14 +50,21 @@ export async function npmStart(
   return { child, exited };
 }
 
+/** Another user to run as, and a Node program that this user may run. */
+interface As {
+  uid?: number;
+  gid?: number;
+  node?: string;
+}
+
 interface Running {
   readonly child: ChildProcess;
   readonly exited: Promise<number | null>;
   output(): string;
 }
 
-function run(env: Record<string, string>, options: { uid?: number; gid?: number } = {}): Running {
-  const child = spawn(process.execPath, [MAIN], {
+function run(env: Record<string, string>, { node = process.execPath, ...options }: As = {}): Running {
+  const child = spawn(node, [MAIN], {
     cwd: '/',
     env: environment(env),
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -70,10 +77,7 @@ function run(env: Record<string, string>, options: { uid?: number; gid?: number 
 }
 
 /** Starts the built server as a process of its own; resolves when it listens, rejects with its output when it ends before. */
-export async function startServer(
-  env: Record<string, string>,
-  options: { uid?: number; gid?: number } = {},
-): Promise<ServerProcess> {
+export async function startServer(env: Record<string, string>, options: As = {}): Promise<ServerProcess> {
   const { child, exited, output } = run(env, options);
   const url = await new Promise<string>((resolve, reject) => {
     const look = (): void => {
