@@ -17,6 +17,7 @@ import { createMaintenance } from './services/maintenance.js';
 import { createPresence } from './services/presence.js';
 import { createProjects } from './services/projects.js';
 import { migrate } from './store/migrate.js';
+import { ensurePartitions } from './store/partitions.js';
 import { createServer } from './transport/server.js';
 
 /** Connections to Postgres: two for ingest, one for the closer, the rest for reads. */
@@ -65,8 +66,8 @@ export async function startApp(config: Config, observe: Observer): Promise<App> 
     );
     await migrate(database, observe);
     const clock = lifetimes.add(await createPostgresClock(database, observe));
+    await ensurePartitions(database, clock.now(), observe);
     const maintenance = lifetimes.add(createMaintenance({ database, clock, observe }));
-    await maintenance.runOnce(clock.now());
 
     // What servers tell each other.
     const bus = lifetimes.add(

@@ -42,12 +42,21 @@ function explain(error: unknown): string {
     return `The database of DATABASE_URL cannot be reached: ${cause}`;
   }
   if (error instanceof BusError) return error.message;
-  if (error instanceof Error && 'syscall' in error && error.syscall === 'listen') {
-    const { code, port, address } = error as Error & { code?: string; port?: number; address?: string };
-    if (code === 'EADDRINUSE') return `Port ${port} is taken already. Set PORT to another one, or 0 for any.`;
-    return `Cannot listen on ${address}:${port} (${code}). Set HOST and PORT to an address of this machine.`;
+  if (!(error instanceof Error)) return String(error);
+  const { code, syscall, port, address, hostname } = error as NodeJS.ErrnoException & {
+    port?: number;
+    address?: string;
+    hostname?: string;
+  };
+  // SQLSTATE: not let in, no such database, too many connections, not allowed to make tables.
+  if (/^(28|3D|53|42501)/.test(code ?? '')) {
+    return `The database of DATABASE_URL refuses: ${error.message}.`;
   }
-  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+  if (code === 'EADDRINUSE') return `Port ${port} is taken already. Set PORT to another one, or 0 for any.`;
+  if (syscall === 'listen' || syscall === 'getaddrinfo') {
+    return `Cannot listen on ${hostname ?? `${address}:${port}`} (${code}). Set HOST and PORT to an address of this machine.`;
+  }
+  return error.stack ?? error.message;
 }
 
 function fail(error: unknown): never {

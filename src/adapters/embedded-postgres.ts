@@ -1,6 +1,6 @@
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { closeSync, existsSync, openSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
 import { chown, mkdir, open, readFile, realpath, rename, rm, writeFile } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
 import path from 'node:path';
@@ -108,7 +108,11 @@ async function initialise(programs: PostgresPrograms, folder: Folder): Promise<v
   await rm(workshop, { recursive: true, force: true });
   // The names above are on the disk before anything is stored under them.
   const directory = await open(dataDir);
-  await directory.sync().finally(() => directory.close());
+  try {
+    await directory.sync();
+  } finally {
+    await directory.close();
+  }
 }
 
 /** Makes the database where there is none, else sees that it can be used and that nobody uses it. Answers the password. */
@@ -229,12 +233,12 @@ export async function startEmbeddedPostgres({
       observe({ kind: 'database.starting', folder: folder.database });
       const programs = await findPostgresPrograms({ forOthers: 'uid' in folder.identity });
       const password = await prepare(programs, folder);
-      const { port, stop } = await supervise(programs, folder, observe);
+      const postgres = await supervise(programs, folder, observe);
       observe({ kind: 'database.ready', version: programs.major, milliseconds: performance.now() - start });
       return {
-        url: `postgresql://${USER}:${encodeURIComponent(password)}@127.0.0.1:${port}/postgres`,
+        url: `postgresql://${USER}:${encodeURIComponent(password)}@127.0.0.1:${postgres.port}/postgres`,
         async stop() {
-          await stop();
+          await postgres.stop();
           await lock.release();
         },
       };

@@ -17,7 +17,7 @@ const CHUNK = 5_000;
 export interface Maintenance {
   /** Safe on several servers at once. */
   runOnce(now: Date): Promise<void>;
-  /** Runs every hour from now on. */
+  /** Runs now, in the background, and every hour from now on. */
   start(): void;
   close(): Promise<void>;
 }
@@ -44,7 +44,7 @@ export function createMaintenance(deps: { database: Database; clock: Clock; obse
   );
   return {
     runOnce,
-    start: () => duty.start(),
+    start: () => duty.start(0),
     close() {
       closed = true;
       return duty.close();

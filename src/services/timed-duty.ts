@@ -1,7 +1,7 @@
 /** Something that is done again and again while the server runs. */
 export interface TimedDuty {
-  /** Does it every `interval` from now on, counted from the end of the time before: it never overlaps itself. */
-  start(): void;
+  /** Does it every `interval` from now on, counted from the end of the time before: it never overlaps itself. The first time is `first` milliseconds from now, if given. */
+  start(first?: number): void;
   /** Ends the schedule and waits for what is under way. */
   close(): Promise<void>;
 }
@@ -25,11 +25,11 @@ export function createTimedDuty(
     schedule();
   }
 
-  function schedule(): void {
+  function schedule(delay = interval): void {
     if (closed) return;
     timer = setTimeout(() => {
       running = once();
-    }, interval);
+    }, delay);
   }
 
   return {

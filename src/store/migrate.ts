@@ -41,7 +41,24 @@ const HISTORY = `
     applied_steps_count integer NOT NULL DEFAULT 0
   )`;
 
+/** The oldest Postgres that the statements are written for. */
+const OLDEST_POSTGRES = 14;
+
+async function checkVersion(tx: Queryable): Promise<void> {
+  const [row] = await tx.query<{ version: string }>({
+    name: 'migrate.version',
+    text: `SELECT current_setting('server_version_num') AS version`,
+  });
+  const major = Math.floor(Number(row!.version) / 10_000);
+  if (major >= OLDEST_POSTGRES) return;
+  throw new MigrationError(
+    `The database is a Postgres ${major}; Footsteps needs Postgres ${OLDEST_POSTGRES} or newer. Nothing was changed.`,
+  );
+}
+
 async function applyMissing(tx: Queryable, migrations: readonly Migration[], observe: Observer): Promise<void> {
+  // A migration, and the wait for another server's, may take longer than any statement of a request.
+  await tx.query({ name: 'migrate.patience', text: 'SET LOCAL statement_timeout = 0' });
   // Held until the transaction ends, so it works through PgBouncer too; a second server waits here, then finds nothing to do.
   await tx.query({ name: 'migrate.lock', text: 'SELECT pg_advisory_xact_lock($1)', values: [LOCK] });
   await tx.query({ name: 'migrate.history', text: HISTORY });
@@ -87,9 +104,12 @@ export class MigrationError extends Error {
 /**
  * Brings the database to this version: all missing migrations in one transaction under one lock, so that
  * any number of servers may start at once and a crash leaves nothing half done.
- * Throws MigrationError where the database is newer than the code, or was migrated with other content.
+ * Throws MigrationError where the database is newer than the code, was migrated with other content, or is too old a Postgres.
  */
 export async function migrate(database: Database, observe: Observer, folder = MIGRATIONS): Promise<void> {
   const migrations = await readMigrations(folder);
-  await database.transaction((tx) => applyMissing(tx, migrations, observe));
+  await database.transaction(async (tx) => {
+    await checkVersion(tx);
+    await applyMissing(tx, migrations, observe);
+  });
 }

@@ -91,7 +91,11 @@ export async function ensurePartitions(
 /** Rule 25 remembers ids for 3 days; the day before is kept for those that arrive around midnight. */
 const EVENT_KEY_DAYS = 5;
 
-/** Drops the partitions of event_keys that no event can repeat any more. */
+/** Dropping a partition needs its table to itself for an instant; whoever writes events must not queue behind that. */
+const DROP_PATIENCE = '2s';
+const LOCK_NOT_AVAILABLE = '55P03';
+
+/** Drops the partitions of event_keys that no event can repeat any more; what is in use is left for the next time. */
 export async function dropOldEventKeys(database: Database, now: Date): Promise<void> {
   const oldest = `event_keys_${isoDate(now.getTime() - EVENT_KEY_DAYS * DAY).replaceAll('-', '')}`;
   const rows = await database.query<{ name: string }>({
@@ -100,5 +104,15 @@ export async function dropOldEventKeys(database: Database, now: Date): Promise<v
            WHERE i.inhparent = 'event_keys'::regclass AND c.relname < $1 ORDER BY c.relname`,
     values: [oldest],
   });
-  for (const { name } of rows) await database.query({ name: 'partitions.drop', text: `DROP TABLE IF EXISTS ${name}` });
+  for (const { name } of rows) {
+    try {
+      await database.transaction(async (tx) => {
+        await tx.query({ name: 'partitions.patience', text: `SET LOCAL lock_timeout = '${DROP_PATIENCE}'` });
+        await tx.query({ name: 'partitions.drop', text: `DROP TABLE IF EXISTS ${name}` });
+      });
+    } catch (error) {
+      if ((error as { code?: unknown }).code !== LOCK_NOT_AVAILABLE) throw error;
+      return;
+    }
+  }
 }
