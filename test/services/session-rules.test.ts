@@ -168,6 +168,21 @@ describe('which session an event belongs to', () => {
     expect(await stage.sessions('ada')).toHaveLength(2);
   });
 
+  test('rule 8: exactly the timeout after its last activity it goes on, a moment later it does not', async () => {
+    for (const [late, sessions] of [
+      [300, 1],
+      [300.001, 2],
+    ] as const) {
+      const stage = await createStage(db);
+      await stage.send({ user: 'ada', t: 0 });
+      stage.at(300);
+      expect(await stage.close()).toBe(1);
+      stage.at(late);
+      await stage.send({ user: 'ada', t: late });
+      expect(await stage.sessions('ada')).toHaveLength(sessions);
+    }
+  });
+
   test('rule 8: a late event inside an ended session does not reopen it', async () => {
     const stage = await createStage(db);
     await stage.send({ user: 'ada', t: -200 }, { user: 'ada', t: 0 });
