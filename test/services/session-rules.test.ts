@@ -463,6 +463,19 @@ describe('closing', () => {
     expect(stage.edges().map(({ presence }) => presence.status)).toEqual(['ONLINE', 'OFFLINE', 'ONLINE']);
   });
 
+  test('rule 21: the first heartbeat of a session that began with an event shortens its time', async () => {
+    const stage = await createStage(db);
+    await stage.send({ user: 'ada', t: 0 });
+    stage.at(10);
+    await stage.beat({ identity: 'ada' });
+    stage.at(84.9);
+    await stage.close();
+    expect(stage.edges()).toHaveLength(1);
+    stage.at(85);
+    await stage.close();
+    expect(stage.edges().map(({ presence }) => presence.status)).toEqual(['ONLINE', 'OFFLINE']);
+  });
+
   test('rule 21: a session that never sent one counts as online while it is open', async () => {
     const stage = await createStage(db);
     await stage.send({ user: 'ada', t: 0 });
