@@ -162,7 +162,7 @@ describe('on an embedded database', () => {
     expect(own.key).toBeNull();
     expect((await post(own.url, own.operatorKey, create)).data.createProject.key).toMatch(/^fs_/);
     expect((await post(own.url, OPERATOR_KEY, create)).errors![0]!.extensions['code']).toBe('UNAUTHENTICATED');
-  });
+  }, 90_000);
 
   test('a database of another Postgres, a lost password, a folder that is none: a sentence each', async () => {
     const folder = dataDir();
