@@ -54,7 +54,7 @@ function explain(error: unknown): string {
   }
   if (code === 'EADDRINUSE') return `Port ${port} is taken already. Set PORT to another one, or 0 for any.`;
   if (syscall === 'listen' || syscall === 'getaddrinfo') {
-    return `Cannot listen on ${hostname ?? address} (${code}). Set HOST to an address of this machine.`;
+    return `Cannot listen on ${hostname ?? `${address}:${port}`} (${code}). Set HOST and PORT to an address of this machine.`;
   }
   return error.stack ?? error.message;
 }

@@ -1,15 +1,17 @@
-import { spawn, type ChildProcess } from 'node:child_process';
+import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { closeSync, openSync } from 'node:fs';
 import { chown, mkdir, open, readFile, realpath, rename, rm, writeFile } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
 import path from 'node:path';
+import { promisify } from 'node:util';
 import type { Observer } from '../observation.js';
 import { lockFolder } from './folder-lock.js';
 import { stopLeftoverPostgres } from './leftover-postgres.js';
 import { EmbeddedPostgresError, findPostgresPrograms, isOpenToOthers } from './postgres-programs.js';
 import type { PostgresPrograms } from './postgres-programs.js';
 
+const run = promisify(execFile);
 const pause = (milliseconds: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 /** Postgres refuses to run as root; for root it runs as the user nobody. */
@@ -73,49 +75,37 @@ async function openFolder(dataDir: string): Promise<Folder> {
   };
 }
 
-/** Runs initdb to its end; rejects with what it said where it fails. The file `password` is open for it as number 3. */
-function runInitdb(initdb: string, folder: string, password: number, { identity, nameInside }: Folder): Promise<void> {
-  const options = ['-U', USER, '-A', 'scram-sha-256', '-E', 'UTF8', '--locale=C', '--no-instructions'];
-  const child = spawn(initdb, ['-D', nameInside ?? folder, '--pwfile=/dev/fd/3', ...options], {
-    ...identity,
-    cwd: folder,
-    env: ENVIRONMENT,
-    stdio: ['ignore', 'ignore', 'pipe', password],
-  });
-  let complaint = '';
-  child.stderr!.on('data', (data: Buffer) => (complaint += data.toString()));
-  return new Promise((resolve, reject) => {
-    child.once('error', reject);
-    child.once('close', (code) => (code === 0 ? resolve() : reject(new Error(complaint.trim() || `code ${code}`))));
-  });
-}
-
 async function initialise(programs: PostgresPrograms, folder: Folder): Promise<void> {
-  const { dataDir, database, passwordFile, identity } = folder;
+  const { dataDir, database, identity, nameInside } = folder;
   // Made aside and moved into place when it is whole: a crash half-way leaves nothing that looks like a database.
-  const half = `${database}.new`;
-  await rm(half, { recursive: true, force: true });
-  await mkdir(half, { mode: 0o700 });
+  const workshop = `${database}.new`;
+  await rm(workshop, { recursive: true, force: true });
+  await mkdir(workshop, { mode: 0o700 });
   const password = randomBytes(24).toString('base64url');
-  await writeFile(passwordFile, password, { mode: 0o600, flush: true });
-  const given = await open(passwordFile);
-  try {
-    if ('uid' in identity) {
-      // A file that is handed over open is opened once more by initdb, as the user it runs as.
-      await given.chown(identity.uid, identity.gid);
-      await chown(half, identity.uid, identity.gid);
-    }
-    await runInitdb(programs.initdb, half, given.fd, folder);
-    if ('uid' in identity) await given.chown(0, 0);
-  } catch (error) {
-    throw new EmbeddedPostgresError(
-      `Postgres could not make its database in ${database}: ${(error as Error).message}`,
-      { cause: error },
-    );
-  } finally {
-    await given.close();
+  await writeFile(path.join(workshop, 'password'), password, { mode: 0o600 });
+  if ('uid' in identity) {
+    await chown(workshop, identity.uid, identity.gid);
+    await chown(path.join(workshop, 'password'), identity.uid, identity.gid);
   }
-  await rename(half, database);
+  const inside = nameInside ?? workshop;
+  const access = ['-U', USER, '-A', 'scram-sha-256', `--pwfile=${inside}/password`];
+  try {
+    await run(
+      programs.initdb,
+      ['-D', `${inside}/database`, ...access, '-E', 'UTF8', '--locale=C', '--no-instructions'],
+      {
+        ...identity,
+        cwd: workshop,
+        env: ENVIRONMENT,
+      },
+    );
+  } catch (error) {
+    const reason = (error as { stderr?: string }).stderr?.trim() || (error as Error).message;
+    throw new EmbeddedPostgresError(`Postgres could not make its database in ${database}: ${reason}`, { cause: error });
+  }
+  await writeFile(folder.passwordFile, password, { mode: 0o600, flush: true });
+  await rename(path.join(workshop, 'database'), database);
+  await rm(workshop, { recursive: true, force: true });
   // The names above are on the disk before anything is stored under them.
   const directory = await open(dataDir);
   try {

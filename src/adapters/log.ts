@@ -52,10 +52,10 @@ const hideCredentials = (text: string): string =>
     .replaceAll(/\bfs_\w{8,}/g, 'fs_…')
     .replaceAll(/\beyJ[\w-]+\.[\w-]+\.[\w-]+/g, 'eyJ…');
 
-/** Writes observations as lines of JSON on standard error, or to `dest`, without secrets. */
-export function createLog(level: Config['logLevel'], dest: number | string = 2): Observer {
+/** Writes observations as lines of JSON on standard error, without secrets. */
+export function createLog(level: Config['logLevel']): Observer {
   const options = { level, base: undefined, timestamp: pino.stdTimeFunctions.isoTime, messageKey: 'kind' };
-  const logger: Logger = pino(options, pino.destination({ dest, sync: true }));
+  const logger: Logger = pino(options, pino.destination({ dest: 2, sync: true }));
   return ({ kind, ...facts }) => {
     if (!logger.isLevelEnabled(LEVELS[kind])) return;
     const { error, ...rest } = facts as { error?: unknown; message?: string };

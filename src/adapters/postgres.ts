@@ -41,11 +41,7 @@ export function createDatabase({ url, poolSize, observe }: PostgresOptions): Dat
     idle_in_transaction_session_timeout: 30_000,
     application_name: 'footsteps',
   });
-  let closed = false;
-  // A database that stops right after the pool was closed may still say so on a connection on its way out.
-  pool.on('error', (error) => {
-    if (!closed) observe({ kind: 'database.lost', message: error.message });
-  });
+  pool.on('error', (error) => observe({ kind: 'database.lost', message: error.message }));
 
   function translate(error: unknown): unknown {
     if (!isUnavailable(error)) return error;
@@ -114,7 +110,6 @@ export function createDatabase({ url, poolSize, observe }: PostgresOptions): Dat
       }
     },
     async close() {
-      closed = true;
       await prisma.$disconnect();
       await pool.end();
     },

@@ -44,12 +44,9 @@ export function createWebSockets(deps: {
   observe: Observer;
 }): WebSockets {
   const { http, path, graphql, keys, streams, observe } = deps;
-  // The HTTP server's own errors, like a port that is taken, are its own affair: only upgrades come here.
-  const sockets = new WebSocketServer({ noServer: true, path, maxPayload: MOST_BYTES });
-  http.on('upgrade', (request, socket, head) =>
-    sockets.handleUpgrade(request, socket, head, (opened) => sockets.emit('connection', opened, request)),
-  );
-  // A socket's own errors end the socket.
+  const sockets = new WebSocketServer({ server: http, path, maxPayload: MOST_BYTES });
+  // The HTTP server's own errors are its own affair; a socket's end the socket.
+  sockets.on('error', (error) => observe({ kind: 'task.failed', task: 'websocket', error }));
   sockets.on('connection', (socket) => socket.on('error', () => socket.terminate()));
   const held = new WeakMap<WebSocket, Held>();
   /** Queries and mutations being answered; subscriptions have no end to wait for. */

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -63,21 +63,4 @@ test('the import rules hold every room to what it may import, type imports too',
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
-});
-
-test('a driver is imported in one file of adapters', async () => {
-  const files = (await readdir(path.join(ROOT, 'src'), { recursive: true })).filter(
-    (file) => file.endsWith('.ts') && !file.startsWith('store/generated/'),
-  );
-  const importers: Record<string, string[]> = { pg: [], ioredis: [], pino: [], '@prisma/adapter-pg': [] };
-  for (const file of files) {
-    const text = await readFile(path.join(ROOT, 'src', file), 'utf8');
-    for (const [driver, found] of Object.entries(importers)) if (text.includes(`from '${driver}'`)) found.push(file);
-  }
-  expect(importers).toEqual({
-    pg: ['adapters/postgres.ts'],
-    ioredis: ['adapters/redis-bus.ts'],
-    pino: ['adapters/log.ts'],
-    '@prisma/adapter-pg': ['adapters/postgres.ts'],
-  });
 });

@@ -82,8 +82,8 @@ export async function startServer(env: Record<string, string>, options: As = {})
   const url = await new Promise<string>((resolve, reject) => {
     const look = (): void => {
       const found = /listens on (http\S+)/.exec(output());
-      // The greeting is one write, which ends with an empty line.
-      if (found && /listens on .*\n\n/.test(output())) resolve(found[1]!);
+      // The greeting is written in pieces; the last of a first start is the curl line.
+      if (found && (!output().includes('Shown this once') || /curl .*\n/.test(output()))) resolve(found[1]!);
     };
     child.stdout!.on('data', look);
     void exited.then((code) => reject(new Error(`The server ended with ${code}: ${output()}`)));
