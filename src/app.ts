@@ -1,5 +1,6 @@
 import { startEmbeddedPostgres, type EmbeddedPostgres } from './adapters/embedded-postgres.js';
 import { createMemoryBus } from './adapters/memory-bus.js';
+import { openGeography } from './adapters/maxmind.js';
 import { createDatabase } from './adapters/postgres.js';
 import { createPostgresClock } from './adapters/postgres-clock.js';
 import { createRedisBus } from './adapters/redis-bus.js';
@@ -7,8 +8,10 @@ import type { Config } from './config.js';
 import type { Observer } from './observation.js';
 import { schema } from './schema/schema.js';
 import type { Services } from './schema/context.js';
+import { createClientSettings } from './services/client-settings.js';
 import { createCloser } from './services/closer.js';
 import { createEraseUser } from './services/erase-user.js';
+import { createFindHeartbeatSubject } from './services/heartbeat-subject.js';
 import { createIngest } from './services/ingest.js';
 import { openInstallation, welcome, type Welcome } from './services/installation.js';
 import { createKeys } from './services/keys.js';
@@ -16,6 +19,7 @@ import { createLive } from './services/live.js';
 import { createMaintenance } from './services/maintenance.js';
 import { createPresence } from './services/presence.js';
 import { createProjects } from './services/projects.js';
+import { createUserDescriptions } from './services/user-descriptions.js';
 import { migrate } from './store/migrate.js';
 import { ensurePartitions } from './store/partitions.js';
 import { createServer } from './transport/server.js';
@@ -57,6 +61,9 @@ class Lifetimes {
 export async function startApp(config: Config, observe: Observer): Promise<App> {
   const lifetimes = new Lifetimes();
   try {
+    // Where addresses are, if somebody knows.
+    const geography = config.geoipDatabase === null ? null : await openGeography(config.geoipDatabase);
+
     // The database, at this version.
     const embedded: EmbeddedPostgres | null =
       config.databaseUrl === null ? await startEmbeddedPostgres({ dataDir: config.dataDir, observe }) : null;
@@ -86,17 +93,33 @@ export async function startApp(config: Config, observe: Observer): Promise<App> 
 
     // What they can do.
     const closer = lifetimes.add(createCloser({ database, bus, clock, observe, interval: config.closerInterval }));
-    const ingest = lifetimes.add(createIngest({ database, bus, clock, observe }));
+    const ingest = lifetimes.add(createIngest({ database, bus, clock, observe, geography }));
     const presence = lifetimes.add(createPresence({ database, bus, clock, observe }));
     const live = lifetimes.add(createLive({ database, bus, observe }));
     const eraseUser = createEraseUser({ database, bus, clock, observe });
-    const services: Services = { database, clock, ingest, presence, live, keys, projects, eraseUser };
+    const clientSettings = createClientSettings({ database });
+    const userDescriptions = lifetimes.add(createUserDescriptions({ database, clock, observe }));
+    const findHeartbeatSubject = createFindHeartbeatSubject({ database });
+    const services: Services = {
+      database,
+      clock,
+      ingest,
+      presence,
+      live,
+      keys,
+      projects,
+      eraseUser,
+      clientSettings,
+      userDescriptions,
+      findHeartbeatSubject,
+    };
 
     // What happened while no server was running, before anybody asks.
     await closer.runOnce(clock.now());
     maintenance.start();
     closer.start();
     presence.start();
+    userDescriptions.start();
 
     // The doors.
     const server = createServer({
@@ -105,6 +128,7 @@ export async function startApp(config: Config, observe: Observer): Promise<App> 
       observe,
       host: config.host,
       port: config.port,
+      trustedProxies: config.trustedProxies,
       async missing() {
         const answers = await database.query({ name: 'health', text: 'SELECT 1' }).then(
           () => true,

@@ -1,4 +1,5 @@
 import path from 'node:path';
+import proxyAddr from 'proxy-addr';
 import { z } from 'zod';
 
 /** Everything the environment says, read once. Times are milliseconds. */
@@ -15,6 +16,10 @@ export interface Config {
   readonly tokenSecret: string | null;
   readonly logLevel: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'silent';
   readonly closerInterval: number;
+  /** Proxies whose X-Forwarded-For counts: addresses, ranges, or loopback, linklocal, uniquelocal. */
+  readonly trustedProxies: readonly string[];
+  /** A file in MaxMind's format; null: nobody knows where addresses are. */
+  readonly geoipDatabase: string | null;
 }
 
 /** Says in one go what is wrong with the environment, a line for each variable. */
@@ -43,6 +48,15 @@ const urlOf = (...protocols: readonly string[]) =>
       `is a URL that begins with ${protocols.map((protocol) => `${protocol}//`).join(' or ')}`,
     );
 
+function areProxies(list: string[]): boolean {
+  try {
+    proxyAddr.compile(list);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 const environment = z
   .object({
     HOST: z.string().default('127.0.0.1'),
@@ -68,6 +82,15 @@ const environment = z
       .default('info'),
     // The same look lets presence lapse, so it is shorter than closing alone would need.
     CLOSER_INTERVAL: duration(10, 3_600_000).default(1_000),
+    TRUSTED_PROXIES: z
+      .string()
+      .transform((list) => list.split(',').map((part) => part.trim()))
+      .refine(
+        areProxies,
+        'is a comma-separated list of addresses, ranges like 10.0.0.0/8, or loopback, linklocal, uniquelocal',
+      )
+      .default([]),
+    GEOIP_DATABASE: z.string().optional(),
   })
   .refine(({ DATABASE_URL, OPERATOR_KEY }) => DATABASE_URL === undefined || OPERATOR_KEY !== undefined, {
     path: ['OPERATOR_KEY'],
@@ -92,5 +115,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     tokenSecret: data.TOKEN_SECRET ?? null,
     logLevel: data.LOG_LEVEL,
     closerInterval: data.CLOSER_INTERVAL,
+    trustedProxies: data.TRUSTED_PROXIES,
+    geoipDatabase: data.GEOIP_DATABASE === undefined ? null : path.resolve(data.GEOIP_DATABASE),
   });
 }

@@ -1,6 +1,7 @@
 import { EmbeddedPostgresError } from './adapters/postgres-programs.js';
 import { createLog } from './adapters/log.js';
 import { BusError } from './adapters/redis-bus.js';
+import { GeographyError } from './adapters/maxmind.js';
 import { startApp, type App } from './app.js';
 import { ConfigError, readConfig } from './config.js';
 import { AppError } from './errors.js';
@@ -41,7 +42,7 @@ function explain(error: unknown): string {
       error.cause instanceof Error ? error.cause.message || String((error.cause as { code?: string }).code) : '';
     return `The database of DATABASE_URL cannot be reached: ${cause}`;
   }
-  if (error instanceof BusError) return error.message;
+  if (error instanceof BusError || error instanceof GeographyError) return error.message;
   if (!(error instanceof Error)) return String(error);
   const { code, syscall, port, address, hostname } = error as NodeJS.ErrnoException & {
     port?: number;

@@ -18,6 +18,7 @@ export type Observation =
   | { kind: 'batch.retried'; reason: string; attempt: number }
   | { kind: 'batch.poisoned'; events: number; error: unknown }
   | { kind: 'ingest.refused'; queued: number }
+  | { kind: 'collector.dropped'; request: string; events: number; code: string; message: string }
   | { kind: 'closer.finished'; closed: number; lapsed: number; milliseconds: number }
   | { kind: 'closer.failed'; error: unknown }
   | { kind: 'edges.published'; count: number }

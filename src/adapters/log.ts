@@ -21,6 +21,7 @@ const LEVELS: Record<Observation['kind'], Level> = {
   'batch.retried': 'debug',
   'batch.poisoned': 'warn',
   'ingest.refused': 'warn',
+  'collector.dropped': 'warn',
   'closer.finished': 'debug',
   'closer.failed': 'error',
   'edges.published': 'debug',

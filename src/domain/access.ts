@@ -1,3 +1,5 @@
+import type { DoorSettings } from './project.js';
+
 /** Who is asking, and how far that reaches. */
 
 export const SCOPES = ['INGEST', 'READ', 'PRESENCE', 'MANAGE'] as const;
@@ -24,6 +26,10 @@ export interface ProjectCaller {
   readonly keyId: string;
   /** When an access token runs out; null for a key. */
   readonly expiresAt: Date | null;
+  /** The project's settings that hold at the door, as they were when the caller came in. */
+  readonly settings: DoorSettings;
+  /** The version of what Exceptionless clients pick up. */
+  readonly clientSettingsVersion: number;
 }
 
 /** The holder of the operator key: creates projects, belongs to none. */

@@ -2,6 +2,7 @@ import type { Reach } from './access.js';
 import type { IncomingEvent, RejectCode } from './event.js';
 import { eventKeyOf, userIdOf } from './identity.js';
 import type { SessionStartPolicy } from './project.js';
+import type { Sender } from './sender.js';
 import { OLDEST_EVENT, SESSION_KEY } from './session.js';
 import { toStorableJson, wellFormed } from './well-formed.js';
 
@@ -27,6 +28,7 @@ export interface CheckedEvent {
   /** The session it names (rule 1). */
   readonly sessionKey: string | null;
   readonly user: EventUser | null;
+  readonly sender: Sender;
   /** The users its sender is narrowed to; null: any. */
   readonly allowedUsers: readonly string[] | null;
   readonly startPolicy: SessionStartPolicy | null;
@@ -162,7 +164,7 @@ function checkId(id: string | null | undefined): string | null {
   throw new Rejected('INVALID_ID', 'id has 1 to 100 characters.');
 }
 
-function check(reach: Reach, event: IncomingEvent, now: number): CheckedEvent {
+function check(reach: Reach, event: IncomingEvent, sender: Sender, now: number): CheckedEvent {
   const type = wellFormed((event.type ?? 'log').trim());
   if (type.length === 0 || type.length > EVENT_LIMITS.type)
     throw new Rejected('INVALID_TYPE', 'type has 1 to 100 characters.');
@@ -185,6 +187,7 @@ function check(reach: Reach, event: IncomingEvent, now: number): CheckedEvent {
     eventKey: checkId(event.id),
     sessionKey: checkKey(type, event.sessionKey, referenceId),
     user,
+    sender,
     allowedUsers: reach.userIds,
     startPolicy: event.startPolicy ?? null,
     call: null,
@@ -203,9 +206,9 @@ function check(reach: Reach, event: IncomingEvent, now: number): CheckedEvent {
  * Checks one event on its own (rule 26) at its arrival, `now` (rule 10): what can be stored, or why not.
  * Nothing is cut short in silence: what is too long is refused with the field's name.
  */
-export function checkEvent(reach: Reach, event: IncomingEvent, now: Date): CheckedEvent | Rejection {
+export function checkEvent(reach: Reach, event: IncomingEvent, sender: Sender, now: Date): CheckedEvent | Rejection {
   try {
-    return check(reach, event, now.getTime());
+    return check(reach, event, sender, now.getTime());
   } catch (error) {
     if (error instanceof Rejected) return { code: error.code, message: error.message };
     throw error;
@@ -216,6 +219,7 @@ export function checkEvent(reach: Reach, event: IncomingEvent, now: Date): Check
 export function checkHeartbeat(
   reach: Reach,
   heartbeat: { sessionKey?: string | null; identity?: string | null; close: boolean },
+  sender: Sender,
   now: Date,
 ): CheckedEvent | Rejection {
   const checked = checkEvent(
@@ -225,6 +229,7 @@ export function checkHeartbeat(
       sessionKey: heartbeat.sessionKey ?? null,
       user: heartbeat.identity == null ? null : { identity: heartbeat.identity },
     },
+    sender,
     now,
   );
   return 'code' in checked ? checked : { ...checked, call: heartbeat.close ? 'CLOSE' : 'BEAT' };

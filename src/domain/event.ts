@@ -43,6 +43,7 @@ export type RejectCode =
   | 'TOO_OLD'
   | 'TOO_LARGE'
   | 'FORBIDDEN_IDENTITY'
+  | 'BOT'
   | 'UNSTORABLE';
 
 /** What became of one event. Ids are UUIDs as text. */

@@ -27,6 +27,11 @@ export interface SessionFilter {
   readonly versions?: readonly string[] | null;
   readonly browsers?: readonly string[] | null;
   readonly operatingSystems?: readonly string[] | null;
+  readonly devices?: readonly string[] | null;
+  readonly ipAddresses?: readonly string[] | null;
+  /** ISO 3166-1 alpha-2. */
+  readonly countries?: readonly string[] | null;
+  readonly isBot?: boolean | null;
   readonly dataContains?: Readonly<Record<string, unknown>> | null;
 }
 

@@ -2,6 +2,7 @@
 const ADDRESSES: Readonly<Record<string, readonly string[]>> = {
   '@request': ['client_ip_address'],
   '@environment': ['ip_address'],
+  '@submission_client': ['ip_address'],
 };
 
 /** The same data without the user's addresses: what is kept where a project stores none (storeIpAddress). */

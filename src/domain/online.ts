@@ -1,4 +1,4 @@
-import type { ProjectSettings } from './project.js';
+import type { SessionSettings } from './project.js';
 import { CLOSING_GRACE, isOpen, type WorkingSession } from './session.js';
 
 /** What rules 20, 21 and 28 come down to for one session, as its row keeps it. Milliseconds since the epoch. */
@@ -17,7 +17,7 @@ export interface Liveness {
  * The due time only ever moves earlier here: the closer moves it on when it looks, so that a heartbeat
  * touches no index.
  */
-export function livenessOf(session: WorkingSession, settings: ProjectSettings, now: number): Liveness {
+export function livenessOf(session: WorkingSession, settings: SessionSettings, now: number): Liveness {
   if (!isOpen(session)) {
     if (!session.closedByHeartbeat) return { onlineUntil: session.lastActivityAt, live: false, dueAt: null };
     const onlineUntil = session.lastActivityAt + CLOSING_GRACE;

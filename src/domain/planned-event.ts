@@ -1,6 +1,6 @@
 import type { CheckedEvent } from './check-event.js';
 import type { DiscardCode, RejectCode } from './event.js';
-import type { ProjectSettings, SessionStartPolicy } from './project.js';
+import type { SessionSettings, SessionStartPolicy } from './project.js';
 import type { SessionAttributes, WorkingSession } from './session.js';
 
 /** What the plan decided for one event. */
@@ -24,7 +24,7 @@ export interface PlannedEvent {
 
 /** What the rules need besides events and sessions. */
 export interface PlanContext {
-  readonly settings: ProjectSettings;
+  readonly settings: SessionSettings;
   /** Makes an id for a session that starts then. */
   readonly newSessionId: (startedAt: number) => string;
 }
@@ -51,6 +51,6 @@ export const discarded = (code: DiscardCode, session: WorkingSession | null): Ve
 });
 
 /** Whose policy counts for a start: the event's own, else the project's (rule 12). */
-export function policyOf(event: CheckedEvent, settings: ProjectSettings): SessionStartPolicy {
+export function policyOf(event: CheckedEvent, settings: SessionSettings): SessionStartPolicy {
   return event.startPolicy ?? settings.sessionStart;
 }

@@ -1,7 +1,10 @@
 export type SessionStartPolicy = 'RESTART' | 'RESUME';
 
-/** A project's settings, as stored. Timeouts in seconds, retention in days. */
-export interface ProjectSettings {
+/** What becomes of events that a bot sends: kept, with their sessions marked; or refused. */
+export type BotPolicy = 'MARK' | 'DROP';
+
+/** What a project says of its sessions. Timeouts in seconds, retention in days. */
+export interface SessionSettings {
   readonly inactivityTimeout: number;
   readonly presenceTimeout: number;
   readonly sessionStart: SessionStartPolicy;
@@ -9,12 +12,23 @@ export interface ProjectSettings {
   readonly storeIpAddress: boolean;
 }
 
+/** What a project says of who may send, looked at before anything is read of what they send. */
+export interface DoorSettings {
+  readonly bots: BotPolicy;
+  /** The origins whose pages may use the project's keys; empty: any. */
+  readonly allowedOrigins: readonly string[];
+}
+
+export type ProjectSettings = SessionSettings & DoorSettings;
+
 export const DEFAULT_SETTINGS: ProjectSettings = {
   inactivityTimeout: 300,
   presenceTimeout: 75,
   sessionStart: 'RESTART',
   retentionDays: null,
   storeIpAddress: true,
+  bots: 'MARK',
+  allowedOrigins: [],
 };
 
 /** What each number may be; a timeout of a day at most keeps rule 10's three days ahead of every look-back. */

@@ -18,6 +18,11 @@ export interface SessionAttributes {
   osVersion: string | null;
   device: string | null;
   ipAddress: string | null;
+  isBot: boolean;
+  /** ISO 3166-1 alpha-2. */
+  country: string | null;
+  region: string | null;
+  city: string | null;
   data: Record<string, unknown>;
 }
 

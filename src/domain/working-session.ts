@@ -34,6 +34,10 @@ export function startSession(planned: PlannedEvent, key: string | null, context:
     osVersion: null,
     device: null,
     ipAddress: null,
+    isBot: false,
+    country: null,
+    region: null,
+    city: null,
     data: {},
   };
 }
@@ -81,9 +85,9 @@ export function count(session: WorkingSession, event: CheckedEvent): void {
   session.described = true;
 }
 
-const SIMPLE = ['version', 'browserName', 'osName', 'device', 'ipAddress'] as const;
-/** A version belongs to its name: they come from the same event. */
-const FOLLOWS = { browserName: 'browserVersion', osName: 'osVersion' } as const;
+const SIMPLE = ['version', 'browserName', 'osName', 'device', 'ipAddress', 'country'] as const;
+/** A version belongs to its name, and a city to its country: they come from the same event. */
+const FOLLOWS = { browserName: ['browserVersion'], osName: ['osVersion'], country: ['region', 'city'] } as const;
 
 /** Takes what the session does not have yet (rule 22). */
 export function describe(session: WorkingSession, found: SessionAttributes): void {
@@ -91,9 +95,12 @@ export function describe(session: WorkingSession, found: SessionAttributes): voi
     if (session[name] !== null || found[name] === null) continue;
     session[name] = found[name];
     if (name in FOLLOWS) {
-      const version = FOLLOWS[name as keyof typeof FOLLOWS];
-      session[version] = found[version];
+      for (const follower of FOLLOWS[name as keyof typeof FOLLOWS]) session[follower] = found[follower];
     }
+    session.described = true;
+  }
+  if (found.isBot && !session.isBot) {
+    session.isBot = true;
     session.described = true;
   }
   for (const key of Object.keys(found.data)) {

@@ -143,7 +143,8 @@ builder.mutationFields((t) => ({
     description: 'Takes 1 to 1,000 events. Answers when every accepted event is durably stored. Needs INGEST.',
     ...needs('INGEST'),
     args: { events: t.arg({ type: [EventInput], required: true, description: 'The events, in any order.' }) },
-    resolve: (_root, { events }, context) => context.services.ingest.ingestEvents(projectCaller(context), events),
+    resolve: (_root, { events }, context) =>
+      context.services.ingest.ingestEvents(projectCaller(context), events, context.sender),
   }),
   recordHeartbeat: t.field({
     type: HeartbeatPayload,
@@ -151,6 +152,7 @@ builder.mutationFields((t) => ({
       'Says that a user or session is still there, or with close that it leaves. Send it every 30 seconds. Needs INGEST.',
     ...needs('INGEST'),
     args: { input: t.arg({ type: HeartbeatInput, required: true, description: 'Whose heartbeat.' }) },
-    resolve: (_root, { input }, context) => context.services.ingest.recordHeartbeat(projectCaller(context), input),
+    resolve: (_root, { input }, context) =>
+      context.services.ingest.recordHeartbeat(projectCaller(context), input, context.sender),
   }),
 }));

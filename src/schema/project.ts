@@ -24,6 +24,47 @@ const SessionStartPolicy = builder.enumType('SessionStartPolicy', {
   },
 });
 
+const BotPolicy = builder.enumType('BotPolicy', {
+  description: 'What becomes of events that a bot sends, as its user agent shows it.',
+  values: {
+    MARK: { description: 'They are kept; `isBot` of their session says so.' },
+    DROP: { description: 'They are REJECTED with the code BOT.' },
+  },
+});
+
+const ClientSetting = builder.objectRef<{ key: string; value: string }>('ClientSetting').implement({
+  description: 'A setting for Exceptionless clients.',
+  fields: (t) => ({
+    key: t.exposeString('key', { description: 'Its name, e.g. @@log:*.' }),
+    value: t.exposeString('value', { description: 'Its value, e.g. info.' }),
+  }),
+});
+
+const ClientSettings = builder
+  .objectRef<{ version: number; settings: Readonly<Record<string, string>> }>('ClientSettings')
+  .implement({
+    description: 'What Exceptionless clients pick up while they run.',
+    fields: (t) => ({
+      version: t.exposeInt('version', { description: 'Grows with every setting that is set or removed.' }),
+      entries: t.field({
+        type: [ClientSetting],
+        description: 'The settings, by name.',
+        resolve: ({ settings }) =>
+          Object.entries(settings)
+            .toSorted(([a], [b]) => (a < b ? -1 : 1))
+            .map(([key, value]) => ({ key, value })),
+      }),
+    }),
+  });
+
+const ClientSettingInput = builder.inputType('ClientSettingInput', {
+  description: 'A setting to set or remove.',
+  fields: (t) => ({
+    key: t.string({ required: true, description: 'Its name, 1 to 200 characters.' }),
+    value: t.string({ description: 'Its value, at most 2,000 characters; null removes the setting.' }),
+  }),
+});
+
 const ProjectSettings = builder.objectRef<ProjectRow>('ProjectSettings').implement({
   description: 'How a project treats its sessions.',
   fields: (t) => ({
@@ -46,6 +87,15 @@ const ProjectSettings = builder.objectRef<ProjectRow>('ProjectSettings').impleme
     storeIpAddress: t.exposeBoolean('storeIpAddress', {
       description: 'Where false, IP addresses are dropped before anything is stored. Default true.',
     }),
+    bots: t.field({
+      type: BotPolicy,
+      description: 'What becomes of events that a bot sends. Default MARK.',
+      resolve: (project) => project.bots,
+    }),
+    allowedOrigins: t.exposeStringList('allowedOrigins', {
+      description:
+        'Origins whose pages may use the keys of the project, e.g. https://app.example.com or https://*.example.com; empty allows any. Programs that are no browser send no origin, and are not concerned.',
+    }),
   }),
 });
 
@@ -60,6 +110,10 @@ const ProjectSettingsInput = builder.inputType('ProjectSettingsInput', {
     }),
     retentionDays: t.int({ description: 'Days, 1 to 36,500; null keeps everything.' }),
     storeIpAddress: t.boolean({ description: 'Whether IP addresses are kept.' }),
+    bots: t.field({ type: BotPolicy, description: 'What becomes of events that a bot sends.' }),
+    allowedOrigins: t.stringList({
+      description: 'At most 100 origins, scheme and host without a path; `*.` stands for any subdomain. [] allows any.',
+    }),
   }),
 });
 
@@ -118,6 +172,11 @@ builder.node(Project, {
       description: 'Its keys, the oldest first, revoked ones too. Needs MANAGE.',
       ...needs('MANAGE'),
       resolve: (_project, _args, context) => context.services.keys.list(projectCaller(context)),
+    }),
+    clientSettings: t.field({
+      type: ClientSettings,
+      description: 'What Exceptionless clients pick up while they run.',
+      resolve: (project, _args, { services }) => services.clientSettings.read({ projectId: project.id, userIds: null }),
     }),
     createdAt: t.expose('createdAt', { type: 'DateTime', description: 'When it was made.' }),
   }),
@@ -191,6 +250,24 @@ builder.mutationFields((t) => ({
         name: name ?? null,
         settings: settings ?? null,
       }),
+  }),
+  setClientSettings: t.field({
+    type: Project,
+    description:
+      'Sets and removes settings that Exceptionless clients pick up, within two minutes or with their next batch. Needs MANAGE.',
+    ...needs('MANAGE'),
+    args: {
+      settings: t.arg({
+        type: [ClientSettingInput],
+        required: true,
+        description: 'The settings to change; others stay. There are at most 200.',
+      }),
+    },
+    async resolve(_root, { settings }, context) {
+      const { reach } = projectCaller(context);
+      await context.services.clientSettings.change(reach, settings);
+      return context.services.projects.get(reach);
+    },
   }),
   createApiKey: t.field({
     type: CreateApiKeyPayload,

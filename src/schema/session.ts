@@ -36,6 +36,17 @@ const Software = builder.objectRef<{ name: string; version: string | null }>('So
   }),
 });
 
+const Location = builder
+  .objectRef<{ country: string; region: string | null; city: string | null }>('Location')
+  .implement({
+    description: 'A place, as well as an IP address tells it.',
+    fields: (t) => ({
+      country: t.exposeString('country', { description: 'ISO 3166-1 alpha-2, e.g. DE.' }),
+      region: t.exposeString('region', { nullable: true, description: 'State, province or the like.' }),
+      city: t.exposeString('city', { nullable: true, description: 'City.' }),
+    }),
+  });
+
 builder.node(Session, {
   description: 'What one user did between arriving and leaving.',
   id: { resolve: (session) => session.id, description: 'The id of the session.' },
@@ -100,6 +111,15 @@ builder.node(Session, {
       nullable: true,
       description: 'The address, where the project keeps addresses.',
     }),
+    isBot: t.exposeBoolean('isBot', {
+      description: 'Whether its user agent is that of a crawler or another program without a person.',
+    }),
+    location: t.field({
+      type: Location,
+      nullable: true,
+      description: 'Where it came from, by its address; null where that is not known.',
+      resolve: ({ country, region, city }) => (country === null ? null : { country, region, city }),
+    }),
     data: t.expose('data', {
       type: 'JSONObject',
       description: '@environment, @request and the like, from its first events; and all that came with its start.',
@@ -139,6 +159,10 @@ export const SessionFilter = builder.inputType('SessionFilter', {
     versions: t.stringList({ description: 'Of these versions of the application.' }),
     browsers: t.stringList({ description: 'In these browsers, by name.' }),
     operatingSystems: t.stringList({ description: 'On these operating systems, by name.' }),
+    devices: t.stringList({ description: 'On these devices.' }),
+    ipAddresses: t.stringList({ description: 'From these addresses.' }),
+    countries: t.stringList({ description: 'From these countries: ISO 3166-1 alpha-2 codes.' }),
+    isBot: t.boolean({ description: 'Of bots, or of people.' }),
     dataContains: t.field({ type: 'JSONObject', description: 'Whose data contains this (JSON containment).' }),
   }),
 });

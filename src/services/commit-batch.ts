@@ -4,7 +4,7 @@ import { uuidAt } from '../domain/event-id.js';
 import { withoutIpAddress } from '../domain/ip-address.js';
 import { livenessOf } from '../domain/online.js';
 import type { PlannedEvent, Verdict } from '../domain/planned-event.js';
-import type { ProjectSettings } from '../domain/project.js';
+import type { SessionSettings } from '../domain/project.js';
 import { isOpen, survivor, type WorkingSession } from '../domain/session.js';
 import { toStorableJson } from '../domain/well-formed.js';
 import type { Queryable } from '../store/database.js';
@@ -33,7 +33,7 @@ import {
   type SessionWrite,
   type UserWrite,
 } from '../store/ingest-writes.js';
-import { describeClient } from './describe-client.js';
+import type { DescribeClient } from './describe-client.js';
 import type { Changes } from './publish-changes.js';
 import { sessionize, subjectOf, userKey, type BatchState } from './sessionize.js';
 
@@ -71,7 +71,7 @@ function uniqueUsers(users: readonly (UserKey & { identity: string })[]): (UserK
 /** How far back each identity's sessions matter: its earliest event less the longest time that still joins one. */
 function earliestByUser(
   events: readonly PlannedEvent[],
-  settings: ReadonlyMap<string, ProjectSettings>,
+  settings: ReadonlyMap<string, SessionSettings>,
 ): Map<string, UserKey & { from: Date }> {
   const earliest = new Map<string, UserKey & { from: Date }>();
   for (const { event } of events) {
@@ -164,7 +164,7 @@ function outcomeOf(verdict: Verdict, eventId: string | null): IngestOutcome {
 }
 
 /** What is kept of an event's data, under the project's settings, as JSON text. */
-function storedJson(event: CheckedEvent, settings: ProjectSettings): string {
+function storedJson(event: CheckedEvent, settings: SessionSettings): string {
   if (settings.storeIpAddress || !event.data) return event.json;
   return toStorableJson(withoutIpAddress(event.data)) ?? '{}';
 }
@@ -236,6 +236,7 @@ export async function commitBatch(
   tx: Queryable,
   requests: readonly (readonly CheckedEvent[])[],
   now: Date,
+  describeClient: DescribeClient,
 ): Promise<Committed> {
   const planned = requests.map((events, request) =>
     events.map((event): PlannedEvent => ({ event, request, attributes: describeClient(event), verdict: null })),

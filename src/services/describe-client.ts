@@ -1,13 +1,22 @@
 import Bowser from 'bowser';
+import { isbot } from 'isbot';
 import type { CheckedEvent } from '../domain/check-event.js';
 import type { SessionAttributes } from '../domain/session.js';
 import { wellFormed } from '../domain/well-formed.js';
+import type { Geography, Place } from './geography.js';
 
-type Client = Pick<SessionAttributes, 'browserName' | 'browserVersion' | 'osName' | 'osVersion' | 'device'>;
+type Client = Pick<SessionAttributes, 'browserName' | 'browserVersion' | 'osName' | 'osVersion' | 'device' | 'isBot'>;
 
-const UNKNOWN: Client = { browserName: null, browserVersion: null, osName: null, osVersion: null, device: null };
+const UNKNOWN: Client = {
+  browserName: null,
+  browserVersion: null,
+  osName: null,
+  osVersion: null,
+  device: null,
+  isBot: false,
+};
 
-/** Parsing takes 42 µs; a site sees the same few hundred user agents all day. */
+/** Parsing takes 44 µs; a site sees the same few hundred user agents all day. */
 const CACHE_SIZE = 1_000;
 const LONGEST_USER_AGENT = 1_000;
 const cache = new Map<string, Client>();
@@ -22,6 +31,7 @@ function parseUserAgent(userAgent: string): Client {
     osName: parsed.os.name || null,
     osVersion: parsed.os.version || parsed.os.versionName || null,
     device: parsed.platform.model || parsed.platform.type || null,
+    isBot: isbot(userAgent),
   };
   if (cache.size >= CACHE_SIZE) cache.delete(cache.keys().next().value!);
   cache.set(userAgent, client);
@@ -48,17 +58,66 @@ function sessionData(event: CheckedEvent): Record<string, unknown> {
   return found;
 }
 
+/** Every browser, and every bot that poses as one, has begun its user agent so since 1994; libraries and tools do not. */
+const isBrowsers = (userAgent: string): boolean => userAgent.startsWith('Mozilla/');
+
 /**
- * What an event says of its session: browser, system and device from `@request.user_agent`, the address from
- * `@request.client_ip_address`, its version, and the data that describes the client.
+ * The user agent of whoever did what the event tells of: the event's own, `@request.user_agent`, else the
+ * connection's, where it is a browser's. A server that sends for its users is not their browser.
  */
-export function describeClient(event: CheckedEvent): SessionAttributes {
-  const request = event.data?.['@request'];
-  const userAgent = textIn(request, 'user_agent')?.slice(0, LONGEST_USER_AGENT);
-  return {
-    ...(userAgent ? parseUserAgent(userAgent) : UNKNOWN),
-    version: event.version,
-    ipAddress: textIn(request, 'client_ip_address')?.slice(0, 100) ?? null,
-    data: sessionData(event),
-  };
+function userAgentOf({ data, sender }: CheckedEvent): string | null {
+  const own = textIn(data?.['@request'], 'user_agent');
+  if (own) return own.slice(0, LONGEST_USER_AGENT);
+  if (sender.userAgent === null || !isBrowsers(sender.userAgent)) return null;
+  return wellFormed(sender.userAgent).slice(0, LONGEST_USER_AGENT);
 }
+
+/**
+ * The address of whoever did it: the event's own, `@request.client_ip_address`, else the connection's. An
+ * event that gives an empty one keeps the connection's out: so says a server that sends for its users.
+ */
+function ipAddressOf({ data, sender }: CheckedEvent): string | null {
+  const request = data?.['@request'];
+  const own = typeof request === 'object' && request !== null && 'client_ip_address' in request;
+  const given = own ? (request as Record<string, unknown>)['client_ip_address'] : null;
+  if (typeof given !== 'string') return sender.ipAddress;
+  // Some frameworks give the whole chain of proxies: the first is the client.
+  return wellFormed(given.split(',')[0]!.trim()).slice(0, 100) || null;
+}
+
+export const isBotEvent = (event: CheckedEvent): boolean => {
+  const userAgent = userAgentOf(event);
+  return userAgent !== null && parseUserAgent(userAgent).isBot;
+};
+
+/** The place an event names itself (`@location`, as Exceptionless writes it). */
+function ownPlace(event: CheckedEvent): Place | null {
+  const location = event.data?.['@location'];
+  const country = textIn(location, 'country');
+  if (country === null) return null;
+  const [region, city] = ['level1', 'locality'].map((key) => textIn(location, key)?.slice(0, 100) ?? null);
+  return { country: country.slice(0, 100), region: region!, city: city! };
+}
+
+/**
+ * What an event says of its session: browser, system, device and whether it is a bot, from the user agent;
+ * the address, and where that is; its version; and the data that describes the client (rule 22).
+ */
+export type DescribeClient = (event: CheckedEvent) => SessionAttributes;
+
+export const createDescribeClient =
+  (geography: Geography | null): DescribeClient =>
+  (event) => {
+    const userAgent = userAgentOf(event);
+    const ipAddress = ipAddressOf(event);
+    const place = ownPlace(event) ?? (ipAddress === null ? null : (geography?.locate(ipAddress) ?? null));
+    return {
+      ...(userAgent ? parseUserAgent(userAgent) : UNKNOWN),
+      version: event.version,
+      ipAddress,
+      country: place?.country ?? null,
+      region: place?.region ?? null,
+      city: place?.city ?? null,
+      data: sessionData(event),
+    };
+  };

@@ -1,13 +1,17 @@
 import type { ProjectCaller } from '../domain/access.js';
 import { checkEvent, checkHeartbeat, type CheckedEvent, type Rejection } from '../domain/check-event.js';
 import type { Clock } from '../domain/clock.js';
+import type { Sender } from '../domain/sender.js';
 import type { IncomingEvent, IngestOutcome } from '../domain/event.js';
+import type { DoorSettings } from '../domain/project.js';
 import { AppError } from '../errors.js';
 import type { Observer } from '../observation.js';
 import type { Database } from '../store/database.js';
 import { ensurePartitions } from '../store/partitions.js';
 import type { Bus } from './bus.js';
 import { commitBatch, PlanAnew, type Committed } from './commit-batch.js';
+import { createDescribeClient, isBotEvent } from './describe-client.js';
+import type { Geography } from './geography.js';
 import { createGroupCommit, type GroupCommitLimits } from './group-commit.js';
 import { isolatePoison } from './isolate-poison.js';
 import { publishChanges } from './publish-changes.js';
@@ -18,12 +22,15 @@ export interface Ingest {
    * 1 to 1,000 events; one outcome for each, in their order. Throws TOO_MANY_EVENTS, BAD_USER_INPUT (no event),
    * OVERLOADED (the queue is full), UNAVAILABLE (no database): then nothing was stored.
    */
-  ingestEvents(caller: ProjectCaller, events: readonly IncomingEvent[]): Promise<IngestOutcome[]>;
+  ingestEvents(caller: ProjectCaller, events: readonly IncomingEvent[], sender: Sender): Promise<IngestOutcome[]>;
   /** Rule 18. Exactly one of sessionKey and identity; otherwise BAD_USER_INPUT. */
   recordHeartbeat(
     caller: ProjectCaller,
     heartbeat: { sessionKey?: string | null; identity?: string | null; close: boolean },
+    sender: Sender,
   ): Promise<{ acknowledged: boolean; sessionId: string | null }>;
+  /** How many events can wait, and for how many there is room just now. */
+  readonly room: { readonly limit: number; readonly remaining: number };
   /** Takes nothing new, finishes what is queued. */
   close(): Promise<void>;
 }
@@ -57,20 +64,28 @@ const rejected = ({ code, message }: Rejection): IngestOutcome => ({
 /** What an event takes in the queue, roughly. */
 const bytesOf = (event: CheckedEvent): number => 500 + event.json.length + (event.message?.length ?? 0);
 
+/** Refuses what a bot sends where the project wants none of it. */
+const dropBots = ({ bots }: DoorSettings, checked: CheckedEvent | Rejection): CheckedEvent | Rejection =>
+  bots === 'DROP' && !('code' in checked) && isBotEvent(checked)
+    ? { code: 'BOT', message: 'The user agent is that of a bot, and the project takes none (settings.bots).' }
+    : checked;
+
 export function createIngest(deps: {
   database: Database;
   bus: Bus;
   clock: Clock;
   observe: Observer;
+  geography?: Geography | null;
   limits?: GroupCommitLimits;
 }): Ingest {
-  const { database, bus, clock, observe, limits = LIMITS } = deps;
+  const { database, bus, clock, observe, geography = null, limits = LIMITS } = deps;
+  const describeClient = createDescribeClient(geography);
   let partitions = { from: new Date(8.64e15), to: new Date(-8.64e15) };
 
   async function commitOnce(requests: readonly (readonly CheckedEvent[])[]): Promise<Committed> {
     const now = clock.now();
     if (now < partitions.from || now >= partitions.to) partitions = await ensurePartitions(database, now, observe);
-    const committed = await database.transaction((tx) => commitBatch(tx, requests, now));
+    const committed = await database.transaction((tx) => commitBatch(tx, requests, now, describeClient));
     publishChanges(bus, observe, committed.changes, now);
     return committed;
   }
@@ -98,7 +113,7 @@ export function createIngest(deps: {
       probe: (events) =>
         database
           .transaction(async (tx) => {
-            await commitBatch(tx, [events], clock.now());
+            await commitBatch(tx, [events], clock.now(), describeClient);
             throw new DryRun();
           })
           .catch((error: unknown) => {
@@ -124,7 +139,7 @@ export function createIngest(deps: {
   });
 
   return {
-    async ingestEvents({ reach }, events) {
+    async ingestEvents({ reach, settings }, events, sender) {
       if (events.length === 0) {
         throw new AppError('BAD_USER_INPUT', 'events is empty; 1 to 1,000 events are taken.', { field: 'events' });
       }
@@ -138,21 +153,22 @@ export function createIngest(deps: {
         );
       }
       const now = clock.now();
-      const checked = events.map((event) => checkEvent(reach, event, now));
+      const checked = events.map((event) => dropBots(settings, checkEvent(reach, event, sender, now)));
       const good = checked.filter((event): event is CheckedEvent => !('code' in event));
       const outcomes = good.length > 0 ? await queue.submit(good) : [];
       let next = 0;
       return checked.map((event) => ('code' in event ? rejected(event) : outcomes[next++]!));
     },
 
-    async recordHeartbeat({ reach }, heartbeat) {
+    async recordHeartbeat({ reach, settings }, heartbeat, sender) {
       if ((heartbeat.sessionKey == null) === (heartbeat.identity == null)) {
         throw new AppError('BAD_USER_INPUT', 'Give either sessionKey or identity, not both and not neither.', {
           field: 'input',
         });
       }
-      const checked = checkHeartbeat(reach, heartbeat, clock.now());
+      const checked = dropBots(settings, checkHeartbeat(reach, heartbeat, sender, clock.now()));
       if ('code' in checked) {
+        if (checked.code === 'BOT') return { acknowledged: false, sessionId: null };
         const field = heartbeat.identity == null ? 'input.sessionKey' : 'input.identity';
         if (checked.code === 'FORBIDDEN_IDENTITY') throw new AppError('FORBIDDEN', checked.message, { field });
         throw new AppError('BAD_USER_INPUT', checked.message, { field });
@@ -161,6 +177,9 @@ export function createIngest(deps: {
       return { acknowledged: outcome!.code === 'HEARTBEAT', sessionId: outcome!.sessionId };
     },
 
+    get room() {
+      return { limit: limits.queue.events, remaining: Math.max(0, limits.queue.events - queue.queued) };
+    },
     close: () => queue.close(),
   };
 }

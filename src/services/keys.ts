@@ -50,6 +50,12 @@ const MOST_IDENTITIES = 1_000;
 
 const UNKNOWN = 'The key or token is not known here, or no longer valid.';
 
+/** What a caller carries of the project: the same for a key and for the tokens made of it. */
+const atTheDoor = ({ bots, allowedOrigins, clientSettingsVersion }: KnownKey) => ({
+  settings: { bots, allowedOrigins },
+  clientSettingsVersion,
+});
+
 function callerOf(key: KnownKey): ProjectCaller {
   return {
     kind: 'project',
@@ -58,6 +64,7 @@ function callerOf(key: KnownKey): ProjectCaller {
     scopes: new Set(SCOPES.filter((scope) => key.scopes.includes(scope))),
     keyId: key.id,
     expiresAt: null,
+    ...atTheDoor(key),
   };
 }
 
@@ -118,7 +125,15 @@ export async function createKeys(deps: {
     const key = await findKey({ projectId, id: keyId });
     if (!key || key.revokedAt) throw new AppError('UNAUTHENTICATED', UNKNOWN);
     const userIds = identities && identities.map((identity) => userIdOf(projectId, identity));
-    return { kind: 'project', reach: { projectId, userIds }, identities, scopes: new Set(scopes), keyId, expiresAt };
+    return {
+      kind: 'project',
+      reach: { projectId, userIds },
+      identities,
+      scopes: new Set(scopes),
+      keyId,
+      expiresAt,
+      ...atTheDoor(key),
+    };
   }
 
   async function findByKey(hash: Buffer): Promise<ProjectCaller> {

@@ -2,6 +2,7 @@ import type { Reach } from '../domain/access.js';
 import { SCOPES } from '../domain/access.js';
 import type { Clock } from '../domain/clock.js';
 import { uuidAt } from '../domain/event-id.js';
+import { ORIGIN } from '../domain/origin.js';
 import { DEFAULT_SETTINGS, SETTING_LIMITS, type ProjectSettings } from '../domain/project.js';
 import { hashSecret, newApiKey, prefixOf } from '../domain/secret.js';
 import { wellFormed } from '../domain/well-formed.js';
@@ -21,6 +22,8 @@ export interface Projects {
   /** Changes what is given; a change of a timeout reaches open sessions at once. */
   update(reach: Reach, input: { name?: string | null; settings?: SettingsInput | null }): Promise<Project>;
 }
+
+const MOST_ORIGINS = 100;
 
 /** Trimmed, 1 to 100 characters; BAD_USER_INPUT otherwise. */
 export function checkName(name: string): string {
@@ -43,7 +46,19 @@ function checkSettings(input: SettingsInput | null | undefined): Partial<Project
       field: `settings.${name}`,
     });
   }
-  return given;
+  const { allowedOrigins } = given;
+  if (!allowedOrigins) return given;
+  const wrong = allowedOrigins.find((origin) => !ORIGIN.test(origin));
+  if (wrong !== undefined || allowedOrigins.length > MOST_ORIGINS) {
+    throw new AppError(
+      'BAD_USER_INPUT',
+      wrong === undefined
+        ? `settings.allowedOrigins holds at most ${MOST_ORIGINS} origins.`
+        : 'settings.allowedOrigins holds origins like https://app.example.com or https://*.example.com, without a path.',
+      { field: 'settings.allowedOrigins' },
+    );
+  }
+  return { ...given, allowedOrigins: [...new Set(allowedOrigins.map((origin) => origin.toLowerCase()))] };
 }
 
 export function createProjects({ database, clock }: { database: Database; clock: Clock }): Projects {

@@ -1,14 +1,18 @@
 import type { Reach } from '../domain/access.js';
+import type { BotPolicy } from '../domain/project.js';
 import type { Database } from './database.js';
 import type { ApiKey } from './generated/prisma/client.js';
 
-/** A key as authentication needs it. */
+/** A key as authentication needs it, and what its project says of who may come in. */
 export interface KnownKey {
   readonly projectId: string;
   readonly id: string;
   readonly hash: Buffer;
   readonly scopes: string[];
   readonly revokedAt: Date | null;
+  readonly bots: BotPolicy;
+  readonly allowedOrigins: string[];
+  readonly clientSettingsVersion: number;
 }
 
 /** How a key is asked for: by the SHA-256 of its text, or, for a token, by the project and id of the key that made it. */
@@ -20,10 +24,13 @@ export async function findKeys(database: Database, queries: readonly KeyQuery[])
   const ids = queries.flatMap((query) => ('id' in query ? [query] : []));
   return database.query<KnownKey>({
     name: 'keys.find',
-    text: `SELECT project_id AS "projectId", id, hash, scopes, revoked_at AS "revokedAt" FROM api_keys WHERE hash = ANY($1::bytea[])
-           UNION ALL
-           SELECT k.project_id, k.id, k.hash, k.scopes, k.revoked_at
-           FROM unnest($2::uuid[], $3::uuid[]) w (project_id, id) JOIN api_keys k ON k.project_id = w.project_id AND k.id = w.id`,
+    text: `SELECT k.project_id AS "projectId", k.id, k.hash, k.scopes, k.revoked_at AS "revokedAt", p.bots,
+                  p.allowed_origins AS "allowedOrigins", p.client_settings_version AS "clientSettingsVersion"
+           FROM (SELECT * FROM api_keys WHERE hash = ANY($1::bytea[])
+                 UNION ALL
+                 SELECT k.* FROM unnest($2::uuid[], $3::uuid[]) w (project_id, id)
+                 JOIN api_keys k ON k.project_id = w.project_id AND k.id = w.id) k
+           JOIN projects p ON p.id = k.project_id`,
     values: [hashes, ids.map(({ projectId }) => projectId), ids.map(({ id }) => id)],
   });
 }

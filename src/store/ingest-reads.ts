@@ -1,4 +1,4 @@
-import type { ProjectSettings } from '../domain/project.js';
+import type { SessionSettings } from '../domain/project.js';
 import type { SessionAttributes, SessionEndReason, WorkingSession } from '../domain/session.js';
 import type { Queryable } from './database.js';
 
@@ -27,8 +27,8 @@ export interface LockedUser extends UserKey {
 export async function readSettings(
   tx: Queryable,
   projectIds: readonly string[],
-): Promise<Map<string, ProjectSettings>> {
-  const rows = await tx.query<ProjectSettings & { id: string }>({
+): Promise<Map<string, SessionSettings>> {
+  const rows = await tx.query<SessionSettings & { id: string }>({
     name: 'ingest.settings',
     text: `SELECT id, inactivity_timeout AS "inactivityTimeout", presence_timeout AS "presenceTimeout",
                   session_start AS "sessionStart", retention_days AS "retentionDays", store_ip_address AS "storeIpAddress"
@@ -67,7 +67,8 @@ const SESSION_COLUMNS = `
   s.explicit_start AS "explicitStart", s.has_heartbeat AS "hasHeartbeat", s.due_at AS "dueAt",
   s.event_count AS "eventCount", s.error_count AS "errorCount", s.event_types AS "eventTypes", s.version,
   s.browser_name AS "browserName", s.browser_version AS "browserVersion", s.os_name AS "osName",
-  s.os_version AS "osVersion", s.device, s.ip_address AS "ipAddress", s.data`;
+  s.os_version AS "osVersion", s.device, s.ip_address AS "ipAddress",
+  s.is_bot AS "isBot", s.country, s.region, s.city, s.data`;
 
 interface SessionRecord extends SessionAttributes {
   projectId: string;

@@ -66,6 +66,10 @@ const DESCRIBING: readonly SessionColumn[] = [
   ['os_version', 'text', ({ session }) => session.osVersion],
   ['device', 'text', ({ session }) => session.device],
   ['ip_address', 'text', ({ session }) => session.ipAddress],
+  ['is_bot', 'boolean', ({ session }) => session.isBot],
+  ['country', 'text', ({ session }) => session.country],
+  ['region', 'text', ({ session }) => session.region],
+  ['city', 'text', ({ session }) => session.city],
   ['data', 'jsonb', ({ session }) => toStorableJson(session.data) ?? '{}'],
 ];
 

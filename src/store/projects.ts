@@ -11,7 +11,7 @@ export function addProject(
   { prisma }: Database,
   project: Pick<Project, 'id' | 'name' | 'createdAt'> & ProjectSettings,
 ): Promise<Project> {
-  return prisma.project.create({ data: project });
+  return prisma.project.create({ data: { ...project, allowedOrigins: [...project.allowedOrigins] } });
 }
 
 /** Changes what is given. Answers whether there is such a project. */
@@ -29,7 +29,9 @@ export async function changeProject(
              presence_timeout = coalesce($4, presence_timeout),
              session_start = coalesce($5::session_start_policy, session_start),
              retention_days = CASE WHEN $6 THEN $7 ELSE retention_days END,
-             store_ip_address = coalesce($8, store_ip_address)
+             store_ip_address = coalesce($8, store_ip_address),
+             bots = coalesce($9::bot_policy, bots),
+             allowed_origins = coalesce($10::text[], allowed_origins)
            WHERE id = $1 RETURNING 1`,
     values: [
       projectId,
@@ -40,6 +42,8 @@ export async function changeProject(
       settings.retentionDays !== undefined,
       settings.retentionDays ?? null,
       settings.storeIpAddress ?? null,
+      settings.bots ?? null,
+      settings.allowedOrigins ?? null,
     ],
   });
   return rows.length > 0;

@@ -19,6 +19,10 @@ export type SessionRow = Pick<
   | 'osVersion'
   | 'device'
   | 'ipAddress'
+  | 'isBot'
+  | 'country'
+  | 'region'
+  | 'city'
 > & { data: Record<string, unknown>; identity: string | null; userName: string | null };
 
 /** An event as lists read it: its row, and its user's identity and latest name. */

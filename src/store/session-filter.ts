@@ -46,6 +46,10 @@ export function sessionConditions(reach: Reach, filter: SessionFilter | null | u
   if (filter.versions) add(sql`s.version = ANY(${filter.versions}::text[])`);
   if (filter.browsers) add(sql`s.browser_name = ANY(${filter.browsers}::text[])`);
   if (filter.operatingSystems) add(sql`s.os_name = ANY(${filter.operatingSystems}::text[])`);
+  if (filter.devices) add(sql`s.device = ANY(${filter.devices}::text[])`);
+  if (filter.ipAddresses) add(sql`s.ip_address = ANY(${filter.ipAddresses}::text[])`);
+  if (filter.countries) add(sql`s.country = ANY(${filter.countries.map((country) => country.toUpperCase())}::text[])`);
+  if (filter.isBot != null) add(sql`s.is_bot = ${filter.isBot}`);
   if (filter.dataContains) add(sql`s.data @> ${JSON.stringify(filter.dataContains)}::jsonb`);
   return Prisma.join(conditions, ' AND ');
 }

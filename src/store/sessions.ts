@@ -12,7 +12,8 @@ const COLUMNS =
   raw(`s.id, s.key, s.user_id AS "userId", s.started_at AS "startedAt", s.last_activity_at AS "lastActivityAt",
   s.ended_at AS "endedAt", s.end_reason AS "endReason", s.event_count AS "eventCount", s.error_count AS "errorCount",
   s.version, s.browser_name AS "browserName", s.browser_version AS "browserVersion", s.os_name AS "osName",
-  s.os_version AS "osVersion", s.device, s.ip_address AS "ipAddress", s.data, u.identity, u.name AS "userName"`);
+  s.os_version AS "osVersion", s.device, s.ip_address AS "ipAddress",
+  s.is_bot AS "isBot", s.country, s.region, s.city, s.data, u.identity, u.name AS "userName"`);
 
 /** Every session with its user, as one join: for conditions on the user, and for counting. */
 const WITH_USERS = raw('sessions s LEFT JOIN users u ON u.project_id = s.project_id AND u.id = s.user_id');

@@ -1,6 +1,7 @@
 import { getOperationAST, GraphQLError, parse, type ExecutionArgs, type GraphQLSchema } from 'graphql';
 import { createYoga, type Plugin, type YogaServerInstance } from 'graphql-yoga';
 import type { Caller } from '../domain/access.js';
+import type { Sender } from '../domain/sender.js';
 import type { Observer } from '../observation.js';
 import type { Context, Services } from '../schema/context.js';
 import { maskError } from './mask-error.js';
@@ -11,6 +12,7 @@ import { currentRequestId } from './request-id.js';
 /** What a door hands over with each operation: who asks, already authenticated. */
 export interface Door {
   readonly caller: Caller;
+  readonly sender: Sender;
   readonly requestId: string;
 }
 
@@ -77,7 +79,7 @@ export function createGraphQL(deps: {
   const { schema, services, streams, observe } = deps;
   return createYoga<Door, Context>({
     schema,
-    context: ({ caller, requestId }: Door): Context => ({ caller, requestId, services }),
+    context: ({ caller, sender, requestId }: Door): Context => ({ caller, sender, requestId, services }),
     plugins: [useChecks(), useLifetimes(streams)],
     maskedErrors: { maskError: (error) => maskError(error, currentRequestId(), observe) },
     maxRequestBodySize: MOST_BYTES,

@@ -11,10 +11,13 @@ import { AppError } from '../errors.js';
 import type { Observer } from '../observation.js';
 import type { Services } from '../schema/context.js';
 import { credentialOf } from './authenticate.js';
+import { createCollector } from './collector/collector.js';
 import { createGraphQL, MOST_BYTES } from './graphql.js';
 import { maskError } from './mask-error.js';
 import { createOpenStreams } from './open-streams.js';
+import { checkOrigin } from './origin.js';
 import { requestIdOf, withRequestId } from './request-id.js';
+import { createSenderOf } from './sender.js';
 import { createWebSockets } from './websocket.js';
 
 const GRAPHQL = '/graphql';
@@ -60,14 +63,18 @@ export function createServer(deps: {
   observe: Observer;
   host: string;
   port: number;
+  /** Whose X-Forwarded-For counts (see createSenderOf). */
+  trustedProxies: readonly string[];
   /** What keeps the server from working just now; empty where nothing does. */
   missing: () => Promise<readonly string[]>;
 }): Server {
-  const { schema, services, observe, host, port, missing } = deps;
+  const { schema, services, observe, host, port, trustedProxies, missing } = deps;
   const streams = createOpenStreams(
     (listener) => services.keys.onRevoked(listener),
     () => services.clock.now(),
   );
+  const senderOf = createSenderOf(trustedProxies);
+  const collector = createCollector({ services, senderOf, observe });
   const graphql = createGraphQL({ schema, services, streams, observe });
   /** Requests whose answer is one document, and whose client waits for it. */
   let underWay = 0;
@@ -112,16 +119,22 @@ export function createServer(deps: {
     }
     // A preflight carries no credential, and learns nothing.
     if (request.method === 'OPTIONS') {
-      await graphql(request, response, { caller: { kind: 'operator' }, requestId: id });
+      await graphql(request, response, { caller: { kind: 'operator' }, sender: senderOf(request), requestId: id });
       return;
     }
     checkRequest(request);
     const caller = await services.keys.authenticate(credentialOf(request, url));
-    await graphql(request, response, { caller, requestId: id });
+    checkOrigin(caller, request);
+    await graphql(request, response, { caller, sender: senderOf(request), requestId: id });
   }
 
   async function answer(request: IncomingMessage, response: ServerResponse, id: string): Promise<void> {
-    const url = new URL(request.url ?? '/', 'http://localhost');
+    // Before anything makes a URL of it: clients that concatenate begin the path with two slashes.
+    if (collector.owns((request.url ?? '/').split('?')[0]!)) {
+      await collector.answer(request, response, id);
+      return;
+    }
+    const url = new URL((request.url ?? '/').replace(/^\/{2,}/, '/'), 'http://localhost');
     if (url.pathname === GRAPHQL) {
       await answerGraphQL(request, response, url, id);
       return;
@@ -187,7 +200,15 @@ export function createServer(deps: {
     { requestTimeout: 60_000, headersTimeout: 20_000, keepAliveTimeout: 65_000, maxHeaderSize: 16_384 },
     onRequest,
   );
-  const webSockets = createWebSockets({ http, path: GRAPHQL, graphql, keys: services.keys, streams, observe });
+  const webSockets = createWebSockets({
+    http,
+    path: GRAPHQL,
+    graphql,
+    keys: services.keys,
+    senderOf,
+    streams,
+    observe,
+  });
 
   return {
     listen: () =>

@@ -4,12 +4,15 @@ import { GraphQLError, type ExecutionArgs } from 'graphql';
 import { useServer } from 'graphql-ws/use/ws';
 import { WebSocketServer, type WebSocket } from 'ws';
 import type { Caller } from '../domain/access.js';
+import type { Sender } from '../domain/sender.js';
 import type { Observer } from '../observation.js';
 import type { Keys } from '../services/keys.js';
 import { credentialIn } from './authenticate.js';
 import { MOST_BYTES, type Door, type GraphQLServer } from './graphql.js';
 import { maskError } from './mask-error.js';
+import { checkOrigin } from './origin.js';
 import type { OpenStreams } from './open-streams.js';
+import type { SenderOf } from './sender.js';
 import { withRequestId } from './request-id.js';
 
 /**
@@ -26,6 +29,7 @@ const PATIENCE = 3_000;
 /** What a socket's caller may do, and how to forget it. */
 interface Held {
   readonly caller: Caller;
+  readonly sender: Sender;
   readonly forget: () => void;
 }
 
@@ -40,10 +44,11 @@ export function createWebSockets(deps: {
   path: string;
   graphql: GraphQLServer;
   keys: Keys;
+  senderOf: SenderOf;
   streams: OpenStreams;
   observe: Observer;
 }): WebSockets {
-  const { http, path, graphql, keys, streams, observe } = deps;
+  const { http, path, graphql, keys, senderOf, streams, observe } = deps;
   const sockets = new WebSocketServer({ server: http, path, maxPayload: MOST_BYTES });
   // The HTTP server's own errors are its own affair; a socket's end the socket.
   sockets.on('error', (error) => observe({ kind: 'task.failed', task: 'websocket', error }));
@@ -60,15 +65,17 @@ export function createWebSockets(deps: {
         const closeWith = (reason: string): void => socket.close(FORBIDDEN, reason);
         try {
           const caller = await keys.authenticate(credentialIn(connectionParams?.['authorization']));
+          checkOrigin(caller, extra.request);
           const forget = streams.open(caller, (why) =>
             closeWith(why === 'revoked' ? 'The key was revoked' : 'The token has expired'),
           );
-          held.set(socket, { caller, forget });
+          held.set(socket, { caller, sender: senderOf(extra.request), forget });
           return true;
         } catch (error) {
           const masked = maskError(error, 'websocket', observe);
-          if (masked.extensions['code'] !== 'UNAUTHENTICATED') socket.close(1013, 'Try again later');
-          else closeWith(masked.message.slice(0, 120));
+          const { code } = masked.extensions;
+          if (code === 'UNAUTHENTICATED' || code === 'FORBIDDEN') closeWith(masked.message.slice(0, 120));
+          else socket.close(1013, 'Try again later');
           return undefined;
         }
       },
@@ -79,6 +86,7 @@ export function createWebSockets(deps: {
         // The engine keeps its notes on an operation by `params`.
         const enveloped = graphql.getEnveloped({
           caller: held.get(extra.socket)!.caller,
+          sender: held.get(extra.socket)!.sender,
           requestId: request,
           params,
         } as Door);

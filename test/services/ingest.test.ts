@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { AppError } from '../../src/errors.js';
 import { createEraseUser } from '../../src/services/erase-user.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
-import { createStage } from '../support/stage.js';
+import { SENDER, createStage } from '../support/stage.js';
 
 let db: TestDatabase;
 beforeAll(async () => {
@@ -51,11 +51,15 @@ test('a heartbeat names either the session or the user', async () => {
 
 test('a narrowed token sends for its users alone', async () => {
   const stage = await createStage(db, {}, { identities: ['ada'] });
-  await stage.ingest.ingestEvents({ ...stage.caller, reach: { projectId: stage.projectId, userIds: null } }, [
-    { sessionKey: 'key-of-bob', user: { identity: 'bob' } },
-    { sessionKey: 'key-of-ada', user: { identity: 'ada' } },
-    { sessionKey: 'key-nobodys' },
-  ]);
+  await stage.ingest.ingestEvents(
+    { ...stage.caller, reach: { projectId: stage.projectId, userIds: null } },
+    [
+      { sessionKey: 'key-of-bob', user: { identity: 'bob' } },
+      { sessionKey: 'key-of-ada', user: { identity: 'ada' } },
+      { sessionKey: 'key-nobodys' },
+    ],
+    SENDER,
+  );
   const outcomes = await stage.send(
     { user: 'ada' },
     { user: 'bob' },
@@ -134,8 +138,8 @@ test('a change of many projects in one batch stays apart', async () => {
   const one = await createStage(db);
   const two = await createStage(db);
   const [a, b] = await Promise.all([
-    one.ingest.ingestEvents(one.caller, [{ user: { identity: 'ada' }, id: 'same' }]),
-    one.ingest.ingestEvents(two.caller, [{ user: { identity: 'ada' }, id: 'same' }]),
+    one.ingest.ingestEvents(one.caller, [{ user: { identity: 'ada' }, id: 'same' }], SENDER),
+    one.ingest.ingestEvents(two.caller, [{ user: { identity: 'ada' }, id: 'same' }], SENDER),
   ]);
   expect([a[0]!.status, b[0]!.status]).toEqual(['ACCEPTED', 'ACCEPTED']);
   expect(a[0]!.sessionId).not.toBe(b[0]!.sessionId);

@@ -10,7 +10,7 @@ import { createPresence, type Presence } from '../../src/services/presence.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { eventually } from '../support/app.js';
 import { startOwnRedis } from '../support/redis.js';
-import { createRecordingBus, createStage, toIncoming, type Stage } from '../support/stage.js';
+import { SENDER, createRecordingBus, createStage, toIncoming, type Stage } from '../support/stage.js';
 
 let db: TestDatabase;
 beforeAll(async () => {
@@ -48,9 +48,11 @@ async function twoServers(stage: Stage, url = inject('redisUrl')) {
     presence: createPresence({ database: stage.database, bus, clock, observe }),
   }));
   const send = (server: number, user: string, type = 'log') =>
-    servers[server]!.ingest.ingestEvents(stage.caller, [
-      toIncoming({ user, type, t: (stage.now().getTime() - stage.time(0).getTime()) / 1000 }, stage.time),
-    ]);
+    servers[server]!.ingest.ingestEvents(
+      stage.caller,
+      [toIncoming({ user, type, t: (stage.now().getTime() - stage.time(0).getTime()) / 1000 }, stage.time)],
+      SENDER,
+    );
   return {
     servers,
     send,
@@ -242,7 +244,7 @@ test('a slow watcher holds bounded memory, and starts again with a snapshot that
     const events = Array.from({ length: 600 }, (_, at) =>
       toIncoming({ user: `user ${batch * 600 + at}`, t: 0 }, stage.time),
     );
-    await ingest.ingestEvents(stage.caller, events);
+    await ingest.ingestEvents(stage.caller, events, SENDER);
   }
   await eventually(() => reduce(quick.heard).size === 1800);
   const next = (await slow.next()).value as PresenceUpdate;

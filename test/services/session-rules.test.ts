@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createIngest } from '../../src/services/ingest.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
-import { createStage, toIncoming, type SeenSession } from '../support/stage.js';
+import { SENDER, createStage, toIncoming, type SeenSession } from '../support/stage.js';
 
 /** The numbered rules of sessions, each played on a real database. Times are seconds; inactivity 300, presence 75. */
 
@@ -82,7 +82,7 @@ describe('which session an event belongs to', () => {
     });
     const event = [toIncoming({ user: 'ada', t: 0 }, stage.time)];
     const answers = await Promise.all(
-      Array.from({ length: 50 }, (_, at) => (at % 2 ? stage.ingest : other).ingestEvents(stage.caller, event)),
+      Array.from({ length: 50 }, (_, at) => (at % 2 ? stage.ingest : other).ingestEvents(stage.caller, event, SENDER)),
     );
     expect(new Set(answers.map(([outcome]) => outcome!.sessionId)).size).toBe(1);
     expect(await stage.sessions('ada')).toMatchObject([{ events: 50 }]);
@@ -102,7 +102,9 @@ describe('which session an event belongs to', () => {
       }),
     );
     const event = [toIncoming({ sessionKey: 'one-key-for-all', t: 0 }, stage.time)];
-    await Promise.all(Array.from({ length: 50 }, (_, at) => servers[at % 2]!.ingestEvents(stage.caller, event)));
+    await Promise.all(
+      Array.from({ length: 50 }, (_, at) => servers[at % 2]!.ingestEvents(stage.caller, event, SENDER)),
+    );
     expect(await stage.sessions()).toMatchObject([{ key: 'one-key-for-all', events: 50 }]);
   });
 
@@ -619,7 +621,7 @@ describe('repeats and order', () => {
     );
     const id = randomUUID();
     const answers = await Promise.all(
-      servers.map((server) => server.ingestEvents(stage.caller, [{ id, occurredAt: stage.time(0) }])),
+      servers.map((server) => server.ingestEvents(stage.caller, [{ id, occurredAt: stage.time(0) }], SENDER)),
     );
     expect(answers.map(([outcome]) => outcome!.status).sort()).toEqual(['ACCEPTED', 'DUPLICATE']);
   });

@@ -3,12 +3,15 @@ import type { ProjectCaller } from '../../src/domain/access.js';
 import { createMemoryBus } from '../../src/adapters/memory-bus.js';
 import type { Context } from '../../src/schema/context.js';
 import { schema } from '../../src/schema/schema.js';
+import { createClientSettings } from '../../src/services/client-settings.js';
 import { createEraseUser } from '../../src/services/erase-user.js';
+import { createFindHeartbeatSubject } from '../../src/services/heartbeat-subject.js';
 import { createKeys } from '../../src/services/keys.js';
 import { createLive } from '../../src/services/live.js';
 import { createPresence } from '../../src/services/presence.js';
 import { createProjects } from '../../src/services/projects.js';
-import type { Stage } from './stage.js';
+import { createUserDescriptions } from '../../src/services/user-descriptions.js';
+import { SENDER, type Stage } from './stage.js';
 
 export type Run = (
   source: string,
@@ -43,9 +46,17 @@ export async function createExecutor(stage: Stage): Promise<{
     keys,
     projects: createProjects({ database, clock }),
     eraseUser: createEraseUser({ database, bus, clock, observe }),
+    clientSettings: createClientSettings({ database }),
+    userDescriptions: createUserDescriptions({ database, clock, observe }),
+    findHeartbeatSubject: createFindHeartbeatSubject({ database }),
   };
   const run: Run = (source, variableValues, caller) => {
-    const contextValue: Context = { caller: { ...stage.caller, ...caller }, services, requestId: 'test' };
+    const contextValue: Context = {
+      caller: { ...stage.caller, ...caller },
+      sender: SENDER,
+      services,
+      requestId: 'test',
+    };
     return graphql({ schema, source, contextValue, ...(variableValues ? { variableValues } : {}) });
   };
   return {

@@ -3,6 +3,7 @@ import type { ProjectCaller } from '../../src/domain/access.js';
 import type { IncomingEvent, IngestOutcome } from '../../src/domain/event.js';
 import { userIdOf } from '../../src/domain/identity.js';
 import { DEFAULT_SETTINGS, type ProjectSettings } from '../../src/domain/project.js';
+import type { Sender } from '../../src/domain/sender.js';
 import type { PresenceEdge } from '../../src/domain/presence.js';
 import type { Observation } from '../../src/observation.js';
 import type { Bus } from '../../src/services/bus.js';
@@ -11,6 +12,9 @@ import { createIngest, type Ingest } from '../../src/services/ingest.js';
 import { decodeEdges, presenceChannel } from '../../src/services/messages.js';
 import type { Database } from '../../src/store/database.js';
 import type { TestDatabase } from './database.js';
+
+/** A connection that shows nothing. */
+export const SENDER: Sender = { ipAddress: null, userAgent: null };
 
 /** A bus that keeps what was said, in order. */
 export interface RecordingBus extends Bus {
@@ -136,6 +140,8 @@ export async function createStage(
     scopes: new Set(['INGEST', 'READ', 'PRESENCE', 'MANAGE']),
     keyId: randomUUID(),
     expiresAt: null,
+    settings: { bots: all.bots, allowedOrigins: all.allowedOrigins },
+    clientSettingsVersion: 0,
     ...caller,
   };
   const seconds = (date: Date | null): number | null => (date ? (date.getTime() - epoch) / 1000 : null);
@@ -156,8 +162,9 @@ export async function createStage(
       ingest.ingestEvents(
         who,
         events.map((event) => toIncoming(event, time)),
+        SENDER,
       ),
-    beat: (target, close = false) => ingest.recordHeartbeat(who, { ...target, close }),
+    beat: (target, close = false) => ingest.recordHeartbeat(who, { ...target, close }, SENDER),
     async close() {
       const { closed } = await closer.runOnce(current);
       return closed;

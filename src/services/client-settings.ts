@@ -1,0 +1,52 @@
+import type { Reach } from '../domain/access.js';
+import { wellFormed } from '../domain/well-formed.js';
+import { AppError } from '../errors.js';
+import { changeClientSettings, readClientSettings, type ClientSettings } from '../store/client-settings.js';
+import type { Database } from '../store/database.js';
+
+/** Names and texts that Exceptionless clients pick up from the server while they run. */
+export interface ClientSettingsService {
+  /** NOT_FOUND where the project is gone. */
+  read(reach: Reach): Promise<ClientSettings>;
+  /** A null value removes the setting. The version grows by one for each. BAD_USER_INPUT says what is wrong. */
+  change(reach: Reach, changes: readonly { key: string; value?: string | null }[]): Promise<void>;
+}
+
+/** Every client holds all of them in memory, and in the browser's storage. */
+const LIMITS = { settings: 200, key: 200, value: 2_000 };
+
+export function createClientSettings({ database }: { database: Database }): ClientSettingsService {
+  return {
+    async read(reach) {
+      const settings = await readClientSettings(database, reach);
+      if (settings) return settings;
+      throw new AppError('NOT_FOUND', 'There is no such project any more.');
+    },
+    async change(reach, changes) {
+      // The last word on a name counts.
+      const wanted = new Map(changes.map(({ key, value }) => [wellFormed(key.trim()), value ?? null]));
+      if (wanted.size === 0)
+        throw new AppError('BAD_USER_INPUT', 'settings names at least one setting.', { field: 'settings' });
+      for (const [key, value] of wanted) {
+        if (key.length < 1 || key.length > LIMITS.key || (value?.length ?? 0) > LIMITS.value) {
+          throw new AppError(
+            'BAD_USER_INPUT',
+            `A key has 1 to ${LIMITS.key} characters and a value at most ${LIMITS.value.toLocaleString('en')}.`,
+            { field: 'settings' },
+          );
+        }
+      }
+      const set = [...wanted].flatMap(([key, value]): [string, string][] =>
+        value === null ? [] : [[key, wellFormed(value)]],
+      );
+      const removed = [...wanted].filter(([, value]) => value === null).map(([key]) => key);
+      await database.transaction(async (tx) => {
+        const count = await changeClientSettings(tx, reach, Object.fromEntries(set), removed);
+        if (count <= LIMITS.settings) return;
+        throw new AppError('BAD_USER_INPUT', `There would be ${count} settings; at most ${LIMITS.settings} are kept.`, {
+          field: 'settings',
+        });
+      });
+    },
+  };
+}

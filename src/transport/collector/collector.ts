@@ -1,0 +1,216 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { ProjectCaller } from '../../domain/access.js';
+import type { Sender } from '../../domain/sender.js';
+import { AppError } from '../../errors.js';
+import type { Observer } from '../../observation.js';
+import { fromGlobalId } from '../../schema/global-id.js';
+import type { Services } from '../../schema/context.js';
+import { maskError } from '../mask-error.js';
+import { checkOrigin } from '../origin.js';
+import type { SenderOf } from '../sender.js';
+import { clientCredentialOf } from './credential.js';
+import { corsHeaders, preflightHeaders } from './cors.js';
+import { descriptionOf } from './description.js';
+import { heartbeatOf } from './heartbeat-query.js';
+import { readBody } from './read-body.js';
+import { collectorPath, routesOf, type Endpoint, type Route } from './routes.js';
+import { translateBody } from './translate-body.js';
+import { translateEvent } from './translate-event.js';
+import { eventOfQuery } from './translate-query.js';
+
+/** The door for Exceptionless clients: their wire format, translated to the ingest service. See README.md beside this file. */
+export interface Collector {
+  /** Whether a path (without the query) is the collector's to answer. */
+  owns(pathname: string): boolean;
+  /** Answers whatever comes, errors too; never rejects. */
+  answer(request: IncomingMessage, response: ServerResponse, id: string): Promise<void>;
+}
+
+/** A request that has come in at the door. */
+interface Visit {
+  readonly request: IncomingMessage;
+  readonly route: Route;
+  readonly query: URLSearchParams;
+  /** As it was sent, without its question mark. */
+  readonly rawQuery: string;
+  readonly caller: ProjectCaller;
+  readonly sender: Sender;
+  readonly id: string;
+}
+
+interface Answer {
+  readonly status: number;
+  readonly headers?: Record<string, string>;
+  /** Sent as JSON; without one the body is empty. */
+  readonly body?: unknown;
+}
+
+/** The client's name and version, as `@submission_client` has it. */
+function clientOf({ request, sender }: Visit): Record<string, unknown> {
+  const named = request.headers['x-exceptionless-client'];
+  const agent = (typeof named === 'string' ? named : sender.userAgent)?.slice(0, 1_000) ?? null;
+  const [, name, version] = /^([^/\s]+)\/(\d+(?:\.\d+)*)$/.exec(agent ?? '') ?? [];
+  return {
+    ...(sender.ipAddress !== null && { ip_address: sender.ipAddress }),
+    ...(agent !== null && { user_agent: name ?? agent }),
+    ...(version !== undefined && { version }),
+  };
+}
+
+/** A path that names a project must name the key's own: by its GraphQL id, or the UUID within. */
+function checkProject(caller: ProjectCaller, named: string | undefined): void {
+  if (named === undefined || named === caller.reach.projectId) return;
+  let id: string | null = null;
+  try {
+    id = fromGlobalId('Project', named, 'project');
+  } catch {
+    // Not an id of ours.
+  }
+  if (id !== caller.reach.projectId) throw new AppError('NOT_FOUND', 'The key belongs to another project.');
+}
+
+const isTaken = (contentType: string): boolean => /^(application\/json|text\/plain)\s*(;|$)/i.test(contentType.trim());
+
+function checkContent({ headers }: IncomingMessage): void {
+  const { 'content-type': type, 'content-length': length } = headers;
+  if (length === '0') throw new AppError('LENGTH_REQUIRED', 'The body is empty: send an event, or an array of them.');
+  if (type === undefined || isTaken(type)) return;
+  throw new AppError('UNSUPPORTED_MEDIA_TYPE', 'Content-Type is application/json or text/plain.');
+}
+
+export function createCollector(deps: { services: Services; senderOf: SenderOf; observe: Observer }): Collector {
+  const { services, senderOf, observe } = deps;
+
+  const versionHeader = ({ caller, route }: Visit): Record<string, string> => ({
+    [route.version === 1 ? 'v' : 'X-Exceptionless-ConfigVersion']: String(caller.clientSettingsVersion),
+  });
+
+  /** How much ingest takes before it refuses. */
+  function roomHeaders(): Record<string, string> {
+    const { limit, remaining } = services.ingest.room;
+    return { 'X-RateLimit-Limit': String(limit), 'X-RateLimit-Remaining': String(remaining) };
+  }
+
+  async function postEvents(visit: Visit): Promise<Answer> {
+    checkContent(visit.request);
+    const text = await readBody(visit.request);
+    const { events, misfits } = translateBody(text, clientOf(visit), visit.route.version);
+    const outcomes = events.length === 0 ? [] : await services.ingest.ingestEvents(visit.caller, events, visit.sender);
+    const rejected = outcomes.filter(({ status }) => status === 'REJECTED');
+    // Clients take no answer for one event: they would send the whole batch again. So the log has it.
+    if (rejected.length + misfits > 0) {
+      const [first] = rejected;
+      observe({
+        kind: 'collector.dropped',
+        request: visit.id,
+        events: rejected.length + misfits,
+        code: first?.code ?? 'NO_OBJECT',
+        message: first?.message ?? 'An event is a JSON object.',
+      });
+    }
+    return { status: 202, headers: { ...versionHeader(visit), ...roomHeaders() } };
+  }
+
+  async function submit(visit: Visit): Promise<Answer> {
+    const posted = eventOfQuery(visit.query, visit.route.type ?? null);
+    if (posted) {
+      const event = translateEvent(posted, clientOf(visit));
+      const [outcome] = await services.ingest.ingestEvents(visit.caller, [event], visit.sender);
+      if (outcome!.status === 'REJECTED')
+        throw new AppError('BAD_USER_INPUT', `${outcome!.message} (${outcome!.code})`);
+    }
+    return { status: 200, headers: { ...versionHeader(visit), ...roomHeaders() } };
+  }
+
+  async function heartbeat({ rawQuery, caller, sender }: Visit): Promise<Answer> {
+    const { spellings, close } = heartbeatOf(rawQuery);
+    const subject = spellings.length === 0 ? null : await services.findHeartbeatSubject(caller.reach, spellings);
+    if (subject) await services.ingest.recordHeartbeat(caller, { ...subject, close }, sender);
+    return { status: 200 };
+  }
+
+  async function config({ caller, query }: Visit): Promise<Answer> {
+    const { version, settings } = await services.clientSettings.read(caller.reach);
+    const known = query.get('v') ?? '';
+    if (/^\s*[+-]?\d+\s*$/.test(known) && Number(known) === version) return { status: 304 };
+    return { status: 200, body: { version, settings } };
+  }
+
+  async function describe(visit: Visit): Promise<Answer> {
+    const { caller, route, request } = visit;
+    if (!/^[A-Za-z0-9-]{8,100}$/.test(route.reference!)) {
+      throw new AppError('NOT_FOUND', "A reference has 8 to 100 letters, digits or '-'.");
+    }
+    const isOld = route.endpoint === 'oldDescription';
+    const text = await readBody(request);
+    if (isOld && text.trim() === '') return { status: 200, headers: versionHeader(visit) };
+    await services.userDescriptions.add(caller, { referenceId: route.reference!, ...descriptionOf(text) });
+    return { status: isOld ? 200 : 202, headers: versionHeader(visit) };
+  }
+
+  const ENDPOINTS: Record<Endpoint, (visit: Visit) => Promise<Answer>> = {
+    events: postEvents,
+    submit,
+    heartbeat,
+    config,
+    description: describe,
+    oldDescription: describe,
+  };
+
+  async function visit(request: IncomingMessage, id: string): Promise<Answer> {
+    const [pathname = '', ...rest] = (request.url ?? '/').split('?');
+    const rawQuery = rest.join('?');
+    const routes = routesOf(collectorPath(pathname) ?? '');
+    if (routes.length === 0) {
+      throw new AppError('NOT_FOUND', `There is nothing at ${pathname.slice(0, 200)}. Reading is at /graphql.`);
+    }
+    // A preflight says nothing and ends nothing, whatever its address.
+    if (request.method === 'OPTIONS') return { status: 204, headers: preflightHeaders(request) };
+    const route = routes.find(({ method }) => method === request.method);
+    if (!route) {
+      throw new AppError('METHOD_NOT_ALLOWED', `This path takes ${routes.map(({ method }) => method).join(', ')}.`);
+    }
+    const query = new URLSearchParams(rawQuery);
+    const caller = await services.keys.authenticate(clientCredentialOf(request, query));
+    if (caller.kind === 'operator' || !caller.scopes.has('INGEST')) {
+      throw new AppError('FORBIDDEN', 'The key may not send events: it needs the scope INGEST.');
+    }
+    checkOrigin(caller, request);
+    checkProject(caller, route.project);
+    return ENDPOINTS[route.endpoint]({ request, route, query, rawQuery, caller, sender: senderOf(request), id });
+  }
+
+  /** The error as a problem document (RFC 9457); `message` is where the .NET client looks. */
+  function problem(error: unknown, id: string): Answer {
+    const { message, extensions } = maskError(error, id, observe);
+    const status = error instanceof AppError ? error.status : 500;
+    const { code, retryAfter } = extensions as { code: string; retryAfter?: number };
+    return {
+      status,
+      headers: {
+        'Content-Type': 'application/problem+json; charset=utf-8',
+        ...(status === 401 && { 'WWW-Authenticate': 'Bearer' }),
+        ...(status === 503 && { 'Retry-After': String(retryAfter ?? 1), ...roomHeaders() }),
+      },
+      body: { title: code, status, detail: message, code, message, instance: id },
+    };
+  }
+
+  return {
+    owns: (pathname) => collectorPath(pathname) !== null,
+    async answer(request, response, id) {
+      const { status, headers, body } = await visit(request, id).catch((error: unknown) => problem(error, id));
+      const json = body === undefined ? undefined : JSON.stringify(body);
+      response.writeHead(status, {
+        ...(json !== undefined && { 'Content-Type': 'application/json; charset=utf-8' }),
+        ...(status !== 204 && status !== 304 && { 'Content-Length': String(Buffer.byteLength(json ?? '')) }),
+        'Cache-Control': 'no-store',
+        ...corsHeaders(request),
+        ...headers,
+        // What is left of a body is not read.
+        ...(!request.complete && { Connection: 'close' }),
+      });
+      response.end(json);
+    },
+  };
+}
