@@ -8,6 +8,8 @@ import type { Database, Statement } from '../../src/store/database.js';
 import { eventsByIds, listEvents, listSessionEvents } from '../../src/store/events.js';
 import { flipPresence } from '../../src/store/flip-presence.js';
 import { lockUsers, readIdentitySessions, readKnownEvents } from '../../src/store/ingest-reads.js';
+import { findSubjects } from '../../src/store/heartbeat-subject.js';
+import { describeEvent, takeDescriptions } from '../../src/store/user-descriptions.js';
 import { listPresence, presenceOf, presenceSnapshot, recentEdges } from '../../src/store/presence.js';
 import { ensurePartitions } from '../../src/store/partitions.js';
 import { listSessions, sessionsByIds } from '../../src/store/sessions.js';
@@ -71,6 +73,17 @@ beforeAll(async () => {
       [projectId, from],
     );
   }
+  // Some wait for their events, some events are there.
+  await run(
+    `INSERT INTO user_descriptions (project_id, reference_id, received_at, data)
+     SELECT $1, 'reference-' || lpad(n::text, 4, '0'), now(), '{}' FROM generate_series(1, 500) n`,
+    [projectId],
+  );
+  await run(
+    `UPDATE events SET reference_id = 'reference-' || lpad((right(session_id::text, 4)::integer % 9999)::text, 4, '0')
+     WHERE project_id = $1 AND type = 'error'`,
+    [projectId],
+  );
   await run('ANALYZE users, sessions, events');
 }, 180_000);
 afterAll(() => db.drop());
@@ -201,6 +214,9 @@ const lookups: [string, (database: Database) => Promise<unknown>, number][] = [
   ],
   ['closer: due sessions', (d) => readDueSessions(d, now, 1_000), 50],
   ['closer: close', (d) => closeSessions(d, [{ projectId, id: randomUUID(), userId: null }], now), 50],
+  ['heartbeats: whose', (d) => findSubjects(d, reach, ['user50', 'key-of-nobody']), 50],
+  ['descriptions: their event', (d) => describeEvent(d, reach, 'reference-0001', '{}'), 50],
+  ['descriptions: whose event has come', (d) => takeDescriptions(d, new Date(0), 200), 1_500],
   ['presence: flip', (d) => flipPresence(d, [{ ...user, sessionId: null, lastSeenAt: now.getTime() }], now), 50],
 ];
 

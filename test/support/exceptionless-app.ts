@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { temporaryFolder } from './server.js';
 
-export interface Told {
+interface Told {
   result?: any;
   queued: string[];
   batchSize: number;
