@@ -18,7 +18,7 @@ export interface GroupCommitLimits {
 export interface GroupCommit<Work, Result> {
   /** Resolves when the work's batch has committed. Throws OVERLOADED at once where the queue is full, UNAVAILABLE once closed. */
   submit(work: Work): Promise<Result>;
-  /** Work that waits, for metrics. */
+  /** Events that wait. */
   readonly queued: number;
   /** Takes nothing new; resolves when all that was taken is answered. */
   close(): Promise<void>;
@@ -95,7 +95,7 @@ export function createGroupCommit<Work, Result>(options: {
 
   return {
     get queued() {
-      return waiting.length;
+      return events;
     },
     submit(work) {
       if (closed) {
