@@ -24,8 +24,10 @@ import { migrate } from './store/migrate.js';
 import { ensurePartitions } from './store/partitions.js';
 import { createServer } from './transport/server.js';
 
-/** Connections to Postgres: two for ingest, one for the closer, the rest for reads. */
-const POOL_SIZE = 16;
+/** Connections to Postgres for everything but ingest. */
+const POOL_SIZE = 12;
+/** For ingest alone: its transactions, and the one that waits for its turn. */
+const INGEST_POOL_SIZE = 4;
 
 export interface App {
   /** Where it listens. */
@@ -71,6 +73,14 @@ export async function startApp(config: Config, observe: Observer): Promise<App> 
     const database = lifetimes.add(
       createDatabase({ url: config.databaseUrl ?? embedded!.url, poolSize: POOL_SIZE, observe }),
     );
+    const ingestDatabase = lifetimes.add(
+      createDatabase({
+        url: config.databaseUrl ?? embedded!.url,
+        poolSize: INGEST_POOL_SIZE,
+        observe,
+        indexPlans: true,
+      }),
+    );
     await migrate(database, observe);
     const clock = lifetimes.add(await createPostgresClock(database, observe));
     await ensurePartitions(database, clock.now(), observe);
@@ -93,7 +103,7 @@ export async function startApp(config: Config, observe: Observer): Promise<App> 
 
     // What they can do.
     const closer = lifetimes.add(createCloser({ database, bus, clock, observe, interval: config.closerInterval }));
-    const ingest = lifetimes.add(createIngest({ database, bus, clock, observe, geography }));
+    const ingest = lifetimes.add(createIngest({ database: ingestDatabase, bus, clock, observe, geography }));
     const presence = lifetimes.add(createPresence({ database, bus, clock, observe }));
     const live = lifetimes.add(createLive({ database, bus, observe }));
     const eraseUser = createEraseUser({ database, bus, clock, observe });

@@ -14,7 +14,7 @@ export type Observation =
   | { kind: 'statement'; name: string; milliseconds: number; rows: number }
   | { kind: 'request.finished'; request: string; door: string; outcome: string; milliseconds: number }
   | { kind: 'request.failed'; request: string; error: unknown }
-  | { kind: 'batch.committed'; requests: number; events: number; milliseconds: number; waited: number }
+  | { kind: 'batch.committed'; requests: number; events: number; planned: number; milliseconds: number; waited: number }
   | { kind: 'batch.retried'; reason: string; attempt: number }
   | { kind: 'batch.poisoned'; events: number; error: unknown }
   | { kind: 'ingest.refused'; queued: number }

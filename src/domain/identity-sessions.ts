@@ -84,9 +84,7 @@ class IdentityPlan {
     const { event } = planned;
     const { time } = event;
     const all = this.all;
-    const around = all.filter((session) => session.startedAt <= time && time <= session.lastActivityAt);
-    // Where two meet, the one that starts there has it.
-    const inside = around.toSorted((a, b) => b.startedAt - a.startedAt)[0];
+    const inside = this.around(time);
     if (inside) return inside;
 
     const open = this.open;
@@ -141,6 +139,9 @@ class IdentityPlan {
       }
       return discarded('DUPLICATE_SESSION_START', open);
     }
+    const inside = policy === 'RESUME' && this.around(event.time);
+    // It came after the end, but began before it: in order, it would have found the session open.
+    if (inside && inside.startedAt < event.time) return discarded('DUPLICATE_SESSION_START', inside);
     const after = this.following(event.time);
     if (after && !this.within(event.time)) return this.lateStart(planned, after);
     const session = this.place(planned);
@@ -148,8 +149,18 @@ class IdentityPlan {
     return accepted(session);
   }
 
+  /** The session that holds this moment: where two meet, the one that starts there; where both do, the one that goes on. */
+  private around(time: number): WorkingSession | undefined {
+    return this.all
+      .filter((session) => session.startedAt <= time && time <= session.lastActivityAt)
+      .toSorted(
+        (a, b) =>
+          b.startedAt - a.startedAt || Number(isOpen(b)) - Number(isOpen(a)) || b.lastActivityAt - a.lastActivityAt,
+      )[0];
+  }
+
   private within(time: number): boolean {
-    return this.all.some((session) => session.startedAt <= time && time <= session.lastActivityAt);
+    return this.around(time) !== undefined;
   }
 
   private following(time: number): WorkingSession | undefined {
@@ -226,7 +237,7 @@ export function planIdentity(state: IdentityState, requests: readonly PlannedEve
   for (const request of requests) {
     for (const planned of request.toSorted((a, b) => a.event.time - b.event.time)) {
       const verdict = plan.apply(planned);
-      if (verdict.session) describe(verdict.session, planned.attributes);
+      if (verdict.session) describe(verdict.session, planned.event.attributes);
       planned.verdict = verdict;
     }
   }

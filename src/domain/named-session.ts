@@ -112,7 +112,7 @@ export function planNamed(state: NamedState, requests: readonly PlannedEvent[][]
   for (const request of requests) {
     for (const planned of request.toSorted((a, b) => a.event.time - b.event.time)) {
       const verdict = apply(state, planned, context);
-      if (verdict.session) describe(verdict.session, planned.attributes);
+      if (verdict.session) describe(verdict.session, planned.event.attributes);
       planned.verdict = verdict;
       if (planned.event.type === 'sessionend' && verdict.status !== 'REJECTED') {
         lastEndAt = Math.max(lastEndAt ?? 0, planned.event.time);

@@ -27,5 +27,8 @@ export function livenessOf(session: WorkingSession, settings: SessionSettings, n
   const inactivity = settings.inactivityTimeout * 1000;
   const heard = session.hasHeartbeat ? Math.min(settings.presenceTimeout * 1000, inactivity) : inactivity;
   const onlineUntil = session.lastActivityAt + heard;
-  return { onlineUntil, live: true, dueAt: Math.min(session.dueAt ?? onlineUntil, onlineUntil) };
+  // What does not count as online has nothing to lapse: the closer's next look is for its end. So due_at tells, to
+  // whoever changes the session without its user's lock (extend-sessions), whether the user was told of as online.
+  const dueAt = onlineUntil > now ? onlineUntil : session.lastActivityAt + inactivity;
+  return { onlineUntil, live: true, dueAt: onlineUntil > now ? Math.min(session.dueAt ?? dueAt, dueAt) : dueAt };
 }

@@ -12,13 +12,17 @@ export interface Verdict {
   readonly session: WorkingSession | null;
 }
 
-/** One event in a batch, with what the batch knows of it. */
-export interface PlannedEvent {
-  readonly event: CheckedEvent;
-  /** Which request of the batch it came in, from 0: rules 14 and 16 speak of requests. */
-  readonly request: number;
+/** An event that is checked and described: all that the ways into the database need. */
+export interface ReadyEvent extends CheckedEvent {
   /** What it says of its session (rule 22). */
   readonly attributes: SessionAttributes;
+}
+
+/** One event in a batch, with what the batch knows of it. */
+export interface PlannedEvent {
+  readonly event: ReadyEvent;
+  /** Which request of the batch it came in, from 0: rules 14 and 16 speak of requests. */
+  readonly request: number;
   verdict: Verdict | null;
 }
 

@@ -9,11 +9,11 @@ export interface SessionSettings {
   readonly presenceTimeout: number;
   readonly sessionStart: SessionStartPolicy;
   readonly retentionDays: number | null;
-  readonly storeIpAddress: boolean;
 }
 
-/** What a project says of who may send, looked at before anything is read of what they send. */
+/** What a project says of who may send what: it is read with the caller's key, and holds before anything is queued. */
 export interface DoorSettings {
+  readonly storeIpAddress: boolean;
   readonly bots: BotPolicy;
   /** The origins whose pages may use the project's keys; empty: any. */
   readonly allowedOrigins: readonly string[];

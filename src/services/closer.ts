@@ -36,10 +36,11 @@ function distinctUsers(sessions: readonly { projectId: string; userId: string | 
   return [...users].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, user]) => user);
 }
 
-function offline(looked: readonly LookedAt[]) {
+/** Users whose status may differ from their sessions by now, whichever way: settings that have changed may let one come back. */
+function suspects(looked: readonly LookedAt[]) {
   const suspects = new Map(
     looked
-      .filter((session) => session.userId && !session.online)
+      .filter((session) => session.userId)
       .toSorted((a, b) => a.lastActivityAt.getTime() - b.lastActivityAt.getTime())
       .map(({ projectId, userId, id, lastActivityAt }) => [
         userKey(projectId, userId!),
@@ -57,7 +58,7 @@ async function look(tx: Queryable, now: Date): Promise<{ due: number; changes: C
   const held = new Set(locked.map(({ projectId, userId }) => userKey(projectId, userId)));
   const ours = due.filter(({ projectId, userId }) => !userId || held.has(userKey(projectId, userId)));
   const looked = ours.length > 0 ? await closeSessions(tx, ours, now) : [];
-  const edges = await flipPresence(tx, offline(looked), now);
+  const edges = await flipPresence(tx, suspects(looked), now);
   const closed = looked.filter((session) => session.closed);
   return {
     // What others hold is theirs to finish: a look that found nothing free is over.

@@ -1,13 +1,11 @@
-import type { CheckedEvent } from '../domain/check-event.js';
 import type { IngestOutcome } from '../domain/event.js';
 import { uuidAt } from '../domain/event-id.js';
-import { withoutIpAddress } from '../domain/ip-address.js';
 import { livenessOf } from '../domain/online.js';
-import type { PlannedEvent, Verdict } from '../domain/planned-event.js';
+import type { PlannedEvent, ReadyEvent, Verdict } from '../domain/planned-event.js';
 import type { SessionSettings } from '../domain/project.js';
 import { isOpen, survivor, type WorkingSession } from '../domain/session.js';
-import { toStorableJson } from '../domain/well-formed.js';
 import type { Queryable } from '../store/database.js';
+import type { EventWrite } from '../store/event-columns.js';
 import { flipPresence, type PresenceSuspect } from '../store/flip-presence.js';
 import {
   addUsers,
@@ -29,11 +27,9 @@ import {
   moveSessions,
   updateUsers,
   type EventKeyWrite,
-  type EventWrite,
   type SessionWrite,
   type UserWrite,
 } from '../store/ingest-writes.js';
-import type { DescribeClient } from './describe-client.js';
 import type { Changes } from './publish-changes.js';
 import { sessionize, subjectOf, userKey, type BatchState } from './sessionize.js';
 
@@ -82,7 +78,8 @@ function earliestByUser(
     const known = earliest.get(key);
     if (!known || known.from > from) earliest.set(key, { projectId: event.projectId, userId: event.user.id, from });
   }
-  return earliest;
+  // In the order of the locks.
+  return new Map([...earliest].toSorted(([a], [b]) => (a < b ? -1 : 1)));
 }
 
 async function readState(tx: Queryable, events: readonly PlannedEvent[]): Promise<BatchState> {
@@ -163,12 +160,6 @@ function outcomeOf(verdict: Verdict, eventId: string | null): IngestOutcome {
   };
 }
 
-/** What is kept of an event's data, under the project's settings, as JSON text. */
-function storedJson(event: CheckedEvent, settings: SessionSettings): string {
-  if (settings.storeIpAddress || !event.data) return event.json;
-  return toStorableJson(withoutIpAddress(event.data)) ?? '{}';
-}
-
 /** What the events say of their users: the latest name (rule 24), the latest data, the last end (rule 18). */
 function userWrites(
   events: readonly PlannedEvent[],
@@ -234,22 +225,15 @@ function sessionChanges(session: WorkingSession, wasOpen: ReadonlySet<WorkingSes
  */
 export async function commitBatch(
   tx: Queryable,
-  requests: readonly (readonly CheckedEvent[])[],
+  requests: readonly (readonly ReadyEvent[])[],
   now: Date,
-  describeClient: DescribeClient,
 ): Promise<Committed> {
   const planned = requests.map((events, request) =>
-    events.map((event): PlannedEvent => ({ event, request, attributes: describeClient(event), verdict: null })),
+    events.map((event): PlannedEvent => ({ event, request, verdict: null })),
   );
   const all = planned.flat();
   const state = await readState(tx, all);
   const wasOpen = new Set(state.sessions.filter(isOpen));
-  for (const one of all) {
-    if (!state.settings.get(one.event.projectId)!.storeIpAddress) {
-      const { attributes } = one;
-      Object.assign(attributes, { ipAddress: null, data: withoutIpAddress(attributes.data) });
-    }
-  }
 
   const repeats = new Repeats();
   await repeats.read(tx, all, now.getTime());
@@ -262,18 +246,13 @@ export async function commitBatch(
   for (const [at, one] of fresh.entries()) {
     const { event } = one;
     const verdict = one.verdict!;
-    const eventId = verdict.status === 'ACCEPTED' ? uuidAt(new Date(event.time), at) : null;
+    const eventId = verdict.status === 'ACCEPTED' ? uuidAt(event.time, at) : null;
     const outcome = outcomeOf(verdict, eventId);
     outcomes.set(one, outcome);
     if (verdict.status === 'REJECTED') continue;
     const { sessionId } = outcome;
     if (eventId) {
-      eventWrites.push({
-        id: eventId,
-        sessionId,
-        event,
-        json: storedJson(event, state.settings.get(event.projectId)!),
-      });
+      eventWrites.push({ id: eventId, sessionId, event });
     }
     if (!event.eventKey) continue;
     for (const receivedOn of daysAround(now.getTime())) {

@@ -1,6 +1,7 @@
 import Bowser from 'bowser';
 import { isbot } from 'isbot';
 import type { CheckedEvent } from '../domain/check-event.js';
+import type { Sender } from '../domain/sender.js';
 import type { SessionAttributes } from '../domain/session.js';
 import { wellFormed } from '../domain/well-formed.js';
 import type { Geography, Place } from './geography.js';
@@ -105,9 +106,15 @@ function ownPlace(event: CheckedEvent): Place | null {
  */
 export type DescribeClient = (event: CheckedEvent) => SessionAttributes;
 
-export const createDescribeClient =
-  (geography: Geography | null): DescribeClient =>
-  (event) => {
+/** Whether an event says nothing of its client itself: then its connection and version say all. */
+const isSilent = ({ type, data }: CheckedEvent): boolean =>
+  type !== 'session' && (data === null || !SESSION_DATA.some((key) => key in data));
+
+export function createDescribeClient(geography: Geography | null): DescribeClient {
+  /** What silent events say, by connection, then version: all events of a request share it. */
+  const silent = new WeakMap<Sender, Map<string | null, SessionAttributes>>();
+
+  function describe(event: CheckedEvent): SessionAttributes {
     const userAgent = userAgentOf(event);
     const ipAddress = ipAddressOf(event);
     const place = ownPlace(event) ?? (ipAddress === null ? null : (geography?.locate(ipAddress) ?? null));
@@ -120,4 +127,14 @@ export const createDescribeClient =
       city: place?.city ?? null,
       data: sessionData(event),
     };
+  }
+
+  return (event) => {
+    if (!isSilent(event)) return describe(event);
+    let known = silent.get(event.sender);
+    if (!known) silent.set(event.sender, (known = new Map()));
+    let attributes = known.get(event.version);
+    if (!attributes) known.set(event.version, (attributes = describe(event)));
+    return attributes;
   };
+}

@@ -35,12 +35,13 @@ interface Waiting<Work, Result> {
 /**
  * Joins concurrent pieces of work into batches. There is no timer: while a transaction is under way the
  * next batch gathers, so one caller alone never waits, and the busier it is the larger the batches are.
- * `commit` answers one result for each piece, in order; where it throws, all pieces of the batch fail alike.
+ * `commit` answers one result for each piece, in order, or an Error with which that piece fails; where it throws,
+ * all pieces of the batch fail alike.
  */
 export function createGroupCommit<Work, Result>(options: {
   limits: GroupCommitLimits;
   weigh: (work: Work) => Weight;
-  commit: (batch: readonly Work[], waited: number) => Promise<readonly Result[]>;
+  commit: (batch: readonly Work[], waited: number) => Promise<readonly (Result | Error)[]>;
   onRefused: (queued: number) => void;
 }): GroupCommit<Work, Result> {
   const { limits, weigh, commit } = options;
@@ -76,7 +77,11 @@ export function createGroupCommit<Work, Result>(options: {
         batch.map(({ work }) => work),
         performance.now() - batch[0]!.since,
       );
-      batch.forEach(({ resolve }, at) => resolve(results[at]!));
+      for (const [at, { resolve, reject }] of batch.entries()) {
+        const result = results[at]!;
+        if (result instanceof Error) reject(result);
+        else resolve(result);
+      }
     } catch (error) {
       for (const { reject } of batch) reject(error);
     } finally {

@@ -3,13 +3,17 @@ import { checkEvent, checkHeartbeat, type CheckedEvent, type Rejection } from '.
 import type { Clock } from '../domain/clock.js';
 import type { Sender } from '../domain/sender.js';
 import type { IncomingEvent, IngestOutcome } from '../domain/event.js';
+import { withoutIpAddress } from '../domain/ip-address.js';
+import type { ReadyEvent } from '../domain/planned-event.js';
 import type { DoorSettings } from '../domain/project.js';
+import { toStorableJson } from '../domain/well-formed.js';
 import { AppError } from '../errors.js';
 import type { Observer } from '../observation.js';
 import type { Database } from '../store/database.js';
 import { ensurePartitions } from '../store/partitions.js';
 import type { Bus } from './bus.js';
 import { commitBatch, PlanAnew, type Committed } from './commit-batch.js';
+import { extendOpenSessions } from './extend-sessions.js';
 import { createDescribeClient, isBotEvent } from './describe-client.js';
 import type { Geography } from './geography.js';
 import { createGroupCommit, type GroupCommitLimits } from './group-commit.js';
@@ -20,7 +24,8 @@ import { publishChanges } from './publish-changes.js';
 export interface Ingest {
   /**
    * 1 to 1,000 events; one outcome for each, in their order. Throws TOO_MANY_EVENTS, BAD_USER_INPUT (no event),
-   * OVERLOADED (the queue is full), UNAVAILABLE (no database): then nothing was stored.
+   * OVERLOADED (the queue is full): then nothing was stored; UNAVAILABLE (no database): some of it may be stored, which
+   * ids tell when it is sent again.
    */
   ingestEvents(caller: ProjectCaller, events: readonly IncomingEvent[], sender: Sender): Promise<IngestOutcome[]>;
   /** Rule 18. Exactly one of sessionKey and identity; otherwise BAD_USER_INPUT. */
@@ -77,20 +82,39 @@ export function createIngest(deps: {
   observe: Observer;
   geography?: Geography | null;
   limits?: GroupCommitLimits;
+  /** The short way; a test does without. */
+  takeShortcut?: typeof extendOpenSessions;
 }): Ingest {
   const { database, bus, clock, observe, geography = null, limits = LIMITS } = deps;
+  const takeShortcut = deps.takeShortcut ?? extendOpenSessions;
   const describeClient = createDescribeClient(geography);
   let partitions = { from: new Date(8.64e15), to: new Date(-8.64e15) };
 
-  async function commitOnce(requests: readonly (readonly CheckedEvent[])[]): Promise<Committed> {
+  /** What is stored and told of an event: its client as it is described, and addresses only where the project keeps them. */
+  function ready(event: CheckedEvent, { storeIpAddress }: DoorSettings): ReadyEvent {
+    const attributes = describeClient(event);
+    if (storeIpAddress) return { ...event, attributes };
+    const data = event.data && withoutIpAddress(event.data);
+    return {
+      ...event,
+      json: data ? (toStorableJson(data) ?? '{}') : event.json,
+      attributes: { ...attributes, ipAddress: null, data: withoutIpAddress(attributes.data) },
+    };
+  }
+
+  async function havePartitions(): Promise<void> {
     const now = clock.now();
     if (now < partitions.from || now >= partitions.to) partitions = await ensurePartitions(database, now, observe);
-    const committed = await database.transaction((tx) => commitBatch(tx, requests, now, describeClient));
+  }
+
+  async function commitOnce(requests: readonly (readonly ReadyEvent[])[]): Promise<Committed> {
+    const now = clock.now();
+    const committed = await database.transaction((tx) => commitBatch(tx, requests, now));
     publishChanges(bus, observe, committed.changes, now);
     return committed;
   }
 
-  async function commitWithRetry(requests: readonly (readonly CheckedEvent[])[]): Promise<IngestOutcome[][]> {
+  async function commitWithRetry(requests: readonly (readonly ReadyEvent[])[]): Promise<IngestOutcome[][]> {
     for (let attempt = 1; ; attempt += 1) {
       try {
         return (await commitOnce(requests)).outcomes;
@@ -105,15 +129,15 @@ export function createIngest(deps: {
     }
   }
 
-  async function commit(requests: readonly (readonly CheckedEvent[])[], waited: number): Promise<IngestOutcome[][]> {
-    const start = performance.now();
-    const outcomes = await isolatePoison(requests, {
+  /** What every rule is needed for; one poisoned event fails alone. */
+  const commitPlanned = (requests: readonly (readonly ReadyEvent[])[]): Promise<IngestOutcome[][]> =>
+    isolatePoison(requests, {
       commit: commitWithRetry,
       // The dry run is the real one, rolled back.
       probe: (events) =>
         database
           .transaction(async (tx) => {
-            await commitBatch(tx, [events], clock.now(), describeClient);
+            await commitBatch(tx, [events], clock.now());
             throw new DryRun();
           })
           .catch((error: unknown) => {
@@ -121,17 +145,57 @@ export function createIngest(deps: {
           }),
       onPoison: (events, error) => observe({ kind: 'batch.poisoned', events, error }),
     });
+
+  async function shortcut(events: readonly ReadyEvent[]): Promise<ReadonlyMap<ReadyEvent, IngestOutcome>> {
+    try {
+      const { outcomes, changes } = await takeShortcut(database, events, clock.now());
+      publishChanges(bus, observe, changes, clock.now());
+      return outcomes;
+    } catch (error) {
+      // Without a database there is no other way either; whatever else it was, the plan finds out.
+      if (error instanceof AppError) throw error;
+      observe({ kind: 'batch.retried', reason: `shortcut: ${sqlState(error)}`, attempt: 0 });
+      return new Map();
+    }
+  }
+
+  async function commit(
+    requests: readonly (readonly ReadyEvent[])[],
+    waited: number,
+  ): Promise<(IngestOutcome[] | Error)[]> {
+    const start = performance.now();
+    await havePartitions();
+    const events = requests.flat();
+    const taken = await shortcut(events);
+    const left = requests.map((request) => request.filter((event) => !taken.has(event)));
+    const planned = left.filter((request) => request.length > 0);
+    let outcomes: IngestOutcome[][] = [];
+    let failure: Error | null = null;
+    if (planned.length > 0) {
+      // Requests that needed no plan are answered whatever becomes of the others.
+      outcomes = await commitPlanned(planned).catch((error: unknown) => {
+        failure = error as Error;
+        return [];
+      });
+    }
     observe({
       kind: 'batch.committed',
       requests: requests.length,
-      events: requests.reduce((sum, events) => sum + events.length, 0),
+      events: events.length,
+      planned: planned.reduce((sum, request) => sum + request.length, 0),
       milliseconds: performance.now() - start,
       waited,
     });
-    return outcomes;
+    let next = 0;
+    return requests.map((request, at) => {
+      const own = left[at]!.length === 0 ? [] : (outcomes[next++] ?? null);
+      if (own === null) return failure!;
+      let place = 0;
+      return request.map((event) => taken.get(event) ?? own[place++]!);
+    });
   }
 
-  const queue = createGroupCommit<readonly CheckedEvent[], IngestOutcome[]>({
+  const queue = createGroupCommit<readonly ReadyEvent[], IngestOutcome[]>({
     limits,
     weigh: (events) => ({ events: events.length, bytes: events.reduce((sum, event) => sum + bytesOf(event), 0) }),
     commit,
@@ -154,7 +218,7 @@ export function createIngest(deps: {
       }
       const now = clock.now();
       const checked = events.map((event) => dropBots(settings, checkEvent(reach, event, sender, now)));
-      const good = checked.filter((event): event is CheckedEvent => !('code' in event));
+      const good = checked.flatMap((event) => ('code' in event ? [] : [ready(event, settings)]));
       const outcomes = good.length > 0 ? await queue.submit(good) : [];
       let next = 0;
       return checked.map((event) => ('code' in event ? rejected(event) : outcomes[next++]!));
@@ -173,7 +237,7 @@ export function createIngest(deps: {
         if (checked.code === 'FORBIDDEN_IDENTITY') throw new AppError('FORBIDDEN', checked.message, { field });
         throw new AppError('BAD_USER_INPUT', checked.message, { field });
       }
-      const [outcome] = await queue.submit([checked]);
+      const [outcome] = await queue.submit([ready(checked, settings)]);
       return { acknowledged: outcome!.code === 'HEARTBEAT', sessionId: outcome!.sessionId };
     },
 

@@ -1,5 +1,5 @@
-import type { CheckedEvent } from '../domain/check-event.js';
 import type { IngestOutcome } from '../domain/event.js';
+import type { ReadyEvent } from '../domain/planned-event.js';
 
 /** SQLSTATE classes and codes that blame a value: data exceptions, program limits, failed checks. */
 const POISON = /^(22|54|23514$|P0001$)/;
@@ -16,10 +16,10 @@ const UNSTORABLE: IngestOutcome = {
   message: 'The database cannot hold this event as it is; the others were stored.',
 };
 
-type Events = readonly CheckedEvent[];
+type Events = readonly ReadyEvent[];
 
 /** Which of the events cannot be stored, by halves: about 2 log n probes for each. */
-async function findPoison(events: Events, probe: (events: Events) => Promise<void>): Promise<Set<CheckedEvent>> {
+async function findPoison(events: Events, probe: (events: Events) => Promise<void>): Promise<Set<ReadyEvent>> {
   try {
     await probe(events);
     return new Set();

@@ -51,8 +51,8 @@ const MOST_IDENTITIES = 1_000;
 const UNKNOWN = 'The key or token is not known here, or no longer valid.';
 
 /** What a caller carries of the project: the same for a key and for the tokens made of it. */
-const atTheDoor = ({ bots, allowedOrigins, clientSettingsVersion }: KnownKey) => ({
-  settings: { bots, allowedOrigins },
+const atTheDoor = ({ storeIpAddress, bots, allowedOrigins, clientSettingsVersion }: KnownKey) => ({
+  settings: { storeIpAddress, bots, allowedOrigins },
   clientSettingsVersion,
 });
 

@@ -79,7 +79,7 @@ export function sessionize(events: readonly PlannedEvent[], state: BatchState): 
     const { event } = group[0]!;
     const context: PlanContext = {
       settings: state.settings.get(event.projectId)!,
-      newSessionId: (startedAt) => uuidAt(new Date(startedAt)),
+      newSessionId: (startedAt) => uuidAt(startedAt),
     };
     if (event.sessionKey !== null) {
       const namedState: NamedState = { session: named.get(subject) ?? null };

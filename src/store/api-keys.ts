@@ -10,6 +10,7 @@ export interface KnownKey {
   readonly hash: Buffer;
   readonly scopes: string[];
   readonly revokedAt: Date | null;
+  readonly storeIpAddress: boolean;
   readonly bots: BotPolicy;
   readonly allowedOrigins: string[];
   readonly clientSettingsVersion: number;
@@ -24,7 +25,8 @@ export async function findKeys(database: Database, queries: readonly KeyQuery[])
   const ids = queries.flatMap((query) => ('id' in query ? [query] : []));
   return database.query<KnownKey>({
     name: 'keys.find',
-    text: `SELECT k.project_id AS "projectId", k.id, k.hash, k.scopes, k.revoked_at AS "revokedAt", p.bots,
+    prepared: true,
+    text: `SELECT k.project_id AS "projectId", k.id, k.hash, k.scopes, k.revoked_at AS "revokedAt", p.store_ip_address AS "storeIpAddress", p.bots,
                   p.allowed_origins AS "allowedOrigins", p.client_settings_version AS "clientSettingsVersion"
            FROM (SELECT * FROM api_keys WHERE hash = ANY($1::bytea[])
                  UNION ALL

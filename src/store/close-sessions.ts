@@ -12,6 +12,7 @@ export interface DueSession {
 export function readDueSessions(tx: Queryable, now: Date, limit: number): Promise<DueSession[]> {
   return tx.query<DueSession>({
     name: 'closer.due',
+    prepared: true,
     text: `SELECT project_id AS "projectId", id, user_id AS "userId" FROM sessions
            WHERE live AND due_at <= $1 ORDER BY due_at LIMIT $2`,
     values: [now, limit],
@@ -22,6 +23,7 @@ export function readDueSessions(tx: Queryable, now: Date, limit: number): Promis
 export function lockFreeUsers(tx: Queryable, users: readonly UserKey[]): Promise<UserKey[]> {
   return tx.query<UserKey>({
     name: 'closer.lockUsers',
+    prepared: true,
     text: `SELECT u.project_id AS "projectId", u.id AS "userId"
            FROM unnest($1::uuid[], $2::uuid[]) k (project_id, id)
            JOIN users u ON u.project_id = k.project_id AND u.id = k.id
@@ -34,8 +36,6 @@ export interface LookedAt extends DueSession {
   readonly lastActivityAt: Date;
   /** Closed for inactivity by this look. */
   readonly closed: boolean;
-  /** Counts as online at `now`. */
-  readonly online: boolean;
 }
 
 /**
@@ -46,6 +46,7 @@ export interface LookedAt extends DueSession {
 export function closeSessions(tx: Queryable, sessions: readonly DueSession[], now: Date): Promise<LookedAt[]> {
   return tx.query<LookedAt>({
     name: 'closer.close',
+    prepared: true,
     text: `WITH due AS (
              SELECT s.project_id, s.id, s.last_activity_at + make_interval(secs => p.inactivity_timeout) AS closes_at,
                     s.ended_at IS NULL AS open
@@ -71,7 +72,7 @@ export function closeSessions(tx: Queryable, sessions: readonly DueSession[], no
            FROM looked l
            WHERE s.project_id = l.project_id AND s.id = l.id
            RETURNING s.project_id AS "projectId", s.id, s.user_id AS "userId", s.last_activity_at AS "lastActivityAt",
-                     l.closes AS closed, s.live AND s.online_until > $3 AS online`,
+                     l.closes AS closed`,
     values: [sessions.map((session) => session.projectId), sessions.map((session) => session.id), now],
   });
 }

@@ -5,6 +5,11 @@ export interface Statement {
   readonly name: string;
   readonly text: string;
   readonly values?: readonly unknown[];
+  /**
+   * Parsed and planned once a connection, under its name: for the few statements of fixed text that run all the time.
+   * Their plan must not depend on the values.
+   */
+  readonly prepared?: boolean;
 }
 
 /** Where statements go. Rows are plain objects with the statement's column names; timestamps are Dates, bigints text. */

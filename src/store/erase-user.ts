@@ -32,7 +32,10 @@ export async function eraseEvents(tx: Queryable, { projectId }: Reach, userId: s
   return row!.count;
 }
 
-/** Locks the user against ingest and closers until the transaction ends; null where there is none. */
+/**
+ * Locks the user, and the user's open sessions, against ingest and closers until the transaction ends; null where
+ * there is none. A session that goes on is changed without its user's lock (extend-sessions).
+ */
 export async function lockUser(
   tx: Queryable,
   { projectId }: Reach,
@@ -43,7 +46,13 @@ export async function lockUser(
     text: `SELECT identity, name, presence_version AS version FROM users WHERE project_id = $1 AND id = $2 FOR UPDATE`,
     values: [projectId, userId],
   });
-  return row ? { ...row, version: Number(row.version) } : null;
+  if (!row) return null;
+  await tx.query({
+    name: 'erase.lockSessions',
+    text: `SELECT FROM sessions WHERE project_id = $1 AND user_id = $2 AND live ORDER BY id FOR UPDATE`,
+    values: [projectId, userId],
+  });
+  return { ...row, version: Number(row.version) };
 }
 
 /** Deletes the user and their sessions; the user must be locked. Answers the sessions' number and this transaction's id. */

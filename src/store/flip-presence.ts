@@ -37,6 +37,7 @@ export async function flipPresence(
   if (suspects.length === 0) return [];
   const rows = await tx.query<Flip>({
     name: 'presence.flip',
+    prepared: true,
     text: `UPDATE users u
            SET online = x.sessions > 0, status_since = $5,
                presence_version = greatest(u.presence_version + 1, $6::bigint),
@@ -45,7 +46,9 @@ export async function flipPresence(
              SELECT k.project_id, k.id, k.session_id, o.presence_version AS previous, n.sessions,
                     greatest(k.last_seen_at, n.last_activity_at) AS last_seen_at
              FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::timestamptz[]) k (project_id, id, session_id, last_seen_at)
-             JOIN users o ON o.project_id = k.project_id AND o.id = k.id
+             CROSS JOIN LATERAL (
+               SELECT presence_version FROM users o WHERE o.project_id = k.project_id AND o.id = k.id OFFSET 0
+             ) o
              CROSS JOIN LATERAL (
                SELECT count(*)::integer AS sessions, max(s.last_activity_at) AS last_activity_at
                FROM sessions s

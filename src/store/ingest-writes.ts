@@ -1,22 +1,15 @@
-import type { CheckedEvent } from '../domain/check-event.js';
 import type { Liveness } from '../domain/online.js';
 import { isOpen, type WorkingSession } from '../domain/session.js';
 import { toStorableJson } from '../domain/well-formed.js';
 import type { Queryable } from './database.js';
+import { EVENT_COLUMNS, EVENT_TYPES, toEventColumns, type EventWrite } from './event-columns.js';
 import type { UserKey } from './ingest-reads.js';
+import { plainArray, textArray, timestamp } from './parameters.js';
 
 /**
  * What an ingest batch writes: a fixed number of set-based statements, however many rows. Each takes
  * columns as arrays; every row carries its project.
  */
-
-const timestamp = (milliseconds: number): string => new Date(milliseconds).toISOString();
-
-/** A text[] inside an array parameter travels as Postgres writes it. */
-function arrayLiteral(texts: readonly string[]): string {
-  if (texts.length === 0) return '{}';
-  return `{${texts.map((text) => `"${text.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`).join(',')}}`;
-}
 
 /** A session and what its row says of presence. */
 export interface SessionWrite {
@@ -32,7 +25,11 @@ const endedAt = ({ session }: SessionWrite): string | null =>
 const dueAt = ({ liveness }: SessionWrite): string | null =>
   liveness.dueAt === null ? null : timestamp(liveness.dueAt);
 
-type SessionColumn = readonly [name: string, type: string, value: (write: SessionWrite) => unknown];
+type SessionColumn = readonly [
+  name: string,
+  type: string,
+  value: (write: SessionWrite) => string | number | boolean | null,
+];
 
 /** Columns that say which session it is. */
 const IDENTITY: readonly SessionColumn[] = [
@@ -58,7 +55,7 @@ const MOVING: readonly SessionColumn[] = [
 ];
 /** Columns that are found once and stay (rule 22). */
 const DESCRIBING: readonly SessionColumn[] = [
-  ['event_types', 'text', ({ session }) => arrayLiteral(session.eventTypes)],
+  ['event_types', 'text', ({ session }) => textArray(session.eventTypes)],
   ['version', 'text', ({ session }) => session.version],
   ['browser_name', 'text', ({ session }) => session.browserName],
   ['browser_version', 'text', ({ session }) => session.browserVersion],
@@ -82,8 +79,12 @@ function cast(name: string): string {
 
 const names = (columns: readonly SessionColumn[]): string => columns.map(([name]) => name).join(', ');
 const types = (columns: readonly SessionColumn[]): string[] => columns.map(([, type]) => type);
-const values = (columns: readonly SessionColumn[], writes: readonly SessionWrite[]): unknown[] =>
-  columns.map(([, , value]) => writes.map(value));
+const values = (columns: readonly SessionColumn[], writes: readonly SessionWrite[]): string[] =>
+  columns.map(([, type, value]) =>
+    type === 'text' || type === 'jsonb'
+      ? textArray(writes.map(value) as (string | null)[])
+      : plainArray(writes.map(value)),
+  );
 
 const INSERTED: readonly SessionColumn[] = [
   ...IDENTITY,
@@ -108,13 +109,19 @@ const DESCRIBE_SESSIONS = updateSessions(DESCRIBING);
 
 /** A key that another server named in the meantime is a unique violation (23505): the batch is planned anew. */
 export async function insertSessions(tx: Queryable, writes: readonly SessionWrite[]): Promise<void> {
-  await tx.query({ name: 'ingest.insertSessions', text: INSERT_SESSIONS, values: values(INSERTED, writes) });
+  await tx.query({
+    name: 'ingest.insertSessions',
+    prepared: true,
+    text: INSERT_SESSIONS,
+    values: values(INSERTED, writes),
+  });
 }
 
 /** Writes what moved. Where no indexed column changes its value the update is heap-only. */
 export async function moveSessions(tx: Queryable, writes: readonly SessionWrite[]): Promise<void> {
   await tx.query({
     name: 'ingest.moveSessions',
+    prepared: true,
     text: MOVE_SESSIONS,
     values: values([...IDENTITY, ...MOVING], writes),
   });
@@ -124,6 +131,7 @@ export async function moveSessions(tx: Queryable, writes: readonly SessionWrite[
 export async function describeSessions(tx: Queryable, writes: readonly SessionWrite[]): Promise<void> {
   await tx.query({
     name: 'ingest.describeSessions',
+    prepared: true,
     text: DESCRIBE_SESSIONS,
     values: values([...IDENTITY, ...DESCRIBING], writes),
   });
@@ -137,6 +145,7 @@ export async function absorbSessions(
   const columns = [merges.map((row) => row.projectId), merges.map((row) => row.from), merges.map((row) => row.to)];
   await tx.query({
     name: 'ingest.moveEvents',
+    prepared: true,
     text: `UPDATE events e SET session_id = m.target
            FROM unnest($1::uuid[], $2::uuid[], $3::uuid[]) m (project_id, source, target)
            WHERE e.project_id = m.project_id AND e.session_id = m.source`,
@@ -144,47 +153,24 @@ export async function absorbSessions(
   });
   await tx.query({
     name: 'ingest.deleteSessions',
+    prepared: true,
     text: `DELETE FROM sessions s USING unnest($1::uuid[], $2::uuid[]) m (project_id, source)
            WHERE s.project_id = m.project_id AND s.id = m.source`,
     values: columns.slice(0, 2),
   });
 }
 
-export interface EventWrite {
-  readonly id: string;
-  readonly sessionId: string | null;
-  readonly event: CheckedEvent;
-  /** JSON text of what is kept of its data. */
-  readonly json: string;
-}
+const INSERT_EVENTS = `
+  INSERT INTO events (${EVENT_COLUMNS.join(', ')}, session_id)
+  SELECT ${EVENT_COLUMNS.map((name) => (name === 'tags' ? 'tags::text[]' : name)).join(', ')}, session_id
+  FROM unnest(${parameters([...EVENT_TYPES, 'uuid'])}) w (${EVENT_COLUMNS.join(', ')}, session_id)`;
 
 export async function insertEvents(tx: Queryable, writes: readonly EventWrite[]): Promise<void> {
   await tx.query({
     name: 'ingest.insertEvents',
-    text: `INSERT INTO events (project_id, id, type, source, message, occurred_at, received_at, value, tags,
-                               reference_id, version, user_id, session_id, data)
-           SELECT project_id, id, type, source, message, occurred_at, received_at, value, tags::text[],
-                  reference_id, version, user_id, session_id, data
-           FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::timestamptz[],
-                       $8::float8[], $9::text[], $10::text[], $11::text[], $12::uuid[], $13::uuid[], $14::jsonb[])
-             w (project_id, id, type, source, message, occurred_at, received_at, value, tags, reference_id, version,
-                user_id, session_id, data)`,
-    values: [
-      writes.map(({ event }) => event.projectId),
-      writes.map(({ id }) => id),
-      writes.map(({ event }) => event.type),
-      writes.map(({ event }) => event.source),
-      writes.map(({ event }) => event.message),
-      writes.map(({ event }) => timestamp(event.time)),
-      writes.map(({ event }) => timestamp(event.receivedAt)),
-      writes.map(({ event }) => event.value),
-      writes.map(({ event }) => arrayLiteral(event.tags)),
-      writes.map(({ event }) => event.referenceId),
-      writes.map(({ event }) => event.version),
-      writes.map(({ event }) => event.user?.id ?? null),
-      writes.map(({ sessionId }) => sessionId),
-      writes.map(({ json }) => json),
-    ],
+    prepared: true,
+    text: INSERT_EVENTS,
+    values: [...toEventColumns(writes), plainArray(writes.map(({ sessionId }) => sessionId))],
   });
 }
 
@@ -201,6 +187,7 @@ export interface EventKeyWrite {
 export async function insertEventKeys(tx: Queryable, writes: readonly EventKeyWrite[]): Promise<void> {
   await tx.query({
     name: 'ingest.insertEventKeys',
+    prepared: true,
     text: `INSERT INTO event_keys (project_id, key_hash, received_on, event_id, session_id)
            SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::date[], $4::uuid[], $5::uuid[])
            ORDER BY 1, 2, 3`,
@@ -228,6 +215,7 @@ export async function updateUsers(tx: Queryable, writes: readonly UserWrite[]): 
   const time = (value: number | null): string | null => (value === null ? null : timestamp(value));
   await tx.query({
     name: 'ingest.updateUsers',
+    prepared: true,
     text: `UPDATE users u SET name = coalesce(w.name, u.name), name_at = coalesce(w.name_at, u.name_at),
                   data = coalesce(w.data, u.data), last_end_at = coalesce(w.last_end_at, u.last_end_at)
            FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::timestamptz[], $5::jsonb[], $6::timestamptz[])

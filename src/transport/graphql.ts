@@ -1,4 +1,11 @@
-import { getOperationAST, GraphQLError, parse, type ExecutionArgs, type GraphQLSchema } from 'graphql';
+import {
+  getOperationAST,
+  GraphQLError,
+  parse,
+  type ExecutionArgs,
+  type ExecutionResult,
+  type GraphQLSchema,
+} from 'graphql';
 import { createYoga, type Plugin, type YogaServerInstance } from 'graphql-yoga';
 import type { Caller } from '../domain/access.js';
 import type { Sender } from '../domain/sender.js';
@@ -7,17 +14,32 @@ import type { Context, Services } from '../schema/context.js';
 import { maskError } from './mask-error.js';
 import type { OpenStreams } from './open-streams.js';
 import { checkQuerySize, QUERY_LIMITS } from './query-size.js';
-import { currentRequestId } from './request-id.js';
 
 /** What a door hands over with each operation: who asks, already authenticated. */
 export interface Door {
   readonly caller: Caller;
   readonly sender: Sender;
   readonly requestId: string;
+  /** An answer that is there already, and has only to be put into words. */
+  readonly result?: ExecutionResult | null;
 }
 
 /** 1,000 events of 8 kB; anything larger is better sent in several requests. */
 export const MOST_BYTES = 8 * 1024 * 1024;
+
+/** For pages of any origin, with a credential of their own; no cookie is ever looked at. */
+const CORS = {
+  origin: '*',
+  credentials: false,
+  methods: ['GET', 'POST'],
+  exposedHeaders: ['X-Request-Id', 'Retry-After'],
+};
+
+/** The same, on an answer. */
+export const CORS_HEADERS = {
+  'Access-Control-Allow-Origin': CORS.origin,
+  'Access-Control-Expose-Headers': CORS.exposedHeaders.join(', '),
+};
 
 function withCode(error: GraphQLError, code: string): void {
   (error.extensions as Record<string, unknown>)['code'] ??= code;
@@ -67,6 +89,43 @@ function useLifetimes(streams: OpenStreams): Plugin<Door, Context> {
   };
 }
 
+/** Puts an answer that a door has already into words, instead of running its operation again. */
+function useAnswerThatIsThere(): Plugin<Door, Context> {
+  return {
+    onParams({ context, setResult }) {
+      const { result } = context as Partial<Door>;
+      if (result) setResult(result);
+    },
+  };
+}
+
+/** Tells callers of errors what they can use, and the log the rest, with the request's id. */
+function useMask(observe: Observer, masked: WeakSet<object>): Plugin<Door, Context> {
+  function mask<Result extends ExecutionResult>(result: Result, { requestId }: Pick<Door, 'requestId'>): Result {
+    if (!result.errors) return result;
+    const errors = result.errors.map((error) => maskError(error, requestId, observe));
+    for (const error of errors) masked.add(error);
+    return { ...result, errors };
+  }
+  return {
+    onExecute: ({ args }) => ({
+      onExecuteDone({ result, setResult }) {
+        if (!(Symbol.asyncIterator in result)) setResult(mask(result as ExecutionResult, args.contextValue));
+      },
+    }),
+    onSubscribe: ({ args }) => ({
+      onSubscribeResult: ({ result, setResult }) => {
+        if (!(Symbol.asyncIterator in result)) setResult(mask(result as ExecutionResult, args.contextValue));
+        return {
+          onNext: (next) => {
+            if (next.result) next.setResult(mask(next.result, args.contextValue));
+          },
+        };
+      },
+    }),
+  };
+}
+
 export type GraphQLServer = YogaServerInstance<Door, Context>;
 
 /** The GraphQL engine behind every door: schema, context, limits, and errors that tell callers what they can use. */
@@ -77,18 +136,17 @@ export function createGraphQL(deps: {
   observe: Observer;
 }): GraphQLServer {
   const { schema, services, streams, observe } = deps;
+  const masked = new WeakSet<object>();
   return createYoga<Door, Context>({
     schema,
     context: ({ caller, sender, requestId }: Door): Context => ({ caller, sender, requestId, services }),
-    plugins: [useChecks(), useLifetimes(streams)],
-    maskedErrors: { maskError: (error) => maskError(error, currentRequestId(), observe) },
-    maxRequestBodySize: MOST_BYTES,
-    cors: {
-      origin: '*',
-      credentials: false,
-      methods: ['GET', 'POST'],
-      exposedHeaders: ['X-Request-Id', 'Retry-After'],
+    plugins: [useChecks(), useLifetimes(streams), useAnswerThatIsThere(), useMask(observe, masked)],
+    // What no operation is to blame for: documents that do not parse, and the like.
+    maskedErrors: {
+      maskError: (error) => (masked.has(error as object) ? (error as Error) : maskError(error, 'none', observe)),
     },
+    maxRequestBodySize: MOST_BYTES,
+    cors: CORS,
     graphiql: false,
     landingPage: false,
     multipart: false,

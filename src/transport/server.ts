@@ -16,7 +16,8 @@ import { createGraphQL, MOST_BYTES } from './graphql.js';
 import { maskError } from './mask-error.js';
 import { createOpenStreams } from './open-streams.js';
 import { checkOrigin } from './origin.js';
-import { requestIdOf, withRequestId } from './request-id.js';
+import { answerPost, isPlainPost } from './post-operation.js';
+import { requestIdOf } from './request-id.js';
 import { createSenderOf } from './sender.js';
 import { createWebSockets } from './websocket.js';
 
@@ -125,7 +126,8 @@ export function createServer(deps: {
     checkRequest(request);
     const caller = await services.keys.authenticate(credentialOf(request, url));
     checkOrigin(caller, request);
-    await graphql(request, response, { caller, sender: senderOf(request), requestId: id });
+    const door = { caller, sender: senderOf(request), requestId: id };
+    await (isPlainPost(request) ? answerPost(graphql, request, response, door) : graphql(request, response, door));
   }
 
   async function answer(request: IncomingMessage, response: ServerResponse, id: string): Promise<void> {
@@ -181,7 +183,7 @@ export function createServer(deps: {
         milliseconds: performance.now() - start,
       });
     });
-    withRequestId(id, () => answer(request, response, id)).catch((error: unknown) => {
+    answer(request, response, id).catch((error: unknown) => {
       const masked = maskError(error, id, observe);
       const status = error instanceof AppError ? error.status : 500;
       const { retryAfter } = masked.extensions as { retryAfter?: number };

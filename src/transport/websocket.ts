@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Server } from 'node:http';
-import { GraphQLError, type ExecutionArgs } from 'graphql';
+import { GraphQLError, type ExecutionArgs, type ExecutionResult } from 'graphql';
 import { useServer } from 'graphql-ws/use/ws';
 import { WebSocketServer, type WebSocket } from 'ws';
 import type { Caller } from '../domain/access.js';
@@ -12,8 +12,8 @@ import { MOST_BYTES, type Door, type GraphQLServer } from './graphql.js';
 import { maskError } from './mask-error.js';
 import { checkOrigin } from './origin.js';
 import type { OpenStreams } from './open-streams.js';
+import { createSharedSubscriptions } from './shared-subscriptions.js';
 import type { SenderOf } from './sender.js';
-import { withRequestId } from './request-id.js';
 
 /**
  * graphql-ws clients take 4403 as "try again", and ask for their connection parameters anew: one whose token
@@ -54,6 +54,7 @@ export function createWebSockets(deps: {
   sockets.on('error', (error) => observe({ kind: 'task.failed', task: 'websocket', error }));
   sockets.on('connection', (socket) => socket.on('error', () => socket.terminate()));
   const held = new WeakMap<WebSocket, Held>();
+  const shared = createSharedSubscriptions();
   /** Queries and mutations being answered; subscriptions have no end to wait for. */
   const underWay = new Set<Promise<unknown>>();
 
@@ -80,7 +81,7 @@ export function createWebSockets(deps: {
         }
       },
       onClose: ({ extra }) => held.get(extra.socket)?.forget(),
-      async onSubscribe({ extra }, _id, params) {
+      async onSubscribe({ extra }, id, params) {
         const { query, operationName, variables } = params;
         const request = randomUUID();
         // The engine keeps its notes on an operation by `params`.
@@ -101,14 +102,19 @@ export function createWebSockets(deps: {
             variableValues: variables,
             contextValue: await enveloped.contextFactory(),
           };
+          const mask = (result: ExecutionResult): ExecutionResult =>
+            result.errors
+              ? { ...result, errors: result.errors.map((error) => maskError(error, request, observe)) }
+              : result;
+          const subscribe = () => shared.subscribe(args, { socket: extra.socket, id, mask });
           const run = (how: (args: ExecutionArgs) => unknown) => async (given: ExecutionArgs) => {
             try {
-              return await withRequestId(request, () => how(given));
+              return await how(given);
             } catch (error) {
               return { errors: [maskError(error, request, observe)] };
             }
           };
-          return { ...args, rootValue: { execute: run(enveloped.execute), subscribe: run(enveloped.subscribe) } };
+          return { ...args, rootValue: { execute: run(enveloped.execute), subscribe: run(subscribe) } };
         } catch (error) {
           return [maskError(error, request, observe)];
         }

@@ -114,7 +114,7 @@ test('eraseUser removes the user, their sessions and their events everywhere, an
              UNION ALL SELECT e::text FROM events e WHERE project_id = $1) x`,
     values: [stage.projectId],
   });
-  expect(left!.rows).not.toContain('ada');
+  expect(left!.rows).not.toMatch(/\bada\b/);
   expect(left!.rows).not.toContain('secret');
   expect(stage.edges().at(-1)).toMatchObject({
     presence: { identity: 'ada', status: 'OFFLINE', since: null, lastSeenAt: null },

@@ -254,6 +254,19 @@ describe('starting and ending', () => {
     }
   });
 
+  test('rule 12: under RESUME a start that lies inside a session that has ended meanwhile is a repeated one', async () => {
+    const stage = await createStage(db, { sessionStart: 'RESUME' });
+    await stage.send({ type: 'session', user: 'ada', t: 0 });
+    // The page that follows began at 10; the farewell of the one before is heard at 11, before the start is.
+    stage.at(11);
+    await stage.beat({ identity: 'ada' }, true);
+    stage.at(12);
+    expect(codes(await stage.send({ type: 'session', user: 'ada', t: 10 }))).toEqual(['DUPLICATE_SESSION_START']);
+    expect(await stage.sessions('ada')).toMatchObject([{ start: 0, end: 11, reason: 'CLIENT', events: 1 }]);
+    await stage.send({ user: 'ada', t: 12 });
+    expect(await stage.sessions('ada')).toMatchObject([{ start: 0, end: null, events: 2 }]);
+  });
+
   test('rule 13: a start with a key that is open is a repeat under both policies', async () => {
     for (const sessionStart of ['RESTART', 'RESUME'] as const) {
       const stage = await createStage(db, { sessionStart });

@@ -1,7 +1,8 @@
-import { execFileSync, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { connect } from 'node:net';
 import path from 'node:path';
+import { installWithApt } from './apt.js';
 import { freePort } from './postgres.js';
 
 const PROGRAMS = ['redis-server', 'valkey-server'];
@@ -13,20 +14,8 @@ function find(): string | undefined {
 
 /** The path of a Redis or Valkey server: from PATH, else, on Debian as root, installed with apt. */
 function redisProgram(): string {
-  const found = find();
+  const found = find() ?? (installWithApt('redis-server'), find());
   if (found) return found;
-  if (process.getuid?.() === 0 && existsSync('/usr/bin/apt-get')) {
-    console.log('No redis-server on the PATH: installing it with apt-get (this happens once).');
-    const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
-    try {
-      execFileSync('apt-get', ['update'], { stdio: 'ignore', env });
-      execFileSync('apt-get', ['install', '-y', '--no-install-recommends', 'redis-server'], { stdio: 'ignore', env });
-    } catch {
-      // The sentence below says what to do.
-    }
-    const installed = find();
-    if (installed) return installed;
-  }
   throw new Error(
     'The tests need a real Redis: set REDIS_URL, or put redis-server or valkey-server on the PATH (Debian: apt-get install redis-server).',
   );

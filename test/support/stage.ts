@@ -105,6 +105,7 @@ export async function createStage(
   db: TestDatabase,
   settings: Partial<ProjectSettings> = {},
   caller: Partial<ProjectCaller> = {},
+  more: Partial<Parameters<typeof createIngest>[0]> = {},
 ): Promise<Stage> {
   const observations: Observation[] = [];
   const database = sharedPool(db, observations);
@@ -131,7 +132,7 @@ export async function createStage(
   const clock = { now: () => current };
   const bus = createRecordingBus();
   const observe = (observation: Observation) => void observations.push(observation);
-  const ingest = createIngest({ database, bus, clock, observe });
+  const ingest = createIngest({ database, bus, clock, observe, ...more });
   const closer = createCloser({ database, bus, clock, observe, interval: 1_000 });
   const who: ProjectCaller = {
     kind: 'project',
@@ -140,7 +141,7 @@ export async function createStage(
     scopes: new Set(['INGEST', 'READ', 'PRESENCE', 'MANAGE']),
     keyId: randomUUID(),
     expiresAt: null,
-    settings: { bots: all.bots, allowedOrigins: all.allowedOrigins },
+    settings: { storeIpAddress: all.storeIpAddress, bots: all.bots, allowedOrigins: all.allowedOrigins },
     clientSettingsVersion: 0,
     ...caller,
   };

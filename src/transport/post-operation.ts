@@ -1,0 +1,143 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import {
+  getOperationAST,
+  OperationTypeNode,
+  type DocumentNode,
+  type ExecutionArgs,
+  type ExecutionResult,
+} from 'graphql';
+import { AppError } from '../errors.js';
+import { CORS_HEADERS, MOST_BYTES, type Door, type GraphQLServer } from './graphql.js';
+
+/**
+ * The straight way for what nearly every request is: a query or mutation posted as JSON that goes well. It runs
+ * through the same engine, with every plugin, but neither request nor answer becomes an object of the Fetch
+ * standard in between, which costs more than all the rest of a small request. Whatever is out of the ordinary is
+ * answered by Yoga as ever: errors, subscriptions, parameters of unusual shape.
+ */
+
+interface Params {
+  query: string;
+  operationName?: string | null;
+  variables?: Record<string, unknown> | null;
+}
+
+/** The answer's media type, for the Accept headers that clients send; null where Yoga must negotiate. */
+function mediaType(accept: string | undefined): string | null {
+  if (accept === undefined || accept === '*/*' || accept === 'application/json') return 'application/json';
+  return accept === 'application/graphql-response+json' ? accept : null;
+}
+
+/** Whether the request may take this way, as far as its headers tell. */
+export const isPlainPost = ({ method, headers }: IncomingMessage): boolean =>
+  method === 'POST' && headers['content-encoding'] === undefined && mediaType(headers.accept) !== null;
+
+/** The whole body; PAYLOAD_TOO_LARGE beyond the limit. The rest of such a body is not read. */
+function receive(request: IncomingMessage): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let size = 0;
+    request.on('data', (chunk: Buffer) => {
+      size += chunk.length;
+      if (size <= MOST_BYTES) {
+        chunks.push(chunk);
+        return;
+      }
+      request.removeAllListeners('data');
+      request.pause();
+      reject(
+        new AppError(
+          'PAYLOAD_TOO_LARGE',
+          `The body is larger than ${MOST_BYTES} bytes; send the events in several requests.`,
+        ),
+      );
+    });
+    request.once('end', () => resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)));
+    request.once('error', reject);
+    request.once('close', () => reject(new AppError('BAD_USER_INPUT', 'The body ended before its end.')));
+  });
+}
+
+const isOptional = (value: unknown, type: string): boolean =>
+  value === undefined || value === null || (typeof value === type && !Array.isArray(value));
+
+function paramsIn(text: string): Params | null {
+  try {
+    const params = JSON.parse(text) as Params & { extensions?: unknown };
+    if (typeof params !== 'object' || params === null || typeof params.query !== 'string') return null;
+    const { operationName, variables, extensions } = params;
+    const isUsual = isOptional(operationName, 'string') && isOptional(variables, 'object') && extensions == null;
+    return isUsual ? params : null;
+  } catch {
+    return null;
+  }
+}
+
+/** Runs it where it can be run; null where it is not a query or mutation that is valid. */
+async function run(graphql: GraphQLServer, door: Door, params: Params): Promise<ExecutionResult | null> {
+  // The engine keeps its notes on an operation by `params`.
+  const enveloped = graphql.getEnveloped({ ...door, params } as Door);
+  let document: DocumentNode;
+  try {
+    document = enveloped.parse(params.query) as DocumentNode;
+  } catch {
+    return null;
+  }
+  if ((enveloped.validate(enveloped.schema, document) as readonly unknown[]).length > 0) return null;
+  const { operationName = null, variables } = params;
+  const operation = getOperationAST(document, operationName);
+  if (!operation || operation.operation === OperationTypeNode.SUBSCRIPTION) return null;
+  const args = {
+    schema: enveloped.schema,
+    document,
+    operationName,
+    variableValues: variables ?? {},
+    contextValue: await enveloped.contextFactory(),
+  } as ExecutionArgs;
+  return enveloped.execute(args) as Promise<ExecutionResult>;
+}
+
+/** Answers a plain POST, whatever comes of it. */
+export async function answerPost(
+  graphql: GraphQLServer,
+  request: IncomingMessage,
+  response: ServerResponse,
+  door: Door,
+): Promise<void> {
+  const body = await receive(request);
+  const text = body.toString('utf8');
+  const params = paramsIn(text);
+  let result: ExecutionResult | null = null;
+  if (params) {
+    try {
+      result = await run(graphql, door, params);
+    } catch (error) {
+      // Thrown before anything was run: a limit, or an engine that fails; the ordinary way says which.
+      if (!(error instanceof Error)) throw error;
+    }
+  }
+  const { headers } = request;
+  if (result && !result.errors && !result.extensions) {
+    const json = JSON.stringify(result);
+    response.writeHead(200, {
+      'Content-Type': `${mediaType(headers.accept)}; charset=utf-8`,
+      'Content-Length': Buffer.byteLength(json),
+      ...(headers.origin !== undefined && CORS_HEADERS),
+    });
+    response.end(json);
+    return;
+  }
+  const given: [string, string][] = [];
+  for (const [name, value] of Object.entries(headers)) {
+    if (typeof value === 'string' && name !== 'content-length') given.push([name, value]);
+  }
+  const answer = await graphql.fetch(
+    `http://localhost${request.url}`,
+    { method: 'POST', headers: given, body: text },
+    { ...door, result },
+  );
+  answer.headers.forEach((value: string, name: string) => response.setHeader(name, value));
+  const said = await answer.text();
+  response.writeHead(answer.status, { 'Content-Length': Buffer.byteLength(said) });
+  response.end(said);
+}

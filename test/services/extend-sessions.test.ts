@@ -1,0 +1,160 @@
+import fc from 'fast-check';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { createStage, type Stage, type StageEvent } from '../support/stage.js';
+
+/** The short way of ingest does what the plan would do, no more and no less. */
+
+let db: TestDatabase;
+beforeAll(async () => {
+  db = await createTestDatabase();
+});
+afterAll(() => db.drop());
+
+const withoutShortcut = {
+  takeShortcut: async () => ({ outcomes: new Map(), changes: { edges: [], sessions: [], events: [] } }),
+};
+
+const without = (row: Record<string, unknown>, ...names: string[]) =>
+  Object.fromEntries(Object.entries(row).filter(([name]) => !names.includes(name)));
+
+/** Every row that ingest writes, without what chance gives: ids are told apart by their place. */
+async function rows(stage: Stage): Promise<object> {
+  const read = (text: string) =>
+    stage.database.query<Record<string, unknown>>({ name: 'test.rows', text, values: [stage.projectId] });
+  const sessions = await read(
+    `SELECT s.*, u.identity FROM sessions s LEFT JOIN users u ON u.project_id = s.project_id AND u.id = s.user_id
+     WHERE s.project_id = $1 ORDER BY u.identity, s.started_at, s.last_activity_at, s.key, s.ended_at, s.explicit_start, s.event_types`,
+  );
+  const places = new Map(sessions.map(({ id }, at) => [id, at]));
+  const events = await read('SELECT * FROM events WHERE project_id = $1 ORDER BY id');
+  const users = await read(
+    'SELECT identity, name, name_at, data, last_end_at, online, status_since FROM users WHERE project_id = $1 ORDER BY identity',
+  );
+  return {
+    sessions: sessions.map(({ event_types, ...rest }) => ({
+      ...without(rest, 'id', 'project_id', 'user_id'),
+      types: (event_types as string[]).toSorted(),
+    })),
+    events: events
+      .map(({ session_id, ...rest }) =>
+        JSON.stringify({ ...without(rest, 'id', 'project_id', 'user_id'), session: places.get(session_id) }),
+      )
+      .toSorted(),
+    users,
+  };
+}
+
+const rarely = (...texts: string[]) =>
+  fc.oneof({ weight: 12, arbitrary: fc.constant(undefined) }, { weight: 1, arbitrary: fc.constantFrom(...texts) });
+
+const request = fc.record({
+  at: fc.integer({ min: 0, max: 2_000 }),
+  close: fc.boolean(),
+  events: fc.array(
+    fc.record({
+      user: fc.constantFrom('ada', 'bob'),
+      ago: fc.oneof(
+        { weight: 4, arbitrary: fc.constant(0) },
+        { weight: 1, arbitrary: fc.integer({ min: 0, max: 700 }) },
+      ),
+      type: fc.constantFrom(
+        'log',
+        'log',
+        'log',
+        'error',
+        'heartbeat',
+        'heartbeat',
+        'session',
+        'sessionend',
+        'log',
+        'log',
+        'log',
+      ),
+      name: rarely('Ada', 'Bob'),
+      version: rarely('1.0.0', '1.0.1'),
+      sessionKey: rarely('key-00000001'),
+      id: rarely('one', 'two', 'three'),
+      request: rarely(
+        'Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0',
+        'curl/8',
+        'Googlebot/2.1',
+      ),
+    }),
+    { minLength: 1, maxLength: 4 },
+  ),
+});
+
+test('whatever is sent: the same outcomes, rows and edges with the short way and without', async () => {
+  let taken = 0;
+  await fc.assert(
+    fc.asyncProperty(fc.array(request, { minLength: 2, maxLength: 8 }), async (requests) => {
+      const seen: object[] = [];
+      for (const more of [{}, withoutShortcut]) {
+        const stage = await createStage(db, { sessionStart: 'RESUME' }, {}, more);
+        const said: unknown[] = [];
+        let now = 0;
+        for (const { at, close, events } of requests) {
+          // Mostly a little later, at times beyond the timeouts.
+          now += at > 1_900 ? at : 1 + (at % 60);
+          stage.at(now);
+          if (close) await stage.close();
+          const outcomes = await stage.send(
+            ...events.map(({ user, type, ago, request: userAgent, ...rest }): StageEvent => ({
+              ...(Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== undefined)) as StageEvent),
+              user,
+              type,
+              t: now - ago,
+              ...(userAgent && { data: { '@request': { user_agent: userAgent } } }),
+            })),
+          );
+          said.push(
+            outcomes.map(({ status, code, sessionId, eventId }) => [
+              status,
+              code,
+              sessionId !== null,
+              eventId !== null,
+            ]),
+          );
+        }
+        taken += stage.observations.filter((one) => one.kind === 'batch.committed' && one.planned < one.events).length;
+        // Each user's in their order; which user comes first is a matter of hashes.
+        const presences = stage.edges().map(({ presence }) => presence);
+        const edges = ['ada', 'bob'].map((user) => presences.filter(({ identity }) => identity === user));
+        seen.push({ said, edges, rows: await rows(stage) });
+      }
+      expect(seen[0]).toEqual(seen[1]);
+    }),
+    { numRuns: 150 },
+  );
+  // It was not idle.
+  expect(taken).toBeGreaterThan(100);
+}, 120_000);
+
+test('a hundred events at once, of one user, by two servers: every one counted, one session', async () => {
+  const stage = await createStage(db);
+  await stage.send({ user: 'ada' });
+  stage.at(1);
+  await Promise.all(
+    Array.from({ length: 100 }, (_, at) => stage.send({ user: 'ada', type: at % 10 === 0 ? 'error' : 'log' })),
+  );
+  expect(await stage.sessions('ada')).toMatchObject([{ start: 0, last: 1, events: 101, errors: 10 }]);
+  const planned = stage.observations.flatMap((one) => (one.kind === 'batch.committed' ? [one.planned] : []));
+  // The first, and the first error: a type the session did not hold before.
+  expect(planned.filter((count) => count > 0).length).toBeLessThanOrEqual(3);
+});
+
+test('presence that has lapsed comes back with its edge, whichever comes first, the event or the closer', async () => {
+  const stage = await createStage(db);
+  await stage.beat({ identity: 'ada' });
+  stage.at(100);
+  await stage.close();
+  await stage.send({ user: 'ada' });
+  expect(stage.edges().map(({ presence }) => presence.status)).toEqual(['ONLINE', 'OFFLINE', 'ONLINE']);
+  // Not looked at by the closer in time: nobody was told that she had gone.
+  stage.at(200);
+  await stage.send({ user: 'ada' });
+  await stage.close();
+  expect(stage.edges()).toHaveLength(3);
+  expect(await stage.sessions('ada')).toMatchObject([{ start: 0, last: 200, end: null }]);
+});
