@@ -2,6 +2,8 @@ import { startEmbeddedPostgres, type EmbeddedPostgres } from './adapters/embedde
 import { createMemoryBus } from './adapters/memory-bus.js';
 import { openGeography } from './adapters/maxmind.js';
 import { createDatabase } from './adapters/postgres.js';
+import { createMetrics } from './adapters/metrics.js';
+import { createRateCounter } from './adapters/rate-counter.js';
 import { createPostgresClock } from './adapters/postgres-clock.js';
 import { createRedisBus } from './adapters/redis-bus.js';
 import type { Config } from './config.js';
@@ -19,15 +21,19 @@ import { createLive } from './services/live.js';
 import { createMaintenance } from './services/maintenance.js';
 import { createPresence } from './services/presence.js';
 import { createProjects } from './services/projects.js';
+import { createRateLimits } from './services/rate-limits.js';
 import { createUserDescriptions } from './services/user-descriptions.js';
 import { migrate } from './store/migrate.js';
 import { ensurePartitions } from './store/partitions.js';
 import { createServer } from './transport/server.js';
 
-/** Connections to Postgres for everything but ingest. */
+/** Connections to Postgres for everything but ingest and the closer. */
 const POOL_SIZE = 12;
-/** For ingest alone: its transactions, and the one that waits for its turn. */
-const INGEST_POOL_SIZE = 4;
+/**
+ * For ingest and the closer, whose statements are planned once: their transactions, and the one that waits for its
+ * turn. A plan of the closer's that the planner was free to choose read all of a million sessions for each thousand.
+ */
+const INGEST_POOL_SIZE = 5;
 
 export interface App {
   /** Where it listens. */
@@ -60,9 +66,18 @@ class Lifetimes {
 }
 
 /** Starts the whole server. Where a step fails, what was started before is stopped again. */
-export async function startApp(config: Config, observe: Observer): Promise<App> {
+export async function startApp(config: Config, log: Observer): Promise<App> {
   const lifetimes = new Lifetimes();
   try {
+    // Everything that is observed, for everybody who wants it.
+    const metrics = createMetrics();
+    const traces = config.traces ? lifetimes.add((await import('./adapters/traces.js')).createTraces()) : null;
+    const observe: Observer = (observation) => {
+      log(observation);
+      metrics.observe(observation);
+      traces?.observe(observation);
+    };
+
     // Where addresses are, if somebody knows.
     const geography = config.geoipDatabase === null ? null : await openGeography(config.geoipDatabase);
 
@@ -102,12 +117,14 @@ export async function startApp(config: Config, observe: Observer): Promise<App> 
     const projects = createProjects({ database, clock });
 
     // What they can do.
-    const closer = lifetimes.add(createCloser({ database, bus, clock, observe, interval: config.closerInterval }));
+    const closer = lifetimes.add(
+      createCloser({ database: ingestDatabase, bus, clock, observe, interval: config.closerInterval }),
+    );
     const ingest = lifetimes.add(createIngest({ database: ingestDatabase, bus, clock, observe, geography }));
     const presence = lifetimes.add(createPresence({ database, bus, clock, observe }));
     const live = lifetimes.add(createLive({ database, bus, observe }));
     const eraseUser = createEraseUser({ database, bus, clock, observe });
-    const clientSettings = createClientSettings({ database });
+    const clientSettings = createClientSettings({ database, clock });
     const userDescriptions = lifetimes.add(createUserDescriptions({ database, clock, observe }));
     const findHeartbeatSubject = createFindHeartbeatSubject({ database });
     const services: Services = {
@@ -131,11 +148,24 @@ export async function startApp(config: Config, observe: Observer): Promise<App> 
     presence.start();
     userDescriptions.start();
 
+    const rateLimits = createRateLimits({
+      counter: lifetimes.add(createRateCounter({ redisUrl: config.redisUrl, observe })),
+      perKey: config.rateLimitPerKey,
+      perAddress: config.rateLimitPerAddress,
+    });
+    metrics.gauge(
+      'ingest_queue_events',
+      'Events that wait for a batch.',
+      () => ingest.room.limit - ingest.room.remaining,
+    );
+
     // The doors.
     const server = createServer({
       schema,
       services,
+      rateLimits,
       observe,
+      expose: () => metrics.expose(),
       host: config.host,
       port: config.port,
       trustedProxies: config.trustedProxies,
@@ -164,12 +194,12 @@ export async function startApp(config: Config, observe: Observer): Promise<App> 
       async close(reason) {
         const start = performance.now();
         observe({ kind: 'server.draining', reason });
-        await lifetimes.close(observe);
-        observe({ kind: 'server.closed', milliseconds: performance.now() - start });
+        await lifetimes.close(log);
+        log({ kind: 'server.closed', milliseconds: performance.now() - start });
       },
     };
   } catch (error) {
-    await lifetimes.close(observe);
+    await lifetimes.close(log);
     throw error;
   }
 }

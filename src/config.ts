@@ -18,6 +18,11 @@ export interface Config {
   readonly closerInterval: number;
   /** Proxies whose X-Forwarded-For counts: addresses, ranges, or loopback, linklocal, uniquelocal. */
   readonly trustedProxies: readonly string[];
+  /** Points a minute for each key that has no limit of its own, and for each address; 0: none. */
+  readonly rateLimitPerKey: number;
+  readonly rateLimitPerAddress: number;
+  /** Whether the standard OTEL_* variables ask for traces. */
+  readonly traces: boolean;
   /** A file in MaxMind's format; null: nobody knows where addresses are. */
   readonly geoipDatabase: string | null;
 }
@@ -47,6 +52,11 @@ const urlOf = (...protocols: readonly string[]) =>
       (text) => URL.canParse(text) && protocols.includes(new URL(text).protocol),
       `is a URL that begins with ${protocols.map((protocol) => `${protocol}//`).join(' or ')}`,
     );
+
+const points = z
+  .string()
+  .regex(/^\d{1,9}$/, 'is a number of points a minute, or 0 for no limit')
+  .transform(Number);
 
 function areProxies(list: string[]): boolean {
   try {
@@ -90,12 +100,20 @@ const environment = z
         'is a comma-separated list of addresses, ranges like 10.0.0.0/8, or loopback, linklocal, uniquelocal',
       )
       .default([]),
+    RATE_LIMIT_PER_KEY: points.default(600_000),
+    RATE_LIMIT_PER_ADDRESS: points.default(120_000),
     GEOIP_DATABASE: z.string().optional(),
   })
   .refine(({ DATABASE_URL, OPERATOR_KEY }) => DATABASE_URL === undefined || OPERATOR_KEY !== undefined, {
     path: ['OPERATOR_KEY'],
     message: 'is needed with DATABASE_URL: a secret of your own, with which projects are created',
   });
+
+/** Whether the standard variables of OpenTelemetry ask for traces. */
+const wantsTraces = (env: Readonly<Record<string, string | undefined>>): boolean =>
+  env['OTEL_SDK_DISABLED'] !== 'true' &&
+  env['OTEL_TRACES_EXPORTER'] !== 'none' &&
+  (env['OTEL_EXPORTER_OTLP_ENDPOINT'] ?? env['OTEL_EXPORTER_OTLP_TRACES_ENDPOINT']) !== undefined;
 
 /** Reads the environment. An empty variable counts as unset. Throws ConfigError, naming every mistake at once. */
 export function readConfig(env: Readonly<Record<string, string | undefined>>): Config {
@@ -116,6 +134,9 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     logLevel: data.LOG_LEVEL,
     closerInterval: data.CLOSER_INTERVAL,
     trustedProxies: data.TRUSTED_PROXIES,
+    rateLimitPerKey: data.RATE_LIMIT_PER_KEY,
+    rateLimitPerAddress: data.RATE_LIMIT_PER_ADDRESS,
+    traces: wantsTraces(given),
     geoipDatabase: data.GEOIP_DATABASE === undefined ? null : path.resolve(data.GEOIP_DATABASE),
   });
 }

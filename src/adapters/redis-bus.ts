@@ -12,7 +12,8 @@ export class BusError extends Error {
 
 type Connection = Redis | Cluster;
 
-function connectTo(url: string): Connection {
+/** Not yet connected; errors are the caller's to hear. */
+export function connectTo(url: string): Connection {
   const urls = url.split(',').map((part) => part.trim());
   const redisOptions = {
     // A message that cannot be sent now is not worth sending later: rows are the state.

@@ -17,6 +17,8 @@ export interface DoorSettings {
   readonly bots: BotPolicy;
   /** The origins whose pages may use the project's keys; empty: any. */
   readonly allowedOrigins: readonly string[];
+  /** Points a minute for each key; null: what the server allows. */
+  readonly rateLimit: number | null;
 }
 
 export type ProjectSettings = SessionSettings & DoorSettings;
@@ -29,6 +31,7 @@ export const DEFAULT_SETTINGS: ProjectSettings = {
   storeIpAddress: true,
   bots: 'MARK',
   allowedOrigins: [],
+  rateLimit: null,
 };
 
 /** What each number may be; a timeout of a day at most keeps rule 10's three days ahead of every look-back. */
@@ -36,4 +39,5 @@ export const SETTING_LIMITS = {
   inactivityTimeout: { min: 10, max: 86_400 },
   presenceTimeout: { min: 2, max: 86_400 },
   retentionDays: { min: 1, max: 36_500 },
+  rateLimit: { min: 60, max: 100_000_000 },
 } as const;

@@ -1,9 +1,12 @@
 import { SCOPES } from '../domain/access.js';
+import type { AuditAction as AuditActionName, AuditEntry as AuditEntryRow } from '../domain/audit.js';
 import { AppError } from '../errors.js';
 import type { ApiKey as ApiKeyRow, Project as ProjectRow } from '../store/generated/prisma/client.js';
 import { getKey } from '../store/api-keys.js';
+import { countAuditEntries, listAuditEntries } from '../store/audit-log.js';
 import { builder } from './builder.js';
-import { fromGlobalId } from './global-id.js';
+import { fromGlobalId, toGlobalId } from './global-id.js';
+import { isUuid, toConnection, toPage, type Paging } from './paging.js';
 import { checkScope, needs, needsAnyKey, needsOperator, projectCaller } from './scopes.js';
 
 const Scope = builder.enumType('Scope', {
@@ -96,6 +99,10 @@ const ProjectSettings = builder.objectRef<ProjectRow>('ProjectSettings').impleme
       description:
         'Origins whose pages may use the keys of the project, e.g. https://app.example.com or https://*.example.com; empty allows any. Programs that are no browser send no origin, and are not concerned.',
     }),
+    rateLimit: t.exposeInt('rateLimit', {
+      nullable: true,
+      description: 'Points a minute for each key of the project; null: what the server allows.',
+    }),
   }),
 });
 
@@ -113,6 +120,9 @@ const ProjectSettingsInput = builder.inputType('ProjectSettingsInput', {
     bots: t.field({ type: BotPolicy, description: 'What becomes of events that a bot sends.' }),
     allowedOrigins: t.stringList({
       description: 'At most 100 origins, scheme and host without a path; `*.` stands for any subdomain. [] allows any.',
+    }),
+    rateLimit: t.int({
+      description: 'Points a minute for each key, 60 to 100,000,000; null: what the server allows.',
     }),
   }),
 });
@@ -150,6 +160,41 @@ builder.node(ApiKey, {
     }),
   }),
 });
+
+const AuditAction = builder.enumType('AuditAction', {
+  description: 'What was done to a project.',
+  values: {
+    PROJECT_CREATED: { description: 'It was made, with a first key.' },
+    PROJECT_UPDATED: { description: 'Its name or settings were changed.' },
+    CLIENT_SETTINGS_CHANGED: { description: 'What Exceptionless clients pick up was changed.' },
+    API_KEY_CREATED: { description: 'A key was made.' },
+    API_KEY_REVOKED: { description: 'A key was revoked.' },
+    USER_ERASED: { description: 'A user was erased.' },
+  } satisfies Record<AuditActionName, { description: string }>,
+});
+
+const AuditEntry = builder.objectRef<AuditEntryRow>('AuditEntry').implement({
+  description: 'A change of a project.',
+  fields: (t) => ({
+    at: t.expose('at', { type: 'DateTime', description: 'When.' }),
+    action: t.expose('action', { type: AuditAction, description: 'What was done.' }),
+    apiKeyId: t.id({
+      nullable: true,
+      description: 'The id of the key that did it; null: the operator.',
+      resolve: ({ keyId }) => keyId && toGlobalId('ApiKey', keyId),
+    }),
+    details: t.expose('details', {
+      type: 'JSONObject',
+      description: 'What was changed to what. Never a secret; of an erased user the hash alone.',
+    }),
+  }),
+});
+
+const AuditEntryConnection = builder.connectionObject(
+  { type: AuditEntry, name: 'AuditEntryConnection', description: 'A page of changes.' },
+  { name: 'AuditEntryEdge', description: 'A change in a page.' },
+);
+const NEWEST_FIRST: Paging<string> = { kind: 'audit', isPlace: isUuid };
 
 const Project = builder.objectRef<ProjectRow>('Project');
 builder.node(Project, {
@@ -246,7 +291,7 @@ builder.mutationFields((t) => ({
       settings: t.arg({ type: ProjectSettingsInput, description: 'The settings to change.' }),
     },
     resolve: (_root, { name, settings }, context) =>
-      context.services.projects.update(projectCaller(context).reach, {
+      context.services.projects.update(projectCaller(context), {
         name: name ?? null,
         settings: settings ?? null,
       }),
@@ -264,9 +309,9 @@ builder.mutationFields((t) => ({
       }),
     },
     async resolve(_root, { settings }, context) {
-      const { reach } = projectCaller(context);
-      await context.services.clientSettings.change(reach, settings);
-      return context.services.projects.get(reach);
+      const caller = projectCaller(context);
+      await context.services.clientSettings.change(caller, settings);
+      return context.services.projects.get(caller.reach);
     },
   }),
   createApiKey: t.field({
@@ -313,6 +358,29 @@ builder.mutationFields((t) => ({
       'Deletes every session and event of the user, everywhere, and the user from what subscribers see. Needs MANAGE.',
     ...needs('MANAGE'),
     args: { identity: t.arg.string({ required: true, description: 'Who.' }) },
-    resolve: (_root, { identity }, context) => context.services.eraseUser(projectCaller(context).reach, identity),
+    resolve: (_root, { identity }, context) => context.services.eraseUser(projectCaller(context), identity),
   }),
 }));
+
+builder.objectField(Project, 'auditLog', (t) =>
+  t.connection(
+    {
+      type: AuditEntry,
+      description: 'Who changed its settings and keys, and erased users; the newest first. Needs MANAGE.',
+      ...needs('MANAGE'),
+      async resolve(_project, args, context) {
+        const { database } = context.services;
+        const { reach } = projectCaller(context);
+        const page = toPage(NEWEST_FIRST, args);
+        return toConnection(
+          NEWEST_FIRST,
+          page,
+          await listAuditEntries(database, reach, page),
+          ({ id }) => id,
+          () => countAuditEntries(database, reach),
+        );
+      },
+    },
+    AuditEntryConnection,
+  ),
+);

@@ -1,28 +1,31 @@
 import type { Reach } from '../domain/access.js';
+import type { Clock } from '../domain/clock.js';
 import { wellFormed } from '../domain/well-formed.js';
 import { AppError } from '../errors.js';
 import { changeClientSettings, readClientSettings, type ClientSettings } from '../store/client-settings.js';
 import type { Database } from '../store/database.js';
+import { audit, type Actor } from './audit.js';
 
 /** Names and texts that Exceptionless clients pick up from the server while they run. */
 export interface ClientSettingsService {
   /** NOT_FOUND where the project is gone. */
   read(reach: Reach): Promise<ClientSettings>;
   /** A null value removes the setting. The version grows by one for each. BAD_USER_INPUT says what is wrong. */
-  change(reach: Reach, changes: readonly { key: string; value?: string | null }[]): Promise<void>;
+  change(actor: Actor, changes: readonly { key: string; value?: string | null }[]): Promise<void>;
 }
 
 /** Every client holds all of them in memory, and in the browser's storage. */
 const LIMITS = { settings: 200, key: 200, value: 2_000 };
 
-export function createClientSettings({ database }: { database: Database }): ClientSettingsService {
+export function createClientSettings(deps: { database: Database; clock: Clock }): ClientSettingsService {
+  const { database, clock } = deps;
   return {
     async read(reach) {
       const settings = await readClientSettings(database, reach);
       if (settings) return settings;
       throw new AppError('NOT_FOUND', 'There is no such project any more.');
     },
-    async change(reach, changes) {
+    async change(actor, changes) {
       // The last word on a name counts.
       const wanted = new Map(changes.map(({ key, value }) => [wellFormed(key.trim()), value ?? null]));
       if (wanted.size === 0)
@@ -41,8 +44,11 @@ export function createClientSettings({ database }: { database: Database }): Clie
       );
       const removed = [...wanted].filter(([, value]) => value === null).map(([key]) => key);
       await database.transaction(async (tx) => {
-        const count = await changeClientSettings(tx, reach, Object.fromEntries(set), removed);
-        if (count <= LIMITS.settings) return;
+        const count = await changeClientSettings(tx, actor.reach, Object.fromEntries(set), removed);
+        if (count <= LIMITS.settings) {
+          await audit(tx, actor, clock.now(), 'CLIENT_SETTINGS_CHANGED', { set: Object.fromEntries(set), removed });
+          return;
+        }
         throw new AppError('BAD_USER_INPUT', `There would be ${count} settings; at most ${LIMITS.settings} are kept.`, {
           field: 'settings',
         });

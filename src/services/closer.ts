@@ -50,9 +50,9 @@ function suspects(looked: readonly LookedAt[]) {
   return [...suspects].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, suspect]) => suspect);
 }
 
-async function look(tx: Queryable, now: Date): Promise<{ due: number; changes: Changes; closed: number }> {
+async function look(tx: Queryable, now: Date): Promise<{ due: number; changes: Changes; closed: number; lag: number }> {
   const due = await readDueSessions(tx, now, BATCH);
-  if (due.length === 0) return { due: 0, closed: 0, changes: { edges: [], sessions: [], events: [] } };
+  if (due.length === 0) return { due: 0, closed: 0, lag: 0, changes: { edges: [], sessions: [], events: [] } };
   const users = distinctUsers(due);
   const locked = users.length > 0 ? await lockFreeUsers(tx, users) : [];
   const held = new Set(locked.map(({ projectId, userId }) => userKey(projectId, userId)));
@@ -64,6 +64,7 @@ async function look(tx: Queryable, now: Date): Promise<{ due: number; changes: C
     // What others hold is theirs to finish: a look that found nothing free is over.
     due: looked.length === 0 ? 0 : due.length,
     closed: closed.length,
+    lag: now.getTime() - due[0]!.dueAt.getTime(),
     changes: {
       edges,
       events: [],
@@ -87,15 +88,17 @@ export function createCloser(deps: {
     const start = performance.now();
     let closed = 0;
     let lapsed = 0;
+    let lag = 0;
     for (;;) {
       const result = await database.transaction((tx) => look(tx, now));
       publishChanges(bus, observe, result.changes, now);
       closed += result.closed;
+      lag = Math.max(lag, result.lag);
       lapsed += result.changes.edges.length;
       if (result.due < BATCH || stopped) break;
     }
     if (closed + lapsed > 0)
-      observe({ kind: 'closer.finished', closed, lapsed, milliseconds: performance.now() - start });
+      observe({ kind: 'closer.finished', closed, lapsed, milliseconds: performance.now() - start, lag });
     return { closed, lapsed };
   }
 

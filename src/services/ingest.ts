@@ -221,7 +221,11 @@ export function createIngest(deps: {
       const good = checked.flatMap((event) => ('code' in event ? [] : [ready(event, settings)]));
       const outcomes = good.length > 0 ? await queue.submit(good) : [];
       let next = 0;
-      return checked.map((event) => ('code' in event ? rejected(event) : outcomes[next++]!));
+      const answers = checked.map((event) => ('code' in event ? rejected(event) : outcomes[next++]!));
+      const counts = { ACCEPTED: 0, DISCARDED: 0, DUPLICATE: 0, REJECTED: 0 };
+      for (const { status } of answers) counts[status] += 1;
+      observe({ kind: 'events.taken', outcomes: counts });
+      return answers;
     },
 
     async recordHeartbeat({ reach, settings }, heartbeat, sender) {

@@ -5,10 +5,11 @@ import { userIdOf } from '../domain/identity.js';
 import { hashSecret, newApiKey, prefixOf, sameHash } from '../domain/secret.js';
 import { AppError } from '../errors.js';
 import type { Observer } from '../observation.js';
-import { addKey, keysRevokedSince, listKeys, revokeKey, touchKey, type KnownKey } from '../store/api-keys.js';
+import { addKey, getKey, keysRevokedSince, listKeys, revokeKey, touchKey, type KnownKey } from '../store/api-keys.js';
 import type { Database } from '../store/database.js';
 import type { ApiKey } from '../store/generated/prisma/client.js';
 import { signToken, verifyToken, type TokenClaims } from './access-tokens.js';
+import { audit } from './audit.js';
 import type { Bus } from './bus.js';
 import { createKeyLookup } from './key-lookup.js';
 import { keysChannel } from './messages.js';
@@ -51,8 +52,8 @@ const MOST_IDENTITIES = 1_000;
 const UNKNOWN = 'The key or token is not known here, or no longer valid.';
 
 /** What a caller carries of the project: the same for a key and for the tokens made of it. */
-const atTheDoor = ({ storeIpAddress, bots, allowedOrigins, clientSettingsVersion }: KnownKey) => ({
-  settings: { storeIpAddress, bots, allowedOrigins },
+const atTheDoor = ({ storeIpAddress, bots, allowedOrigins, rateLimit, clientSettingsVersion }: KnownKey) => ({
+  settings: { storeIpAddress, bots, allowedOrigins, rateLimit },
   clientSettingsVersion,
 });
 
@@ -156,24 +157,36 @@ export async function createKeys(deps: {
 
     list: ({ reach }) => listKeys(database, reach),
 
-    async create({ reach }, { name, scopes }) {
+    async create(caller, { name, scopes }) {
       if (scopes.length === 0)
         throw new AppError('BAD_USER_INPUT', 'scopes names at least one scope.', { field: 'scopes' });
       const key = newApiKey();
       const now = clock.now();
-      const apiKey = await addKey(database, reach, {
+      const wanted = {
         id: uuidAt(now),
         name: checkName(name),
         prefix: prefixOf(key),
         hash: new Uint8Array(hashSecret(key)),
         scopes: SCOPES.filter((scope) => scopes.includes(scope)),
         createdAt: now,
+      };
+      const apiKey = await database.transaction(async (tx) => {
+        const { id, name: called, prefix, scopes: held } = wanted;
+        await audit(tx, caller, now, 'API_KEY_CREATED', { id, name: called, prefix, scopes: held });
+        return addKey(tx, caller.reach, wanted);
       });
       return { apiKey, key };
     },
 
-    async revoke({ reach }, id) {
-      const apiKey = await revokeKey(database, reach, id, clock.now());
+    async revoke(caller, id) {
+      const now = clock.now();
+      const changed = await database.transaction(async (tx) => {
+        const key = await revokeKey(tx, caller.reach, id, now);
+        if (key) await audit(tx, caller, now, 'API_KEY_REVOKED', { id, name: key.name, prefix: key.prefix });
+        return key;
+      });
+      // A repeated call keeps the first time.
+      const apiKey = changed ?? (await getKey(database, caller.reach, id));
       if (!apiKey) return null;
       revoked(apiKey.id);
       // A server that cannot be told now reads it when the bus is back; new requests ask the database anyway.

@@ -10,9 +10,10 @@ import { AppError } from '../errors.js';
 import { addKey } from '../store/api-keys.js';
 import type { Database } from '../store/database.js';
 import type { Project } from '../store/generated/prisma/client.js';
+import { audit, type Actor } from './audit.js';
 import { addProject, changeProject, getProject, reckonLiveSessions } from '../store/projects.js';
 
-/** Settings as a caller gives them: undefined and null leave a setting alone, but for retentionDays, which null clears. */
+/** Settings as a caller gives them: undefined and null leave a setting alone, but for retentionDays and rateLimit, which null clears. */
 type SettingsInput = { readonly [Name in keyof ProjectSettings]?: ProjectSettings[Name] | null };
 
 export interface Projects {
@@ -20,7 +21,7 @@ export interface Projects {
   /** For the operator. Answers the project and a first key with every scope. BAD_USER_INPUT names the setting that is wrong. */
   create(input: { name: string; settings?: SettingsInput | null }): Promise<{ project: Project; key: string }>;
   /** Changes what is given; a change of a timeout reaches open sessions at once. */
-  update(reach: Reach, input: { name?: string | null; settings?: SettingsInput | null }): Promise<Project>;
+  update(actor: Actor, input: { name?: string | null; settings?: SettingsInput | null }): Promise<Project>;
 }
 
 const MOST_ORIGINS = 100;
@@ -34,11 +35,15 @@ export function checkName(name: string): string {
 
 function checkSettings(input: SettingsInput | null | undefined): Partial<ProjectSettings> {
   if (!input) return {};
-  const { retentionDays, ...others } = input;
+  const { retentionDays, rateLimit, ...others } = input;
   const settings: Partial<ProjectSettings> = Object.fromEntries(
     Object.entries(others).filter(([, value]) => value != null),
   );
-  const given = retentionDays === undefined ? settings : { ...settings, retentionDays };
+  const given = {
+    ...settings,
+    ...(retentionDays !== undefined && { retentionDays }),
+    ...(rateLimit !== undefined && { rateLimit }),
+  };
   for (const [name, { min, max }] of Object.entries(SETTING_LIMITS)) {
     const value = given[name as keyof typeof SETTING_LIMITS];
     if (value == null || (Number.isInteger(value) && value >= min && value <= max)) continue;
@@ -80,26 +85,31 @@ export function createProjects({ database, clock }: { database: Database; clock:
         createdAt: now,
       });
       const key = newApiKey();
-      await addKey(
-        database,
-        { projectId: project.id, userIds: null },
-        {
+      const reach = { projectId: project.id, userIds: null };
+      await database.transaction(async (tx) => {
+        await addKey(tx, reach, {
           id: uuidAt(now),
           name: 'First key',
           prefix: prefixOf(key),
           hash: new Uint8Array(hashSecret(key)),
           scopes: [...SCOPES],
           createdAt: now,
-        },
-      );
+        });
+        await audit(tx, { reach, keyId: null }, now, 'PROJECT_CREATED', { name: project.name });
+      });
       return { project, key };
     },
-    async update(reach, { name, settings }) {
+    async update(actor, { name, settings }) {
+      const { reach } = actor;
       const changes = { name: name == null ? null : checkName(name), settings: checkSettings(settings) };
       const timed = changes.settings.inactivityTimeout !== undefined || changes.settings.presenceTimeout !== undefined;
       await database.transaction(async (tx) => {
         await changeProject(tx, reach, changes);
         if (timed) await reckonLiveSessions(tx, reach, clock.now());
+        await audit(tx, actor, clock.now(), 'PROJECT_UPDATED', {
+          ...(changes.name !== null && { name: changes.name }),
+          ...changes.settings,
+        });
       });
       return get(reach);
     },

@@ -1,6 +1,6 @@
 import type { Reach } from '../domain/access.js';
 import type { BotPolicy } from '../domain/project.js';
-import type { Database } from './database.js';
+import type { Database, Queryable } from './database.js';
 import type { ApiKey } from './generated/prisma/client.js';
 
 /** A key as authentication needs it, and what its project says of who may come in. */
@@ -13,6 +13,7 @@ export interface KnownKey {
   readonly storeIpAddress: boolean;
   readonly bots: BotPolicy;
   readonly allowedOrigins: string[];
+  readonly rateLimit: number | null;
   readonly clientSettingsVersion: number;
 }
 
@@ -27,7 +28,7 @@ export async function findKeys(database: Database, queries: readonly KeyQuery[])
     name: 'keys.find',
     prepared: true,
     text: `SELECT k.project_id AS "projectId", k.id, k.hash, k.scopes, k.revoked_at AS "revokedAt", p.store_ip_address AS "storeIpAddress", p.bots,
-                  p.allowed_origins AS "allowedOrigins", p.client_settings_version AS "clientSettingsVersion"
+                  p.allowed_origins AS "allowedOrigins", p.client_settings_version AS "clientSettingsVersion", p.rate_limit AS "rateLimit"
            FROM (SELECT * FROM api_keys WHERE hash = ANY($1::bytea[])
                  UNION ALL
                  SELECT k.* FROM unnest($2::uuid[], $3::uuid[]) w (project_id, id)
@@ -56,21 +57,31 @@ export function getKey({ prisma }: Database, { projectId }: Reach, id: string): 
   return prisma.apiKey.findUnique({ where: { projectId_id: { projectId, id } } });
 }
 
-export function addKey(
-  { prisma }: Database,
+const COLUMNS = `project_id AS "projectId", id, name, prefix, hash, scopes, created_at AS "createdAt", last_used_at AS "lastUsedAt",
+  revoked_at AS "revokedAt"`;
+
+export async function addKey(
+  tx: Queryable,
   { projectId }: Reach,
   key: Pick<ApiKey, 'id' | 'name' | 'prefix' | 'hash' | 'scopes' | 'createdAt'>,
 ): Promise<ApiKey> {
-  return prisma.apiKey.create({ data: { ...key, projectId } });
+  const [row] = await tx.query<ApiKey>({
+    name: 'keys.add',
+    text: `INSERT INTO api_keys (project_id, id, name, prefix, hash, scopes, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)
+           RETURNING ${COLUMNS}`,
+    values: [projectId, key.id, key.name, key.prefix, Buffer.from(key.hash), key.scopes, key.createdAt],
+  });
+  return row!;
 }
 
-/** Revokes a key once: a repeated call keeps the first time. Null where the project has no such key. */
-export async function revokeKey(database: Database, reach: Reach, id: string, now: Date): Promise<ApiKey | null> {
-  await database.prisma.apiKey.updateMany({
-    where: { projectId: reach.projectId, id, revokedAt: null },
-    data: { revokedAt: now },
+/** Revokes a key. Null where the project has no such key that is good. */
+export async function revokeKey(tx: Queryable, { projectId }: Reach, id: string, now: Date): Promise<ApiKey | null> {
+  const [row] = await tx.query<ApiKey>({
+    name: 'keys.revoke',
+    text: `UPDATE api_keys SET revoked_at = $3 WHERE project_id = $1 AND id = $2 AND revoked_at IS NULL RETURNING ${COLUMNS}`,
+    values: [projectId, id, now],
   });
-  return getKey(database, reach, id);
+  return row ?? null;
 }
 
 export async function touchKey(database: Database, { projectId }: Reach, id: string, now: Date): Promise<void> {

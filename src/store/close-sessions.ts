@@ -6,6 +6,7 @@ export interface DueSession {
   readonly projectId: string;
   readonly id: string;
   readonly userId: string | null;
+  readonly dueAt: Date;
 }
 
 /** What is due by `now`, of all projects, the longest due first: a scan of the index sessions_due, `limit` rows at most. */
@@ -13,7 +14,7 @@ export function readDueSessions(tx: Queryable, now: Date, limit: number): Promis
   return tx.query<DueSession>({
     name: 'closer.due',
     prepared: true,
-    text: `SELECT project_id AS "projectId", id, user_id AS "userId" FROM sessions
+    text: `SELECT project_id AS "projectId", id, user_id AS "userId", due_at AS "dueAt" FROM sessions
            WHERE live AND due_at <= $1 ORDER BY due_at LIMIT $2`,
     values: [now, limit],
   });
@@ -32,7 +33,7 @@ export function lockFreeUsers(tx: Queryable, users: readonly UserKey[]): Promise
   });
 }
 
-export interface LookedAt extends DueSession {
+export interface LookedAt extends Omit<DueSession, 'dueAt'> {
   readonly lastActivityAt: Date;
   /** Closed for inactivity by this look. */
   readonly closed: boolean;
@@ -43,7 +44,11 @@ export interface LookedAt extends DueSession {
  * of what was in its closing grace, and sets the next due time of the rest. The sessions' users must be
  * locked; sessions that somebody else holds are left out.
  */
-export function closeSessions(tx: Queryable, sessions: readonly DueSession[], now: Date): Promise<LookedAt[]> {
+export function closeSessions(
+  tx: Queryable,
+  sessions: readonly Pick<DueSession, 'projectId' | 'id'>[],
+  now: Date,
+): Promise<LookedAt[]> {
   return tx.query<LookedAt>({
     name: 'closer.close',
     prepared: true,

@@ -31,7 +31,8 @@ export async function changeProject(
              retention_days = CASE WHEN $6 THEN $7 ELSE retention_days END,
              store_ip_address = coalesce($8, store_ip_address),
              bots = coalesce($9::bot_policy, bots),
-             allowed_origins = coalesce($10::text[], allowed_origins)
+             allowed_origins = coalesce($10::text[], allowed_origins),
+             rate_limit = CASE WHEN $11 THEN $12 ELSE rate_limit END
            WHERE id = $1 RETURNING 1`,
     values: [
       projectId,
@@ -44,6 +45,8 @@ export async function changeProject(
       settings.storeIpAddress ?? null,
       settings.bots ?? null,
       settings.allowedOrigins ?? null,
+      settings.rateLimit !== undefined,
+      settings.rateLimit ?? null,
     ],
   });
   return rows.length > 0;

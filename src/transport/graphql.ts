@@ -12,6 +12,7 @@ import type { Sender } from '../domain/sender.js';
 import type { Observer } from '../observation.js';
 import type { Context, Services } from '../schema/context.js';
 import { useCompiledOperations } from './compiled-operations.js';
+import { pointsOf } from '../services/rate-limits.js';
 import { maskError } from './mask-error.js';
 import type { OpenStreams } from './open-streams.js';
 import { checkQuerySize, QUERY_LIMITS } from './query-size.js';
@@ -21,6 +22,8 @@ export interface Door {
   readonly caller: Caller;
   readonly sender: Sender;
   readonly requestId: string;
+  /** Takes the points of an operation off the caller's limit. Throws RATE_LIMITED. */
+  readonly charge: (points: number) => Promise<void>;
   /** An answer that is there already, and has only to be put into words. */
   readonly result?: ExecutionResult | null;
 }
@@ -33,7 +36,7 @@ const CORS = {
   origin: '*',
   credentials: false,
   methods: ['GET', 'POST'],
-  exposedHeaders: ['X-Request-Id', 'Retry-After'],
+  exposedHeaders: ['X-Request-Id', 'Retry-After', 'RateLimit', 'RateLimit-Policy'],
 };
 
 /** The same, on an answer. */
@@ -50,9 +53,12 @@ const tooLong = (message: string): boolean => message.includes('token limit') ||
 
 /** Stable codes for what is wrong with a document; and nothing larger than the limits is run. */
 function useChecks(): Plugin<Door, Context> {
-  function check(args: ExecutionArgs): void {
+  async function check(args: ExecutionArgs): Promise<number> {
     const operation = getOperationAST(args.document, args.operationName);
-    if (operation) checkQuerySize(args.schema, args.document, operation, args.variableValues ?? {});
+    if (!operation) return 0;
+    const cost = checkQuerySize(args.schema, args.document, operation, args.variableValues ?? {});
+    await (args.contextValue as DoorContext).charge(pointsOf(cost));
+    return cost;
   }
   return {
     onParse({ setParseFn }) {
@@ -68,8 +74,19 @@ function useChecks(): Plugin<Door, Context> {
         for (const error of result as readonly GraphQLError[]) withCode(error, 'GRAPHQL_VALIDATION_FAILED');
       };
     },
-    onExecute: ({ args }) => check(args),
-    onSubscribe: ({ args }) => check(args),
+    async onExecute({ args }) {
+      const requested = await check(args);
+      return {
+        onExecuteDone({ result, setResult }) {
+          if (Symbol.asyncIterator in result) return;
+          const answer = result as ExecutionResult;
+          setResult({ ...answer, extensions: { ...answer.extensions, cost: { requested, limit: QUERY_LIMITS.rows } } });
+        },
+      };
+    },
+    async onSubscribe({ args }) {
+      await check(args);
+    },
   };
 }
 
@@ -127,6 +144,9 @@ function useMask(observe: Observer, masked: WeakSet<object>): Plugin<Door, Conte
   };
 }
 
+/** A request's context, and how it is charged. */
+export type DoorContext = Context & Pick<Door, 'charge'>;
+
 export type GraphQLServer = YogaServerInstance<Door, Context>;
 
 /** The GraphQL engine behind every door: schema, context, limits, and errors that tell callers what they can use. */
@@ -140,7 +160,13 @@ export function createGraphQL(deps: {
   const masked = new WeakSet<object>();
   return createYoga<Door, Context>({
     schema,
-    context: ({ caller, sender, requestId }: Door): Context => ({ caller, sender, requestId, services }),
+    context: ({ caller, sender, requestId, charge }: Door): DoorContext => ({
+      caller,
+      sender,
+      requestId,
+      services,
+      charge,
+    }),
     plugins: [
       useChecks(),
       useCompiledOperations(),

@@ -32,7 +32,7 @@ function find(error: unknown): AppError | null {
 function answer(error: AppError, from: GraphQLError | null): GraphQLError {
   const { code, details, message } = error;
   // A server that cannot just now says so to HTTP too, so that proxies and clients know when to come back.
-  const busy = code === 'OVERLOADED' || code === 'UNAVAILABLE';
+  const busy = code === 'OVERLOADED' || code === 'UNAVAILABLE' || code === 'RATE_LIMITED';
   const later = { http: { status: error.status, headers: { 'Retry-After': String(details.retryAfter ?? 1) } } };
   // An error of one field leaves the rest of the answer good.
   const whole = from?.path ? {} : { http: { status: error.status, spec: true } };

@@ -7,7 +7,9 @@ import {
   type ExecutionResult,
 } from 'graphql';
 import { AppError } from '../errors.js';
+import type { Observer } from '../observation.js';
 import { CORS_HEADERS, MOST_BYTES, type Door, type GraphQLServer } from './graphql.js';
+import { maskError } from './mask-error.js';
 
 /**
  * The straight way for what nearly every request is: a query or mutation posted as JSON that goes well. It runs
@@ -103,6 +105,7 @@ export async function answerPost(
   request: IncomingMessage,
   response: ServerResponse,
   door: Door,
+  observe: Observer,
 ): Promise<void> {
   const body = await receive(request);
   const text = body.toString('utf8');
@@ -112,12 +115,12 @@ export async function answerPost(
     try {
       result = await run(graphql, door, params);
     } catch (error) {
-      // Thrown before anything was run: a limit, or an engine that fails; the ordinary way says which.
-      if (!(error instanceof Error)) throw error;
+      // Thrown before anything was run: a limit.
+      result = { errors: [maskError(error, door.requestId, observe)] };
     }
   }
   const { headers } = request;
-  if (result && !result.errors && !result.extensions) {
+  if (result && !result.errors) {
     const json = JSON.stringify(result);
     response.writeHead(200, {
       'Content-Type': `${mediaType(headers.accept)}; charset=utf-8`,

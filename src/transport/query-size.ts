@@ -1,6 +1,7 @@
 import {
   getNamedType,
   Kind,
+  OperationTypeNode,
   type ArgumentNode,
   type DocumentNode,
   type FragmentDefinitionNode,
@@ -110,13 +111,32 @@ function measure(
   return sizeOf(operation.selectionSet, root);
 }
 
-/** Throws QUERY_TOO_DEEP, TOO_MANY_ALIASES or QUERY_TOO_COMPLEX, with what was asked and what is allowed. */
+/** A subscription goes on delivering. */
+const SUBSCRIPTION = 10;
+
+/** Events that the variables or arguments of a mutation carry. */
+function eventsIn(operation: OperationDefinitionNode, variables: Readonly<Record<string, unknown>>): number {
+  let events = 0;
+  for (const field of operation.selectionSet.selections) {
+    const value = field.kind === Kind.FIELD && field.arguments?.find((arg) => arg.name.value === 'events')?.value;
+    if (!value) continue;
+    const given = value.kind === Kind.VARIABLE ? variables[value.name.value] : undefined;
+    if (value.kind === Kind.LIST) events += value.values.length;
+    else events += Array.isArray(given) ? given.length : 1;
+  }
+  return events;
+}
+
+/**
+ * What an operation costs: 1, and 1 for each row it can return and each event it sends; a subscription ten times
+ * as much. Throws QUERY_TOO_DEEP, TOO_MANY_ALIASES or QUERY_TOO_COMPLEX, with what was asked and what is allowed.
+ */
 export function checkQuerySize(
   schema: GraphQLSchema,
   document: DocumentNode,
   operation: OperationDefinitionNode,
   variables: Readonly<Record<string, unknown>>,
-): void {
+): number {
   const { depth, aliases, rows } = measure(schema, document, operation, variables);
   const { depth: deepest, aliases: most, rows: largest } = QUERY_LIMITS;
   if (depth > deepest)
@@ -129,4 +149,6 @@ export function checkQuerySize(
       `The query can return ${rows} rows; at most ${largest} are allowed. Ask for fewer with first.`,
     );
   }
+  const cost = 1 + rows + (operation.operation === OperationTypeNode.MUTATION ? eventsIn(operation, variables) : 0);
+  return operation.operation === OperationTypeNode.SUBSCRIPTION ? cost * SUBSCRIPTION : cost;
 }

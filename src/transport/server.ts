@@ -10,6 +10,7 @@ import type { GraphQLSchema } from 'graphql';
 import { AppError } from '../errors.js';
 import type { Observer } from '../observation.js';
 import type { Services } from '../schema/context.js';
+import type { RateLimits } from '../services/rate-limits.js';
 import { credentialOf } from './authenticate.js';
 import { createCollector } from './collector/collector.js';
 import { createGraphQL, MOST_BYTES } from './graphql.js';
@@ -18,6 +19,7 @@ import { createOpenStreams } from './open-streams.js';
 import { checkOrigin } from './origin.js';
 import { answerPost, isPlainPost } from './post-operation.js';
 import { requestIdOf } from './request-id.js';
+import { admit, tellBudget } from './admission.js';
 import { createSenderOf } from './sender.js';
 import { createWebSockets } from './websocket.js';
 
@@ -61,6 +63,7 @@ const isJson = (contentType: string | undefined): boolean =>
 export function createServer(deps: {
   schema: GraphQLSchema;
   services: Services;
+  rateLimits: RateLimits;
   observe: Observer;
   host: string;
   port: number;
@@ -68,14 +71,16 @@ export function createServer(deps: {
   trustedProxies: readonly string[];
   /** What keeps the server from working just now; empty where nothing does. */
   missing: () => Promise<readonly string[]>;
+  /** What /metrics answers, in the text format of Prometheus. */
+  expose: () => Promise<{ contentType: string; text: string }>;
 }): Server {
-  const { schema, services, observe, host, port, trustedProxies, missing } = deps;
+  const { schema, services, rateLimits, observe, host, port, trustedProxies, missing, expose } = deps;
   const streams = createOpenStreams(
     (listener) => services.keys.onRevoked(listener),
     () => services.clock.now(),
   );
   const senderOf = createSenderOf(trustedProxies);
-  const collector = createCollector({ services, senderOf, observe });
+  const collector = createCollector({ services, senderOf, rateLimits, observe });
   const graphql = createGraphQL({ schema, services, streams, observe });
   /** Requests whose answer is one document, and whose client waits for it. */
   let underWay = 0;
@@ -120,14 +125,33 @@ export function createServer(deps: {
     }
     // A preflight carries no credential, and learns nothing.
     if (request.method === 'OPTIONS') {
-      await graphql(request, response, { caller: { kind: 'operator' }, sender: senderOf(request), requestId: id });
+      await graphql(request, response, {
+        caller: { kind: 'operator' },
+        sender: senderOf(request),
+        requestId: id,
+        charge: async () => {},
+      });
       return;
     }
     checkRequest(request);
-    const caller = await services.keys.authenticate(credentialOf(request, url));
+    const sender = senderOf(request);
+    const tell = tellBudget(response);
+    const caller = await admit(rateLimits, sender, () => services.keys.authenticate(credentialOf(request, url)), tell);
     checkOrigin(caller, request);
-    const door = { caller, sender: senderOf(request), requestId: id };
-    await (isPlainPost(request) ? answerPost(graphql, request, response, door) : graphql(request, response, door));
+    const charge = async (points: number): Promise<void> => tell(await rateLimits.chargeKey(caller, points));
+    const door = { caller, sender, requestId: id, charge };
+    await (isPlainPost(request)
+      ? answerPost(graphql, request, response, door, observe)
+      : graphql(request, response, door));
+  }
+
+  async function answerMetrics(request: IncomingMessage, response: ServerResponse, url: URL): Promise<void> {
+    const read = () => services.keys.authenticate(credentialOf(request, url));
+    const caller = await admit(rateLimits, senderOf(request), read, () => {});
+    if (caller.kind !== 'operator') throw new AppError('FORBIDDEN', 'The metrics need the operator key.');
+    const { contentType, text } = await expose();
+    response.writeHead(200, { 'Content-Type': contentType, 'Cache-Control': 'no-store' });
+    response.end(text);
   }
 
   async function answer(request: IncomingMessage, response: ServerResponse, id: string): Promise<void> {
@@ -152,6 +176,10 @@ export function createServer(deps: {
         lacking.length > 0 ? 503 : 200,
         lacking.length > 0 ? { status: 'not ready', missing: lacking } : { status: 'ready' },
       );
+      return;
+    }
+    if (url.pathname === '/metrics') {
+      await answerMetrics(request, response, url);
       return;
     }
     throw new AppError('NOT_FOUND', `There is nothing at ${url.pathname}. GraphQL is at ${GRAPHQL}.`);
@@ -208,6 +236,7 @@ export function createServer(deps: {
     graphql,
     keys: services.keys,
     senderOf,
+    rateLimits,
     streams,
     observe,
   });

@@ -9,6 +9,9 @@ import {
 import type { WebSocket } from 'ws';
 import type { Caller } from '../domain/access.js';
 import type { Context } from '../schema/context.js';
+import { pointsOf } from '../services/rate-limits.js';
+import type { DoorContext } from './graphql.js';
+import type { Observer } from '../observation.js';
 import { checkQuerySize } from './query-size.js';
 
 /**
@@ -46,11 +49,22 @@ function send(socket: WebSocket, frame: string): Promise<void> | void {
   return new Promise((resolve) => socket.send(frame, () => resolve()));
 }
 
-export function createSharedSubscriptions(): SharedSubscriptions {
+export function createSharedSubscriptions(observe: Observer): SharedSubscriptions {
   /** By event, then by subscription: the text of the result. */
   const texts = new WeakMap<object, Map<string, Promise<string>>>();
   const documents = new WeakMap<DocumentNode, number>();
   let count = 0;
+  let delivered = 0;
+
+  /** Told once for all that a turn of the loop delivers. */
+  function delivers(): void {
+    delivered += 1;
+    if (delivered > 1) return;
+    setImmediate(() => {
+      observe({ kind: 'messages.delivered', count: delivered });
+      delivered = 0;
+    });
+  }
 
   function kindOf({ document, operationName, variableValues, contextValue }: ExecutionArgs): string {
     let number = documents.get(document);
@@ -78,7 +92,10 @@ export function createSharedSubscriptions(): SharedSubscriptions {
   return {
     async subscribe(args, { socket, id, mask }) {
       const operation = getOperationAST(args.document, args.operationName);
-      if (operation) checkQuerySize(args.schema, args.document, operation, args.variableValues ?? {});
+      if (operation) {
+        const cost = checkQuerySize(args.schema, args.document, operation, args.variableValues ?? {});
+        await (args.contextValue as DoorContext).charge(pointsOf(cost));
+      }
       const source = await createSourceEventStream(args);
       if (!(Symbol.asyncIterator in source)) return mask(source);
       const events = source as AsyncGenerator<object>;
@@ -90,6 +107,7 @@ export function createSharedSubscriptions(): SharedSubscriptions {
           const text = await textOf(event, kind, args, mask);
           if (socket.readyState !== socket.OPEN) return;
           const sent = send(socket, `${head}${text}}`);
+          delivers();
           if (sent) await sent;
         }
       }

@@ -7,6 +7,8 @@ import type { Caller } from '../domain/access.js';
 import type { Sender } from '../domain/sender.js';
 import type { Observer } from '../observation.js';
 import type { Keys } from '../services/keys.js';
+import type { RateLimits } from '../services/rate-limits.js';
+import { admit } from './admission.js';
 import { credentialIn } from './authenticate.js';
 import { MOST_BYTES, type Door, type GraphQLServer } from './graphql.js';
 import { maskError } from './mask-error.js';
@@ -45,16 +47,17 @@ export function createWebSockets(deps: {
   graphql: GraphQLServer;
   keys: Keys;
   senderOf: SenderOf;
+  rateLimits: RateLimits;
   streams: OpenStreams;
   observe: Observer;
 }): WebSockets {
-  const { http, path, graphql, keys, senderOf, streams, observe } = deps;
+  const { http, path, graphql, keys, senderOf, rateLimits, streams, observe } = deps;
   const sockets = new WebSocketServer({ server: http, path, maxPayload: MOST_BYTES });
   // The HTTP server's own errors are its own affair; a socket's end the socket.
   sockets.on('error', (error) => observe({ kind: 'task.failed', task: 'websocket', error }));
   sockets.on('connection', (socket) => socket.on('error', () => socket.terminate()));
   const held = new WeakMap<WebSocket, Held>();
-  const shared = createSharedSubscriptions();
+  const shared = createSharedSubscriptions(observe);
   /** Queries and mutations being answered; subscriptions have no end to wait for. */
   const underWay = new Set<Promise<unknown>>();
 
@@ -65,12 +68,14 @@ export function createWebSockets(deps: {
         const { socket } = extra;
         const closeWith = (reason: string): void => socket.close(FORBIDDEN, reason);
         try {
-          const caller = await keys.authenticate(credentialIn(connectionParams?.['authorization']));
+          const sender = senderOf(extra.request);
+          const read = () => keys.authenticate(credentialIn(connectionParams?.['authorization']));
+          const caller = await admit(rateLimits, sender, read, () => {});
           checkOrigin(caller, extra.request);
           const forget = streams.open(caller, (why) =>
             closeWith(why === 'revoked' ? 'The key was revoked' : 'The token has expired'),
           );
-          held.set(socket, { caller, sender: senderOf(extra.request), forget });
+          held.set(socket, { caller, sender, forget });
           return true;
         } catch (error) {
           const masked = maskError(error, 'websocket', observe);
@@ -84,13 +89,15 @@ export function createWebSockets(deps: {
       async onSubscribe({ extra }, id, params) {
         const { query, operationName, variables } = params;
         const request = randomUUID();
-        // The engine keeps its notes on an operation by `params`.
-        const enveloped = graphql.getEnveloped({
-          caller: held.get(extra.socket)!.caller,
-          sender: held.get(extra.socket)!.sender,
+        const { caller, sender } = held.get(extra.socket)!;
+        const door: Door = {
+          caller,
+          sender,
           requestId: request,
-          params,
-        } as Door);
+          charge: async (points) => void (await rateLimits.chargeKey(caller, points)),
+        };
+        // The engine keeps its notes on an operation by `params`.
+        const enveloped = graphql.getEnveloped({ ...door, params } as Door);
         try {
           const document = enveloped.parse(query) as ExecutionArgs['document'];
           const errors = enveloped.validate(enveloped.schema, document) as readonly GraphQLError[];

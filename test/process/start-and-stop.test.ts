@@ -156,7 +156,7 @@ describe('on a database of one’s own', () => {
         name: 'test',
         text: 'SELECT migration_name FROM _prisma_migrations WHERE finished_at IS NOT NULL',
       });
-      expect(rows).toHaveLength(2);
+      expect(rows).toHaveLength(3);
       await Promise.all(servers.splice(0).map((server) => server.stop()));
     } finally {
       await db.drop();

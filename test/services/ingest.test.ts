@@ -102,7 +102,7 @@ test('eraseUser removes the user, their sessions and their events everywhere, an
     observe: () => {},
   });
   const reach = { projectId: stage.projectId, userIds: null };
-  expect(await erase(reach, 'ada')).toEqual({ sessions: 2, events: 5 });
+  expect(await erase({ reach, keyId: null }, 'ada')).toEqual({ sessions: 2, events: 5 });
   expect(await stage.sessions()).toMatchObject([
     { key: 'shared-01', events: 1, errors: 0 },
     { key: null, events: 1 },
@@ -119,7 +119,7 @@ test('eraseUser removes the user, their sessions and their events everywhere, an
   expect(stage.edges().at(-1)).toMatchObject({
     presence: { identity: 'ada', status: 'OFFLINE', since: null, lastSeenAt: null },
   });
-  expect(await erase(reach, 'ada')).toEqual({ sessions: 0, events: 0 });
+  expect(await erase({ reach, keyId: null }, 'ada')).toEqual({ sessions: 0, events: 0 });
 
   // A retry that was under way brings nothing back; the user may come again.
   const [retried] = await stage.send({ user: 'ada', t: 0, id: 'retried' });

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Reach } from '../../src/domain/access.js';
 import { uuidAt } from '../../src/domain/event-id.js';
 import { userIdOf } from '../../src/domain/identity.js';
+import { listAuditEntries } from '../../src/store/audit-log.js';
 import { closeSessions, readDueSessions } from '../../src/store/close-sessions.js';
 import type { Database, Statement } from '../../src/store/database.js';
 import { eventsByIds, listEvents, listSessionEvents } from '../../src/store/events.js';
@@ -213,8 +214,9 @@ const lookups: [string, (database: Database) => Promise<unknown>, number][] = [
     50,
   ],
   ['closer: due sessions', (d) => readDueSessions(d, now, 1_000), 50],
-  ['closer: close', (d) => closeSessions(d, [{ projectId, id: randomUUID(), userId: null }], now), 50],
+  ['closer: close', (d) => closeSessions(d, [{ projectId, id: randomUUID() }], now), 50],
   ['heartbeats: whose', (d) => findSubjects(d, reach, ['user50', 'key-of-nobody']), 50],
+  ['audit: list', (d) => listAuditEntries(d, reach, { limit: 20, after: null, before: null, backwards: false }), 50],
   ['descriptions: their event', (d) => describeEvent(d, reach, 'reference-0001', '{}'), 50],
   ['descriptions: whose event has come', (d) => takeDescriptions(d, new Date(0), 200), 1_500],
   ['presence: flip', (d) => flipPresence(d, [{ ...user, sessionId: null, lastSeenAt: now.getTime() }], now), 50],

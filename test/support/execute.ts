@@ -46,7 +46,7 @@ export async function createExecutor(stage: Stage): Promise<{
     keys,
     projects: createProjects({ database, clock }),
     eraseUser: createEraseUser({ database, bus, clock, observe }),
-    clientSettings: createClientSettings({ database }),
+    clientSettings: createClientSettings({ database, clock }),
     userDescriptions: createUserDescriptions({ database, clock, observe }),
     findHeartbeatSubject: createFindHeartbeatSubject({ database }),
   };

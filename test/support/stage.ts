@@ -141,7 +141,12 @@ export async function createStage(
     scopes: new Set(['INGEST', 'READ', 'PRESENCE', 'MANAGE']),
     keyId: randomUUID(),
     expiresAt: null,
-    settings: { storeIpAddress: all.storeIpAddress, bots: all.bots, allowedOrigins: all.allowedOrigins },
+    settings: {
+      storeIpAddress: all.storeIpAddress,
+      bots: all.bots,
+      allowedOrigins: all.allowedOrigins,
+      rateLimit: all.rateLimit,
+    },
     clientSettingsVersion: 0,
     ...caller,
   };

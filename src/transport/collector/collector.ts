@@ -5,6 +5,8 @@ import { AppError } from '../../errors.js';
 import type { Observer } from '../../observation.js';
 import { fromGlobalId } from '../../schema/global-id.js';
 import type { Services } from '../../schema/context.js';
+import { pointsOf, type Budget, type RateLimits } from '../../services/rate-limits.js';
+import { admit, tellBudget } from '../admission.js';
 import { maskError } from '../mask-error.js';
 import { checkOrigin } from '../origin.js';
 import type { SenderOf } from '../sender.js';
@@ -78,8 +80,13 @@ function checkContent({ headers }: IncomingMessage): void {
   throw new AppError('UNSUPPORTED_MEDIA_TYPE', 'Content-Type is application/json or text/plain.');
 }
 
-export function createCollector(deps: { services: Services; senderOf: SenderOf; observe: Observer }): Collector {
-  const { services, senderOf, observe } = deps;
+export function createCollector(deps: {
+  services: Services;
+  senderOf: SenderOf;
+  rateLimits: RateLimits;
+  observe: Observer;
+}): Collector {
+  const { services, senderOf, rateLimits, observe } = deps;
 
   const versionHeader = ({ caller, route }: Visit): Record<string, string> => ({
     [route.version === 1 ? 'v' : 'X-Exceptionless-ConfigVersion']: String(caller.clientSettingsVersion),
@@ -95,6 +102,7 @@ export function createCollector(deps: { services: Services; senderOf: SenderOf; 
     checkContent(visit.request);
     const text = await readBody(visit.request);
     const { events, misfits } = translateBody(text, clientOf(visit), visit.route.version);
+    if (events.length > 100) await rateLimits.chargeKey(visit.caller, pointsOf(events.length) - 1);
     const outcomes = events.length === 0 ? [] : await services.ingest.ingestEvents(visit.caller, events, visit.sender);
     const rejected = outcomes.filter(({ status }) => status === 'REJECTED');
     // Clients take no answer for one event: they would send the whole batch again. So the log has it.
@@ -157,7 +165,7 @@ export function createCollector(deps: { services: Services; senderOf: SenderOf; 
     oldDescription: describe,
   };
 
-  async function visit(request: IncomingMessage, id: string): Promise<Answer> {
+  async function visit(request: IncomingMessage, id: string, tell: (budget: Budget | null) => void): Promise<Answer> {
     const [pathname = '', ...rest] = (request.url ?? '/').split('?');
     const rawQuery = rest.join('?');
     const routes = routesOf(collectorPath(pathname) ?? '');
@@ -171,13 +179,16 @@ export function createCollector(deps: { services: Services; senderOf: SenderOf; 
       throw new AppError('METHOD_NOT_ALLOWED', `This path takes ${routes.map(({ method }) => method).join(', ')}.`);
     }
     const query = new URLSearchParams(rawQuery);
-    const caller = await services.keys.authenticate(clientCredentialOf(request, query));
+    const sender = senderOf(request);
+    const read = () => services.keys.authenticate(clientCredentialOf(request, query));
+    const caller = await admit(rateLimits, sender, read, tell);
     if (caller.kind === 'operator' || !caller.scopes.has('INGEST')) {
       throw new AppError('FORBIDDEN', 'The key may not send events: it needs the scope INGEST.');
     }
     checkOrigin(caller, request);
     checkProject(caller, route.project);
-    return ENDPOINTS[route.endpoint]({ request, route, query, rawQuery, caller, sender: senderOf(request), id });
+    tell(await rateLimits.chargeKey(caller, 1));
+    return ENDPOINTS[route.endpoint]({ request, route, query, rawQuery, caller, sender, id });
   }
 
   /** The error as a problem document (RFC 9457); `message` is where the .NET client looks. */
@@ -190,6 +201,7 @@ export function createCollector(deps: { services: Services; senderOf: SenderOf; 
       headers: {
         'Content-Type': 'application/problem+json; charset=utf-8',
         ...(status === 401 && { 'WWW-Authenticate': 'Bearer' }),
+        ...(status === 429 && { 'Retry-After': String(retryAfter ?? 1) }),
         ...(status === 503 && { 'Retry-After': String(retryAfter ?? 1), ...roomHeaders() }),
       },
       body: { title: code, status, detail: message, code, message, instance: id },
@@ -199,7 +211,9 @@ export function createCollector(deps: { services: Services; senderOf: SenderOf; 
   return {
     owns: (pathname) => collectorPath(pathname) !== null,
     async answer(request, response, id) {
-      const { status, headers, body } = await visit(request, id).catch((error: unknown) => problem(error, id));
+      const { status, headers, body } = await visit(request, id, tellBudget(response)).catch((error: unknown) =>
+        problem(error, id),
+      );
       const json = body === undefined ? undefined : JSON.stringify(body);
       response.writeHead(status, {
         ...(json !== undefined && { 'Content-Type': 'application/json; charset=utf-8' }),

@@ -9,7 +9,7 @@ const caller = {
   scopes: new Set(['INGEST', 'READ']),
   keyId: '00000000-0000-7000-8000-000000000001',
   expiresAt: null,
-  settings: { storeIpAddress: true, bots: 'MARK', allowedOrigins: [] },
+  settings: { storeIpAddress: true, bots: 'MARK', allowedOrigins: [], rateLimit: null },
   clientSettingsVersion: 0,
 };
 const outcome = { status: 'ACCEPTED', eventId: null, sessionId: null, code: null, message: null };
@@ -24,6 +24,8 @@ const services = {
 const server = createServer({
   schema,
   services,
+  rateLimits: { chargeAddress: async () => null, chargeKey: async () => null },
+  expose: async () => ({ contentType: '', text: '' }),
   observe: () => {},
   host: '127.0.0.1',
   port: 0,

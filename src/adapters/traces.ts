@@ -1,0 +1,46 @@
+import { SpanStatusCode, type Attributes } from '@opentelemetry/api';
+import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-http';
+import { defaultResource, detectResources, envDetector, resourceFromAttributes } from '@opentelemetry/resources';
+import { BatchSpanProcessor, NodeTracerProvider } from '@opentelemetry/sdk-trace-node';
+import type { Observer } from '../observation.js';
+
+export interface Traces {
+  readonly observe: Observer;
+  /** Sends what is left. */
+  close(): Promise<void>;
+}
+
+/**
+ * Sends a span for each observation that took time: requests, statements, batches, looks of the closer. The
+ * exporter, the sampler and the batches read their own OTEL_* variables. A batch joins many requests, so spans stand
+ * each by itself; `request` is the id that a request's log lines bear.
+ */
+export function createTraces(): Traces {
+  const resource = resourceFromAttributes({ 'service.name': 'footsteps' });
+  const provider = new NodeTracerProvider({
+    resource: defaultResource()
+      .merge(resource)
+      .merge(detectResources({ detectors: [envDetector] })),
+    spanProcessors: [new BatchSpanProcessor(new OTLPTraceExporter())],
+  });
+  const tracer = provider.getTracer('footsteps');
+  return {
+    observe(observation) {
+      if (!('milliseconds' in observation)) return;
+      const { kind, milliseconds, ...facts } = observation;
+      const end = Date.now();
+      const attributes: Attributes = {};
+      for (const [name, value] of Object.entries(facts)) {
+        if (typeof value === 'string' || typeof value === 'number') attributes[`footsteps.${name}`] = value;
+      }
+      const span = tracer.startSpan(kind === 'statement' ? observation.name : kind, {
+        startTime: end - milliseconds,
+        attributes,
+      });
+      if (kind === 'request.finished' && observation.outcome.startsWith('5'))
+        span.setStatus({ code: SpanStatusCode.ERROR });
+      span.end(end);
+    },
+    close: () => provider.shutdown(),
+  };
+}
