@@ -26,6 +26,12 @@ const columnsOf = (points: readonly ChartPoint[]): UPlot.AlignedData => [
   points.map(({ users }) => users),
 ];
 
+/** Half an interval, in the chart's seconds. */
+function halfOf({ data: [times] }: UPlot): number {
+  const [first, second] = times;
+  return first === undefined || second === undefined ? 1_800 : (second - first) / 2;
+}
+
 /** Sessions and users over time: point at it for figures, drag to look closer. */
 export function Chart({
   points,
@@ -58,14 +64,19 @@ export function Chart({
       {
         width: element.clientWidth,
         height: HEIGHT,
-        padding: [12, 12, 0, 0],
+        padding: [12, 8, 0, 0],
         legend: { show: false },
         cursor: { drag: { x: true, y: false, setScale: false }, points: { size: 7 }, y: false },
-        scales: { y: { range: (_plot, _low, high) => [0, Math.max(4, Math.ceil(high * 1.1))] } },
+        // Room for half a bar at either end.
+        scales: {
+          x: { range: (plot, low, high) => [low - halfOf(plot), high + halfOf(plot)] },
+          y: { range: (_plot, _low, high) => [0, Math.max(4, Math.ceil(high * 1.1))] },
+        },
         axes: [
           {
             ...axis,
             grid: { show: false },
+            size: 32,
             space: 64,
             values: (_plot, splits) =>
               splits.map((split) => {
@@ -86,12 +97,12 @@ export function Chart({
           {},
           {
             label: 'Sessions',
-            stroke: colour('accent'),
-            width: 2,
-            fill: colour('accent-wash'),
+            fill: colour('bar'),
+            width: 0,
+            paths: UPlot.paths.bars!({ size: [0.72, 48], radius: 0.12 }),
             points: { show: false },
           },
-          { label: 'Users', stroke: colour('second'), width: 2, dash: [6, 4], points: { show: false } },
+          { label: 'Users', stroke: colour('second'), width: 2, points: { show: false } },
         ],
         hooks: {
           setCursor: [(u) => setPointed(u.cursor.idx ?? null)],

@@ -40,10 +40,10 @@ export const formatDate = (at: Date): string => dayAndYear.format(at);
 /** The whole instant in the reader's zone, with the zone's name. */
 export const formatExact = (at: Date): string => exact.format(at);
 
-/** Today 14:05; 3 Nov 14:05; 3 Nov 2025 14:05. */
+/** 14:05 where it is today; 3 Nov 14:05; 3 Nov 2025 14:05. */
 export function formatMoment(at: Date, now: number): string {
   const today = new Date(now);
-  if (at.toDateString() === today.toDateString()) return `Today ${formatClock(at)}`;
+  if (at.toDateString() === today.toDateString()) return formatClock(at);
   return `${at.getFullYear() === today.getFullYear() ? formatDay(at) : formatDate(at)} ${formatClock(at)}`;
 }
 
@@ -86,6 +86,7 @@ export function formatCountry(code: string): string {
 /** Chrome 130, of its name and version. */
 export function formatSoftware(software: { name: string; version?: string | null } | null | undefined): string | null {
   if (!software) return null;
-  const major = software.version?.split('.')[0];
+  // Names of their own, like NT, say nothing beside the number.
+  const major = /^\d+/.exec(software.version ?? '')?.[0];
   return major ? `${software.name} ${major}` : software.name;
 }

@@ -87,7 +87,7 @@ function OnlineUser({ user, sessions }: { user: PresentUser; sessions: readonly 
         </span>
       </div>
       <div className="online-since">
-        <span className="label">Since</span>
+        <span className="label">Came</span>
         {user.since && <Moment at={user.since} ago />}
       </div>
       <div className="online-devices">
