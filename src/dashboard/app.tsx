@@ -45,7 +45,7 @@ function Navigation(): ReactNode {
   const [location] = useLocation();
   const [{ data }] = useQuery({ query: SignInDocument, requestPolicy: 'cache-first' });
   return (
-    <div className="rail">
+    <header className="rail">
       <Link href="/" className="brand" aria-label="Footsteps, to the overview">
         <Mark />
         <span className="brand-name">Footsteps</span>
@@ -67,7 +67,7 @@ function Navigation(): ReactNode {
           <Icon name="leave" />
         </button>
       </div>
-    </div>
+    </header>
   );
 }
 

@@ -112,7 +112,10 @@ export function Chart({
               const from = u.posToVal(u.select.left, 'x') * 1_000;
               const to = u.posToVal(u.select.left + u.select.width, 'x') * 1_000;
               u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
-              zoom(Math.round(from / 60_000) * 60_000, Math.max(Math.round(to / 60_000), Math.round(from / 60_000) + 1) * 60_000);
+              zoom(
+                Math.round(from / 60_000) * 60_000,
+                Math.max(Math.round(to / 60_000), Math.round(from / 60_000) + 1) * 60_000,
+              );
             },
           ],
         },

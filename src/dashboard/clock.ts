@@ -17,5 +17,4 @@ function watch(listener: () => void): () => void {
 }
 
 /** Now, in milliseconds, to the last whole `step`: whoever shows it is drawn anew only when that changes. */
-export const useNow = (step = 1_000): number =>
-  useSyncExternalStore(watch, () => Math.floor(Date.now() / step) * step);
+export const useNow = (step = 1_000): number => useSyncExternalStore(watch, () => Math.floor(Date.now() / step) * step);

@@ -110,7 +110,15 @@ function Choice({
   );
 }
 
-function MomentInput({ name, value, onChange }: { name: string; value: string; onChange: (iso: string) => void }): ReactNode {
+function MomentInput({
+  name,
+  value,
+  onChange,
+}: {
+  name: string;
+  value: string;
+  onChange: (iso: string) => void;
+}): ReactNode {
   const id = useId();
   const at = Date.parse(value);
   return (

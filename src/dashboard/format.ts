@@ -1,5 +1,9 @@
 const number = new Intl.NumberFormat();
-const percent = new Intl.NumberFormat(undefined, { style: 'percent', maximumFractionDigits: 0, signDisplay: 'exceptZero' });
+const percent = new Intl.NumberFormat(undefined, {
+  style: 'percent',
+  maximumFractionDigits: 0,
+  signDisplay: 'exceptZero',
+});
 const share = new Intl.NumberFormat(undefined, { style: 'percent', maximumFractionDigits: 1 });
 const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
 const clockWithSeconds = new Intl.DateTimeFormat(undefined, {
@@ -88,5 +92,6 @@ export function formatSoftware(software: { name: string; version?: string | null
   if (!software) return null;
   // Names of their own, like NT, say nothing beside the number.
   const major = /^\d+/.exec(software.version ?? '')?.[0];
-  return major ? `${software.name} ${major}` : software.name;
+  const name = software.name.replace(/^Microsoft /, '');
+  return major ? `${name} ${major}` : name;
 }

@@ -29,7 +29,14 @@ function MakeKey({ onMade }: { onMade: () => void }): ReactNode {
     <form className="form make-key" onSubmit={(event) => void submit(event)}>
       <div className="field">
         <label htmlFor={id}>Name of a new key</label>
-        <input id={id} value={name} maxLength={100} required placeholder="web" onChange={(event) => setName(event.target.value)} />
+        <input
+          id={id}
+          value={name}
+          maxLength={100}
+          required
+          placeholder="web"
+          onChange={(event) => setName(event.target.value)}
+        />
       </div>
       <fieldset className="field">
         <legend>It may</legend>
@@ -79,7 +86,12 @@ function Revoke({ apiKey }: { apiKey: KeyFragment }): ReactNode {
   const [{ fetching, error }, revoke] = useMutation(RevokeKeyDocument);
   return (
     <>
-      <button type="button" className="button small" onClick={() => dialog.current?.showModal()} aria-label={`Revoke ${apiKey.name}`}>
+      <button
+        type="button"
+        className="button small"
+        onClick={() => dialog.current?.showModal()}
+        aria-label={`Revoke ${apiKey.name}`}
+      >
         Revoke…
       </button>
       <dialog ref={dialog} aria-label={`Revoke ${apiKey.name}`}>
@@ -93,7 +105,12 @@ function Revoke({ apiKey }: { apiKey: KeyFragment }): ReactNode {
           <button type="button" className="button" autoFocus onClick={() => dialog.current?.close()}>
             Keep
           </button>
-          <button type="button" className="button danger" disabled={fetching} onClick={() => void revoke({ id: apiKey.id }).then(({ data }) => data && dialog.current?.close())}>
+          <button
+            type="button"
+            className="button danger"
+            disabled={fetching}
+            onClick={() => void revoke({ id: apiKey.id }).then(({ data }) => data && dialog.current?.close())}
+          >
             Revoke
           </button>
         </div>
@@ -146,7 +163,9 @@ export function Keys(): ReactNode {
                     <td>
                       <Moment at={apiKey.createdAt} />
                     </td>
-                    <td>{apiKey.lastUsedAt ? <Moment at={apiKey.lastUsedAt} ago /> : <span className="muted">Never</span>}</td>
+                    <td>
+                      {apiKey.lastUsedAt ? <Moment at={apiKey.lastUsedAt} ago /> : <span className="muted">Never</span>}
+                    </td>
                     <td className="row-tools">
                       {apiKey.revokedAt ? (
                         <span className="muted">

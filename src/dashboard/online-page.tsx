@@ -33,7 +33,9 @@ function useDoings(identities: readonly string[]): ReadonlyMap<string, readonly 
         .query(DoingsDocument, variables, { requestPolicy: 'network-only' })
         .toPromise()
         .then(({ data }) => {
-          setSessions((known) => new Map([...known, ...(data?.sessions.nodes ?? []).map((one) => [one.id, one] as const)]));
+          setSessions(
+            (known) => new Map([...known, ...(data?.sessions.nodes ?? []).map((one) => [one.id, one] as const)]),
+          );
         });
     }, GATHER);
     return () => window.clearTimeout(timer);
@@ -128,7 +130,9 @@ export function OnlinePage(): ReactNode {
     ) ?? [];
   const shown = matching.slice(0, most);
   // Who comes back, or opens another session, is asked for anew: that is what the first word is for.
-  const doings = useDoings(shown.map(({ since, onlineSessions, identity }) => `${since}/${onlineSessions} ${identity}`));
+  const doings = useDoings(
+    shown.map(({ since, onlineSessions, identity }) => `${since}/${onlineSessions} ${identity}`),
+  );
 
   return (
     <>

@@ -126,7 +126,12 @@ function RangePicker({ range }: { range: Range }): ReactNode {
         </button>
       </div>
       {isOpen && (
-        <form id={id} className="popover" onSubmit={choose} onKeyDown={(event) => event.key === 'Escape' && setOpen(false)}>
+        <form
+          id={id}
+          className="popover"
+          onSubmit={choose}
+          onKeyDown={(event) => event.key === 'Escape' && setOpen(false)}
+        >
           <label>
             From
             <input type="datetime-local" name="from" required defaultValue={localInput(range.from)} autoFocus />
@@ -151,7 +156,9 @@ function OnlineNow(): ReactNode {
   return (
     <Card title="Online now" tools={<Link href="/online">See all</Link>}>
       {!presence && <Loading lines={4} />}
-      {presence?.online.length === 0 && <Empty title="Nobody is online">Users appear here the moment they arrive.</Empty>}
+      {presence?.online.length === 0 && (
+        <Empty title="Nobody is online">Users appear here the moment they arrive.</Empty>
+      )}
       {presence && presence.online.length > 0 && (
         <>
           <p className="online-count">

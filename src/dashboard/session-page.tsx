@@ -69,7 +69,11 @@ function Others({ session }: { session: Found }): ReactNode {
               <Link href={sessionPath(other.id)}>
                 <Moment at={other.startedAt} />
               </Link>
-              {other.errorCount > 0 && <span className="badge error">{formatNumber(other.errorCount)} error{other.errorCount === 1 ? '' : 's'}</span>}
+              {other.errorCount > 0 && (
+                <span className="badge error">
+                  {formatNumber(other.errorCount)} error{other.errorCount === 1 ? '' : 's'}
+                </span>
+              )}
               <span className="muted row-end number">
                 <Duration session={other} />
               </span>
@@ -92,7 +96,9 @@ function showNextError(): void {
 function SessionView({ found }: { found: Found }): ReactNode {
   const { client } = useApi();
   const [head, setHead] = useState<SessionHeadFragment>(found);
-  const [more, setMore] = useState<{ nodes: readonly StepFragment[]; pageInfo: Found['events']['pageInfo'] }>(found.events);
+  const [more, setMore] = useState<{ nodes: readonly StepFragment[]; pageInfo: Found['events']['pageInfo'] }>(
+    found.events,
+  );
   const [live, setLive] = useState<readonly StepFragment[]>([]);
   const [busy, setBusy] = useState(false);
   const isWhole = !more.pageInfo.hasNextPage;
@@ -104,7 +110,9 @@ function SessionView({ found }: { found: Found }): ReactNode {
     const after = more.pageInfo.endCursor;
     if (!after || busy) return;
     setBusy(true);
-    const { data } = await client.query(MoreStepsDocument, { id: found.id, after }, { requestPolicy: 'network-only' }).toPromise();
+    const { data } = await client
+      .query(MoreStepsDocument, { id: found.id, after }, { requestPolicy: 'network-only' })
+      .toPromise();
     setBusy(false);
     const next = data?.session?.events;
     if (next) setMore((known) => ({ nodes: [...known.nodes, ...next.nodes], pageInfo: next.pageInfo }));
@@ -112,15 +120,24 @@ function SessionView({ found }: { found: Found }): ReactNode {
 
   async function catchUp(): Promise<void> {
     if (isWhole) await load();
-    const { data } = await client.query(SessionDocument, { id: found.id }, { requestPolicy: 'network-only' }).toPromise();
+    const { data } = await client
+      .query(SessionDocument, { id: found.id }, { requestPolicy: 'network-only' })
+      .toPromise();
     if (data?.session) setHead(data.session);
   }
 
-  useLive(SessionMovesDocument, { id: found.id }, { data: ({ sessionChanged }) => setHead(sessionChanged.session), open: () => void catchUp() });
+  useLive(
+    SessionMovesDocument,
+    { id: found.id },
+    { data: ({ sessionChanged }) => setHead(sessionChanged.session), open: () => void catchUp() },
+  );
   useLive(
     StepsDocument,
     { id: found.id },
-    { data: ({ eventIngested }) => setLive((known) => [...known.filter(({ id }) => id !== eventIngested.id), eventIngested]) },
+    {
+      data: ({ eventIngested }) =>
+        setLive((known) => [...known.filter(({ id }) => id !== eventIngested.id), eventIngested]),
+    },
   );
 
   const { user } = head;
@@ -173,7 +190,9 @@ function SessionView({ found }: { found: Found }): ReactNode {
         </div>
         <div className="figure">
           <dt>Errors</dt>
-          <dd className={head.errorCount > 0 ? 'figure-value is-bad' : 'figure-value'}>{formatNumber(head.errorCount)}</dd>
+          <dd className={head.errorCount > 0 ? 'figure-value is-bad' : 'figure-value'}>
+            {formatNumber(head.errorCount)}
+          </dd>
         </div>
         <div className="figure">
           <dt>{head.status === 'ACTIVE' ? 'State' : 'Ended'}</dt>
@@ -205,9 +224,7 @@ function SessionView({ found }: { found: Found }): ReactNode {
             </p>
           )}
           {isWhole && head.endedAt && steps.length > 0 && (
-            <p className="waiting muted">
-              Ended after {formatDuration(head.duration)}
-            </p>
+            <p className="waiting muted">Ended after {formatDuration(head.duration)}</p>
           )}
         </Card>
         <aside className="stack">

@@ -1,7 +1,7 @@
 import { memo, useRef, type KeyboardEvent, type ReactNode } from 'react';
 import { Link } from 'wouter';
 import { useNow } from './clock';
-import { formatDuration, formatNumber, formatSoftware } from './format';
+import { formatDuration, formatMoment, formatNumber, formatSoftware } from './format';
 import type { SessionRowFragment } from './generated/graphql';
 import { Icon } from './icons';
 import { useNarrow } from './media';
@@ -14,7 +14,11 @@ const HEIGHT = 48;
 const HEIGHT_OF_PHONES = 88;
 
 /** How long a session lasted, or has lasted: then it ticks. */
-export function Duration({ session }: { session: Pick<SessionRowFragment, 'status' | 'startedAt' | 'duration'> }): ReactNode {
+export function Duration({
+  session,
+}: {
+  session: Pick<SessionRowFragment, 'status' | 'startedAt' | 'duration'>;
+}): ReactNode {
   return session.status === 'ACTIVE' ? <Ticking since={session.startedAt} /> : formatDuration(session.duration);
 }
 
@@ -57,7 +61,11 @@ const Row = memo(function Row({
         </div>
       )}
       <div role="cell" className="cell-start">
-        <Link className="row-link" href={sessionPath(session.id)} aria-label={`Session of ${user?.name ?? user?.identity ?? 'no user'}, started ${new Date(startedAt).toLocaleString()}`}>
+        <Link
+          className="row-link"
+          href={sessionPath(session.id)}
+          aria-label={`Session of ${user?.name ?? user?.identity ?? 'no user'}, started ${formatMoment(new Date(startedAt), 0)}`}
+        >
           <Moment at={startedAt} />
         </Link>
       </div>
@@ -192,7 +200,13 @@ export function SessionTable({
           {head('End', 'cell-end')}
         </div>
       </div>
-      <div role="rowgroup" ref={body} className="session-body" style={{ height: rows.length * height }} onKeyDown={onKeyDown}>
+      <div
+        role="rowgroup"
+        ref={body}
+        className="session-body"
+        style={{ height: rows.length * height }}
+        onKeyDown={onKeyDown}
+      >
         {rows.slice(first, last).map((session, place) => (
           <Row
             key={session.id}

@@ -89,7 +89,10 @@ export function SessionsPage(): ReactNode {
   const list = useSessionList(filter, readOrder(params));
   const chips = chipsOf(params);
   const sort = ORDERS.find(({ key }) => key === params.get('sort'))?.key ?? 'newest';
-  const search = useMemo(() => (q: string) => navigate(withParams(new URLSearchParams(window.location.search), { q }), { replace: true }), []);
+  const search = useMemo(
+    () => (q: string) => navigate(withParams(new URLSearchParams(window.location.search), { q }), { replace: true }),
+    [],
+  );
 
   function showNew(): void {
     window.scrollTo({ top: 0 });

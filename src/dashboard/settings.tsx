@@ -5,7 +5,15 @@ import { UpdateProjectDocument, type SettingsFragment } from './generated/graphq
 import { Card } from './parts';
 
 /** A labelled place of a form, with a word of explanation. */
-function Field({ name, note, children }: { name: string; note?: string; children: (id: string) => ReactNode }): ReactNode {
+function Field({
+  name,
+  note,
+  children,
+}: {
+  name: string;
+  note?: string;
+  children: (id: string) => ReactNode;
+}): ReactNode {
   const id = useId();
   return (
     <div className="field">
@@ -59,17 +67,40 @@ export function Settings({ project }: { project: SettingsFragment }): ReactNode 
           </Field>
           <Field name="Inactivity timeout (seconds)" note="A session without activity for so long is closed.">
             {(id) => (
-              <input id={id} name="inactivityTimeout" type="number" required min={10} max={86_400} defaultValue={settings.inactivityTimeout} />
+              <input
+                id={id}
+                name="inactivityTimeout"
+                type="number"
+                required
+                min={10}
+                max={86_400}
+                defaultValue={settings.inactivityTimeout}
+              />
             )}
           </Field>
           <Field name="Presence timeout (seconds)" note="Without a heartbeat for so long a user counts as offline.">
             {(id) => (
-              <input id={id} name="presenceTimeout" type="number" required min={2} max={86_400} defaultValue={settings.presenceTimeout} />
+              <input
+                id={id}
+                name="presenceTimeout"
+                type="number"
+                required
+                min={2}
+                max={86_400}
+                defaultValue={settings.presenceTimeout}
+              />
             )}
           </Field>
           <Field name="Keep for (days)" note="Empty keeps everything.">
             {(id) => (
-              <input id={id} name="retentionDays" type="number" min={1} max={36_500} defaultValue={settings.retentionDays ?? ''} />
+              <input
+                id={id}
+                name="retentionDays"
+                type="number"
+                min={1}
+                max={36_500}
+                defaultValue={settings.retentionDays ?? ''}
+              />
             )}
           </Field>
           <Field name="A session event while one is open">

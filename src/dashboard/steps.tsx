@@ -23,7 +23,11 @@ function offset(seconds: number): string {
 
 /** What came with an event. It is asked for when somebody wants to see it. */
 function StepData({ step }: { step: StepFragment }): ReactNode {
-  const [{ data, error }] = useQuery({ query: StepDataDocument, variables: { id: step.id }, requestPolicy: 'cache-first' });
+  const [{ data, error }] = useQuery({
+    query: StepDataDocument,
+    variables: { id: step.id },
+    requestPolicy: 'cache-first',
+  });
   if (error) return <p className="step-data muted">{explain(error)}</p>;
   if (!data) return <Loading lines={2} />;
   const event = data.event;

@@ -73,7 +73,9 @@ function UserView({ found, onErased }: { found: Found; onErased: (told: string) 
     const after = list.pageInfo.endCursor;
     if (!list.pageInfo.hasNextPage || !after || busy.current) return;
     busy.current = true;
-    const { data } = await client.query(MoreOfUserDocument, { identity, after }, { requestPolicy: 'network-only' }).toPromise();
+    const { data } = await client
+      .query(MoreOfUserDocument, { identity, after }, { requestPolicy: 'network-only' })
+      .toPromise();
     busy.current = false;
     const next = data?.user?.sessions;
     if (next) setList((known) => ({ nodes: [...known.nodes, ...next.nodes], pageInfo: next.pageInfo }));
@@ -168,7 +170,12 @@ function UserView({ found, onErased }: { found: Found; onErased: (told: string) 
 /** One user: whether they are there, and all their sessions. */
 export function UserPage({ identity }: { identity: string }): ReactNode {
   const [erased, setErased] = useState<string | null>(null);
-  const [{ data, error }, ask] = useQuery({ query: UserDocument, variables: { identity }, requestPolicy: 'network-only', pause: erased !== null });
+  const [{ data, error }, ask] = useQuery({
+    query: UserDocument,
+    variables: { identity },
+    requestPolicy: 'network-only',
+    pause: erased !== null,
+  });
   if (erased) {
     return (
       <Empty title={`${identity} is erased`}>

@@ -41,7 +41,8 @@ async function main(): Promise<void> {
   const settings = { LOG_LEVEL: 'warn', ...process.env, DATABASE_URL: undefined, REDIS_URL: undefined };
   const { host, port } = readConfig(settings);
   // A demo that runs already keeps its folder.
-  if (port !== 0 && (await isTaken(host, port))) throw new Error(`Port ${port} is taken already: set PORT to another one.`);
+  if (port !== 0 && (await isTaken(host, port)))
+    throw new Error(`Port ${port} is taken already: set PORT to another one.`);
   const folder = `${FOLDERS}/${port === 0 ? process.pid : port}`;
   await rm(folder, { recursive: true, force: true });
   const config = readConfig({ ...settings, DATA_DIR: folder });

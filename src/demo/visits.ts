@@ -29,7 +29,10 @@ export interface Step {
 }
 
 /** A small generator (mulberry32), so that the story is the same each time it is told. */
-export function createChance(seed: number): { below: (limit: number) => number; pick: <Item>(of: readonly Item[]) => Item } {
+export function createChance(seed: number): {
+  below: (limit: number) => number;
+  pick: <Item>(of: readonly Item[]) => Item;
+} {
   let state = seed;
   const next = (): number => {
     state = (state + 0x6d2b79f5) | 0;
@@ -110,7 +113,8 @@ function failure({ pick }: Chance): Step {
           '@simple_error': {
             type: 'TypeError',
             message: "Cannot read properties of undefined (reading 'price')",
-            stack_trace: 'at totalOf (cart.js:214:31)\n    at renderCart (cart.js:88:17)\n    at onUpdate (store.js:41:5)',
+            stack_trace:
+              'at totalOf (cart.js:214:31)\n    at renderCart (cart.js:88:17)\n    at onUpdate (store.js:41:5)',
           },
         },
       },
@@ -122,7 +126,11 @@ function failure({ pick }: Chance): Step {
         message: 'The server answered 503 to GET /api/stock',
         source: 'stock.js:57',
         tags: ['network'],
-        data: { '@error': { type: 'FetchError', message: '503 Service Unavailable' }, url: '/api/stock', milliseconds: 10_012 },
+        data: {
+          '@error': { type: 'FetchError', message: '503 Service Unavailable' },
+          url: '/api/stock',
+          milliseconds: 10_012,
+        },
       },
     },
   ]);
@@ -135,7 +143,10 @@ export function visit(chance: Chance): Step[] {
   for (let looks = 1 + below(5); looks > 0; looks -= 1) {
     if (below(3) === 0) {
       const word = pick(WORDS);
-      steps.push({ wait: 5 + below(25), event: { type: 'search', message: word, source: '/search', data: { query: word, results: below(40) } } });
+      steps.push({
+        wait: 5 + below(25),
+        event: { type: 'search', message: word, source: '/search', data: { query: word, results: below(40) } },
+      });
     }
     steps.push(view(`/goods/${pick(GOODS)}`, 15 + below(150)));
     if (below(9) === 0) steps.push({ wait: 5, event: { type: '404', source: `/goods/${pick(WORDS)}-old` } });
@@ -143,14 +154,24 @@ export function visit(chance: Chance): Step[] {
   if (below(14) === 0) steps.push(failure(chance));
   if (below(5) < 2) {
     const price = 20 + below(200);
-    steps.push({ wait: 10 + below(20), event: { type: 'usage', source: 'cart.add', value: price } }, view('/cart', 10 + below(60)));
+    steps.push(
+      { wait: 10 + below(20), event: { type: 'usage', source: 'cart.add', value: price } },
+      view('/cart', 10 + below(60)),
+    );
     if (below(3) > 0) {
       steps.push(view('/checkout', 30 + below(90)));
       if (below(6) === 0) steps.push(failure(chance), view('/checkout', 20 + below(40)));
       if (below(4) > 0) {
         steps.push({
           wait: 5 + below(20),
-          event: { type: 'order', message: `Order of ${price}.00 EUR`, source: '/checkout', value: price, tags: ['revenue'], data: { items: 1 + below(3), currency: 'EUR' } },
+          event: {
+            type: 'order',
+            message: `Order of ${price}.00 EUR`,
+            source: '/checkout',
+            value: price,
+            tags: ['revenue'],
+            data: { items: 1 + below(3), currency: 'EUR' },
+          },
         });
       }
     }
