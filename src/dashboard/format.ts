@@ -38,8 +38,7 @@ export const formatSeconds = (at: Date): string => clockWithSeconds.format(at);
 /** 3 Nov */
 export const formatDay = (at: Date): string => day.format(at);
 
-/** 3 Nov 2026 */
-export const formatDate = (at: Date): string => dayAndYear.format(at);
+const formatDate = (at: Date): string => dayAndYear.format(at);
 
 /** The whole instant in the reader's zone, with the zone's name. */
 export const formatExact = (at: Date): string => exact.format(at);

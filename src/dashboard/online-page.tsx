@@ -23,20 +23,20 @@ function useDoings(identities: readonly string[]): ReadonlyMap<string, readonly 
   const wanted = JSON.stringify(identities);
 
   useEffect(() => {
+    async function look(unknown: string[]): Promise<void> {
+      const { data } = await client
+        .query(DoingsDocument, { identities: unknown }, { requestPolicy: 'network-only' })
+        .toPromise();
+      const found = data?.sessions.nodes.map((one) => [one.id, one] as const) ?? [];
+      setSessions((known) => new Map([...known, ...found]));
+    }
+
     const timer = window.setTimeout(() => {
       const all = JSON.parse(wanted) as string[];
       const unknown = all.filter((marked) => !asked.current.has(marked));
       if (unknown.length === 0) return;
       for (const marked of unknown) asked.current.add(marked);
-      const variables = { identities: unknown.map((marked) => marked.slice(marked.indexOf(' ') + 1)) };
-      void client
-        .query(DoingsDocument, variables, { requestPolicy: 'network-only' })
-        .toPromise()
-        .then(({ data }) => {
-          setSessions(
-            (known) => new Map([...known, ...(data?.sessions.nodes ?? []).map((one) => [one.id, one] as const)]),
-          );
-        });
+      void look(unknown.map((marked) => marked.slice(marked.indexOf(' ') + 1)));
     }, GATHER);
     return () => window.clearTimeout(timer);
   }, [client, wanted]);

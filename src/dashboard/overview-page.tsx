@@ -16,6 +16,7 @@ import { useLive } from './live';
 import { Avatar, Card, Empty, Loading, Moment, PageHead, Problem, UserLink } from './parts';
 import { sessionPath } from './paths';
 import { useOnline } from './presence';
+import { textOf } from './form';
 import { localInput, rangeAddress, RANGES, useRange, type Range } from './range';
 import { useThrottled } from './throttle';
 
@@ -100,8 +101,7 @@ function RangePicker({ range }: { range: Range }): ReactNode {
   function choose(event: FormEvent<HTMLFormElement>): void {
     event.preventDefault();
     const form = new FormData(event.currentTarget);
-    const from = Date.parse(String(form.get('from')));
-    const to = Date.parse(String(form.get('to')));
+    const [from, to] = [Date.parse(textOf(form, 'from')), Date.parse(textOf(form, 'to'))];
     if (!(from < to)) return;
     setOpen(false);
     navigate(rangeAddress(from, to));

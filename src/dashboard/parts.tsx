@@ -29,7 +29,8 @@ function hueOf(identity: string): number {
 
 function initialsOf(text: string): string {
   const words = text.split(/[\s@._-]+/).filter(Boolean);
-  return [...(words[0] ?? '?')][0]! + (words.length > 1 && !text.includes('@') ? [...words[1]!][0]! : '');
+  const first = (word: string): string => String.fromCodePoint(word.codePointAt(0)!);
+  return first(words[0] ?? '?') + (words[1] && !text.includes('@') ? first(words[1]) : '');
 }
 
 /** A user's initials in their colour; with a dot where they are online. */

@@ -31,7 +31,7 @@ const softwareOf = (software: { name: string; version?: string | null } | null |
 
 /** What stayed the same while the session went on. */
 function Facts({ session }: { session: SessionHeadFragment }): ReactNode {
-  const facts: [string, ReactNode][] = [
+  const facts: [string, string | null | undefined][] = [
     ['Browser', softwareOf(session.browser)],
     ['System', softwareOf(session.os)],
     ['Device', session.device],
@@ -44,7 +44,7 @@ function Facts({ session }: { session: SessionHeadFragment }): ReactNode {
   return (
     <dl className="facts">
       {facts
-        .filter(([, value]) => value)
+        .filter(([, value]) => Boolean(value))
         .map(([name, value]) => (
           <div key={name}>
             <dt>{name}</dt>

@@ -1,7 +1,7 @@
 import { memo, useRef, type KeyboardEvent, type ReactNode } from 'react';
 import { Link } from 'wouter';
 import { useNow } from './clock';
-import { formatDuration, formatMoment, formatNumber, formatSoftware } from './format';
+import { formatDuration, formatNumber, formatSoftware } from './format';
 import type { SessionRowFragment } from './generated/graphql';
 import { Icon } from './icons';
 import { useNarrow } from './media';
@@ -61,12 +61,9 @@ const Row = memo(function Row({
         </div>
       )}
       <div role="cell" className="cell-start">
-        <Link
-          className="row-link"
-          href={sessionPath(session.id)}
-          aria-label={`Session of ${user?.name ?? user?.identity ?? 'no user'}, started ${formatMoment(new Date(startedAt), 0)}`}
-        >
+        <Link className="row-link" href={sessionPath(session.id)}>
           <Moment at={startedAt} />
+          <span className="hidden">, session of {user?.name ?? user?.identity ?? 'no user'}</span>
         </Link>
       </div>
       <div role="cell" className="cell-duration number">

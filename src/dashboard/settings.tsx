@@ -1,6 +1,7 @@
 import { useId, useState, type FormEvent, type ReactNode } from 'react';
 import { useMutation } from 'urql';
 import { explain } from './api';
+import { textOf } from './form';
 import { UpdateProjectDocument, type SettingsFragment } from './generated/graphql';
 import { Card } from './parts';
 
@@ -42,7 +43,7 @@ export function Settings({ project }: { project: SettingsFragment }): ReactNode 
   async function save(event: FormEvent<HTMLFormElement>): Promise<void> {
     event.preventDefault();
     const form = new FormData(event.currentTarget);
-    const text = (name: string): string => String(form.get(name) ?? '');
+    const text = (name: string): string => textOf(form, name);
     const days = text('retentionDays');
     await update({
       name: text('name'),

@@ -55,7 +55,7 @@ const pages = (): [name: string, path: string, ready: (page: Page) => Promise<un
   ['sessions', '/sessions', (page) => page.locator('.session-row').nth(5).waitFor()],
   ['session', `/sessions/${encodeURIComponent(session)}`, (page) => page.locator('.step.error').first().waitFor()],
   ['user', `/users/${encodeURIComponent(user)}`, (page) => page.locator('.session-row').first().waitFor()],
-  ['project', '/project', (page) => page.getByText('First key').waitFor()],
+  ['project', '/project', (page) => page.getByRole('rowheader', { name: 'First key' }).waitFor()],
 ];
 
 /** What axe holds against the page, in words. */
