@@ -3,7 +3,7 @@ import { useQuery } from 'urql';
 import { Link, useLocation } from 'wouter';
 import { Chart } from './chart';
 import { FirstEvent } from './first-event';
-import { formatChange, formatDuration, formatMoment, formatNumber, formatShare } from './format';
+import { formatChange, formatDuration, formatNumber, formatShare } from './format';
 import {
   AnythingThereDocument,
   OverviewDocument,
@@ -263,7 +263,7 @@ export function OverviewPage(): ReactNode {
               range.key === null && (
                 <>
                   <span className="muted">
-                    {formatMoment(new Date(range.from), Date.now())} to {formatMoment(new Date(range.to), Date.now())}
+                    <Moment at={iso(range.from)} /> to <Moment at={iso(range.to)} />
                   </span>
                   <Link href="/">Back to 24 hours</Link>
                 </>

@@ -123,18 +123,15 @@ export const Card = ({
 /** Copies a text, and says so. */
 export function CopyButton({ text, label = 'Copy' }: { text: string; label?: string }): ReactNode {
   const [copied, setCopied] = useState(false);
+  // Only pages of this machine or over https have a clipboard; elsewhere the text can be selected.
+  async function copy(): Promise<void> {
+    if (!window.isSecureContext) return;
+    await navigator.clipboard.writeText(text);
+    setCopied(true);
+    window.setTimeout(() => setCopied(false), 1_500);
+  }
   return (
-    <button
-      type="button"
-      className="button small"
-      onClick={() => {
-        // Only pages of this machine or over https have a clipboard; elsewhere the text can be selected.
-        void navigator.clipboard?.writeText(text).then(() => {
-          setCopied(true);
-          window.setTimeout(() => setCopied(false), 1_500);
-        });
-      }}
-    >
+    <button type="button" className="button small" onClick={() => void copy()}>
       <Icon name={copied ? 'check' : 'copy'} size={15} />
       <span aria-live="polite">{copied ? 'Copied' : label}</span>
     </button>
