@@ -30,6 +30,13 @@ function isAt(location: string, path: string): boolean {
   return location === path || location.startsWith(`${path}/`);
 }
 
+/** What the browser calls the page. */
+function titleOf(location: string): string {
+  if (location.startsWith('/sessions/')) return 'Session';
+  if (location.startsWith('/users/')) return 'User';
+  return PLACES.find(({ path }) => path === location)?.name ?? 'Nothing here';
+}
+
 /** Switches between light and dark. */
 function ThemeButton(): ReactNode {
   const theme = useTheme();
@@ -97,6 +104,9 @@ function Pages(): ReactNode {
     window.addEventListener('popstate', onBack);
     return () => window.removeEventListener('popstate', onBack);
   }, []);
+  useEffect(() => {
+    document.title = `${titleOf(location)} – Footsteps`;
+  }, [location]);
   useEffect(() => {
     if (before.current === location) return;
     before.current = location;

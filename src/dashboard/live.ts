@@ -31,17 +31,17 @@ export const useReconnecting = (): boolean =>
 
 /**
  * Watches a subscription while the page is looked at. A tab in the background lets go of it, since a browser
- * has six connections to a server and no more; when it is looked at again, and after every loss, `onOpen`
- * is called, to ask for what was missed.
+ * has six connections to a server and no more; when it is looked at again, and after every loss, `open`
+ * is called with `again`, to ask for what was missed.
  */
 export function useLive<Data, Variables extends Record<string, unknown>>(
   document: TypedDocumentNode<Data, Variables>,
   variables: Variables,
-  on: { data: (data: Data) => void; open?: () => void },
+  on: { data: (data: Data) => void; open?: (again: boolean) => void },
 ): void {
   const { streams } = useApi();
   const onData = useEffectEvent((data: Data) => on.data(data));
-  const onOpen = useEffectEvent(() => on.open?.());
+  const onOpen = useEffectEvent((again: boolean) => on.open?.(again));
   const asked = JSON.stringify(variables);
 
   useEffect(() => {
@@ -85,7 +85,7 @@ export function useLive<Data, Variables extends Record<string, unknown>>(
           connected() {
             wait = FIRST_WAIT;
             mark(stream, false);
-            if (opened) onOpen();
+            onOpen(opened);
             opened = true;
           },
         },

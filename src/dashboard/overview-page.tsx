@@ -244,7 +244,7 @@ export function OverviewPage(): ReactNode {
     ask({ requestPolicy: 'network-only' });
     setTurn((known) => known + 1);
   }, REFRESH);
-  useLive(SessionsMoveDocument, {}, { data: refresh, open: refresh });
+  useLive(SessionsMoveDocument, {}, { data: refresh, open: (again) => again && refresh() });
 
   return (
     <>

@@ -1,5 +1,5 @@
 import { useEffect, useEffectEvent, useRef, useState } from 'react';
-import type { CombinedError } from 'urql';
+import type { Client, CombinedError } from 'urql';
 import { useApi } from './api';
 import {
   NewSessionsDocument,
@@ -44,7 +44,7 @@ const NOTHING: SessionListState = {
 };
 
 /** The list that was left last, so that coming back finds it as it was. */
-let kept: { question: string; state: SessionListState } | null = null;
+let kept: { client: Client; question: string; state: SessionListState } | null = null;
 
 /** Sessions that began since then are new to the list: the latest start it shows, else when it was asked for. */
 function newestOf({ rows, askedAt }: SessionListState, { field, direction }: SessionOrder): number {
@@ -61,7 +61,7 @@ export function useSessionList(
   const question = JSON.stringify([filter, orderBy]);
   const [[answered, state], setAll] = useState<readonly [string, SessionListState]>(() => [
     question,
-    kept?.question === question ? kept.state : NOTHING,
+    kept?.client === client && kept.question === question ? kept.state : NOTHING,
   ]);
   // Answers to an older question are of no use.
   const asking = useRef(question);
@@ -149,8 +149,8 @@ export function useSessionList(
   }, [question]);
 
   useEffect(() => {
-    if (answered === question && !state.loading) kept = { question, state };
-  }, [answered, question, state]);
+    if (answered === question && !state.loading) kept = { client, question, state };
+  }, [client, answered, question, state]);
 
   useLive(
     SessionRowsDocument,
@@ -163,7 +163,7 @@ export function useSessionList(
         });
         if (kind === 'STARTED') look();
       },
-      open: () => void catchUp(),
+      open: (again) => again && void catchUp(),
     },
   );
 

@@ -118,8 +118,10 @@ function SessionView({ found }: { found: Found }): ReactNode {
     if (next) setMore((known) => ({ nodes: [...known.nodes, ...next.nodes], pageInfo: next.pageInfo }));
   }
 
-  async function catchUp(): Promise<void> {
+  /** What was missed: at first no more than the steps between the answer and the stream. */
+  async function catchUp(again: boolean): Promise<void> {
     if (isWhole) await load();
+    if (!again) return;
     const { data } = await client
       .query(SessionDocument, { id: found.id }, { requestPolicy: 'network-only' })
       .toPromise();
@@ -129,7 +131,7 @@ function SessionView({ found }: { found: Found }): ReactNode {
   useLive(
     SessionMovesDocument,
     { id: found.id },
-    { data: ({ sessionChanged }) => setHead(sessionChanged.session), open: () => void catchUp() },
+    { data: ({ sessionChanged }) => setHead(sessionChanged.session), open: (again) => void catchUp(again) },
   );
   useLive(
     StepsDocument,

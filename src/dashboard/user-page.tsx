@@ -102,7 +102,7 @@ function UserView({ found, onErased }: { found: Found; onErased: (told: string) 
     { identity },
     {
       data: ({ sessionChanged: { kind, session } }) => put(session, kind === 'STARTED'),
-      open: () => void catchUp(),
+      open: (again) => again && void catchUp(),
     },
   );
 

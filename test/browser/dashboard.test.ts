@@ -243,7 +243,7 @@ test('sessions: new ones are announced and the list stays where it is; rows chan
   const { page, context } = await openDashboard(browser, url, key);
   await page.goto(`${url}/sessions`);
   const first = page.locator('.session-row').first();
-  await first.getByText('Ben').waitFor();
+  await first.getByRole('link', { name: 'Ben', exact: true }).waitFor();
   expect(await first.locator('.cell-events').textContent()).toContain('1');
   const before = await first.locator('.ticking').textContent();
   await eventually(async () => (await first.locator('.ticking').textContent()) !== before);
@@ -253,7 +253,7 @@ test('sessions: new ones are announced and the list stays where it is; rows chan
   ]);
   await page.getByRole('button', { name: '3 new sessions' }).waitFor();
   await first.locator('.cell-events').getByText('2').waitFor();
-  await first.getByText('Ben').waitFor();
+  await first.getByRole('link', { name: 'Ben', exact: true }).waitFor();
   // The keyboard goes from row to row.
   await first.locator('.row-link').focus();
   await page.keyboard.press('ArrowDown');
