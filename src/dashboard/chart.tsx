@@ -8,7 +8,7 @@ import { useTheme } from './theme';
 const HEIGHT = 260;
 
 /** Sessions and users of one interval. */
-export interface ChartPoint {
+interface ChartPoint {
   readonly at: string;
   readonly sessions: number;
   readonly users: number;

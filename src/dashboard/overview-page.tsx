@@ -27,13 +27,12 @@ const REFRESH = 3_000;
 function Change({ now, before, worse }: { now: number | null; before: number | null; worse: boolean }): ReactNode {
   if (now === null || before === null || before === 0) return <span className="change">No figure before</span>;
   const ratio = now / before - 1;
-  const isFlat = Math.abs(ratio) < 0.005;
-  const tone = isFlat ? '' : ratio > 0 === worse ? 'bad' : 'good';
+  if (Math.abs(ratio) < 0.005) return <span className="change">As before</span>;
   return (
-    <span className={`change ${tone}`}>
+    <span className={`change ${ratio > 0 === worse ? 'bad' : 'good'}`}>
       <b>
-        {!isFlat && <Icon name={ratio > 0 ? 'up' : 'down'} size={14} />}
-        {isFlat ? 'Unchanged' : formatChange(ratio)}
+        <Icon name={ratio > 0 ? 'up' : 'down'} size={14} />
+        {formatChange(ratio)}
       </b>{' '}
       against before
     </span>
