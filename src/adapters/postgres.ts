@@ -29,6 +29,24 @@ const INDEX_PLANS = [
   .map((setting) => `-c ${setting}`)
   .join(' ');
 
+const UTC = /^(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d(?:\.\d+)?)\+00$/;
+const TIMESTAMPTZ: number = pg.types.builtins.TIMESTAMPTZ;
+const readTimestamp = pg.types.getTypeParser(TIMESTAMPTZ);
+
+function readInstant(text: string): unknown {
+  const parts = UTC.exec(text);
+  return parts ? new Date(`${parts[1]}T${parts[2]}Z`) : readTimestamp(text);
+}
+
+/** As the driver reads values, but instants in UTC with the engine's own parser: they are most of what a page of events holds. */
+const types: pg.CustomTypesConfig = {
+  getTypeParser: (oid: number, format) =>
+    (oid === TIMESTAMPTZ && format !== 'binary' ? readInstant : pg.types.getTypeParser(oid, format)) as never,
+};
+
+/** Different texts that are prepared in a process's life; those beyond are planned each time. */
+const MOST_PREPARED = 200;
+
 /** SQLSTATE classes, and errors of the socket, which say that the database cannot be had just now. */
 const LOST = /^(08|57P0)|^E(CONN|PIPE|AI_|TIMEDOUT|HOSTUNREACH|NOTFOUND)/;
 
@@ -56,6 +74,7 @@ export function createDatabase({ url, poolSize, observe, indexPlans = false }: P
     statement_timeout: 30_000,
     idle_in_transaction_session_timeout: 30_000,
     application_name: 'footsteps',
+    types,
     ...(indexPlans && { options: INDEX_PLANS }),
   });
   pool.on('error', (error) => observe({ kind: 'database.lost', message: error.message }));
@@ -70,10 +89,25 @@ export function createDatabase({ url, poolSize, observe, indexPlans = false }: P
     );
   }
 
+  const preparedNames = new Map<string, string>();
+  /** What the driver calls a text on every connection; undefined: not prepared. */
+  function preparedName({ name, text }: Statement): string | undefined {
+    const known = preparedNames.get(text);
+    if (known !== undefined || preparedNames.size >= MOST_PREPARED) return known;
+    const fresh = `${name}.${preparedNames.size}`;
+    preparedNames.set(text, fresh);
+    return fresh;
+  }
+
   async function run<Row>(client: pg.Pool | pg.PoolClient, statement: Statement): Promise<Row[]> {
     const start = performance.now();
     const { name, text, values, prepared } = statement;
-    const result = await client.query({ text, values: values as unknown[], ...(prepared && { name }) });
+    const known = prepared ? preparedName(statement) : undefined;
+    const result = await client.query({
+      text,
+      values: values as unknown[],
+      ...(known !== undefined && { name: known }),
+    });
     observe({
       kind: 'statement',
       name,

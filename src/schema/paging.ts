@@ -80,7 +80,13 @@ export function toConnection<Place, Row>(
   placeOf: (row: Row) => Place,
   totalCount: () => Promise<number>,
 ): ConnectionShape<Row> {
-  const edges = rows.map((node) => ({ cursor: encodeCursor(kind, placeOf(node)), node }));
+  // A cursor is made where one is asked for: most ask for the nodes alone.
+  const edges = rows.map((node) => ({
+    get cursor() {
+      return encodeCursor(kind, placeOf(node));
+    },
+    node,
+  }));
   return {
     edges,
     pageInfo: {

@@ -6,8 +6,8 @@ export interface Statement {
   readonly text: string;
   readonly values?: readonly unknown[];
   /**
-   * Parsed and planned once a connection, under its name: for the few statements of fixed text that run all the time.
-   * Their plan must not depend on the values.
+   * Parsed and planned once a connection: for statements of few texts that run all the time. Their plan must not
+   * depend on the values.
    */
   readonly prepared?: boolean;
 }

@@ -88,7 +88,7 @@ export async function listSessions(
     return sql`SELECT ${COLUMNS}, ${key} AS place FROM ${pageFrom(filter)} WHERE ${conditions}${which}
       ${after ? sql`AND (${key}, s.id) ${later} (${ordering.value(after[0])}, ${after[1]}::uuid)` : empty}
       ${before ? sql`AND (${key}, s.id) ${earlier} (${ordering.value(before[0])}, ${before[1]}::uuid)` : empty}
-      ORDER BY ${key} ${direction}, s.id ${direction} LIMIT ${page.limit + 1}::integer`;
+      ORDER BY ${key} ${direction}, s.id ${direction} LIMIT ${raw(String(page.limit + 1))}`;
   };
   const query =
     order.field === 'STARTED_AT'
@@ -102,6 +102,7 @@ export async function listSessions(
     name: `sessions.list.${order.field}`,
     text: query.text,
     values: query.values,
+    prepared: filter === null && order.field === 'STARTED_AT',
   });
   return toPage(rows, page);
 }

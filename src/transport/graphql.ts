@@ -11,6 +11,7 @@ import type { Caller } from '../domain/access.js';
 import type { Sender } from '../domain/sender.js';
 import type { Observer } from '../observation.js';
 import type { Context, Services } from '../schema/context.js';
+import { useCompiledOperations } from './compiled-operations.js';
 import { maskError } from './mask-error.js';
 import type { OpenStreams } from './open-streams.js';
 import { checkQuerySize, QUERY_LIMITS } from './query-size.js';
@@ -140,7 +141,13 @@ export function createGraphQL(deps: {
   return createYoga<Door, Context>({
     schema,
     context: ({ caller, sender, requestId }: Door): Context => ({ caller, sender, requestId, services }),
-    plugins: [useChecks(), useLifetimes(streams), useAnswerThatIsThere(), useMask(observe, masked)],
+    plugins: [
+      useChecks(),
+      useCompiledOperations(),
+      useLifetimes(streams),
+      useAnswerThatIsThere(),
+      useMask(observe, masked),
+    ],
     // What no operation is to blame for: documents that do not parse, and the like.
     maskedErrors: {
       maskError: (error) => (masked.has(error as object) ? (error as Error) : maskError(error, 'none', observe)),

@@ -9,6 +9,20 @@ import { startEmbeddedPostgres } from '../../dist/adapters/embedded-postgres.js'
 
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const here = (file) => fileURLToPath(new URL(file, import.meta.url));
+/** What runs now: ended with the bench, however that ends. */
+const children = new Set();
+process.on('exit', () => children.forEach((child) => child.kill('SIGKILL')));
+
+function keep(child) {
+  children.add(child);
+  return new Promise((resolve) => {
+    child.once('exit', (code) => {
+      children.delete(child);
+      resolve(code);
+    });
+  });
+}
+
 const OPERATOR_KEY = 'operator-key-of-the-bench';
 
 function temporaryFolder() {
@@ -52,7 +66,7 @@ export async function startProgram(file, env = {}, { node, args = [] } = {}) {
     execArgv: [],
     ...(node ? { execPath: node } : {}),
   });
-  const exited = new Promise((resolve) => child.once('exit', resolve));
+  const exited = keep(child);
   const ready = await new Promise((resolve, reject) => {
     child.once('message', resolve);
     exited.then((code) => reject(new Error(`${file} ended with ${code}`)));
@@ -95,7 +109,7 @@ export async function startFootsteps(databaseUrl, env = {}) {
       stdio: ['ignore', 'pipe', 'inherit'],
     },
   );
-  const exited = new Promise((resolve) => child.once('exit', resolve));
+  const exited = keep(child);
   let output = '';
   const url = await new Promise((resolve, reject) => {
     child.stdout.on('data', (data) => {

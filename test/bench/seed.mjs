@@ -1,0 +1,77 @@
+// Rows that are there already when a measurement begins, written by SQL: sending them would take hours.
+import pg from 'pg';
+
+const SQL = {
+  users: `INSERT INTO users (project_id, id, identity, name, online, status_since, presence_version)
+    SELECT $1, md5('seed ' || n)::uuid, 'seeded-' || n || '@example.com', 'Seeded ' || n, $4, now(), 1
+    FROM generate_series($2::integer, $3::integer) n`,
+  // Ended sessions lie over the last six days; open ones are of the last minute.
+  ended: `INSERT INTO sessions (project_id, id, user_id, started_at, last_activity_at, ended_at, end_reason, online_until, live,
+      event_count, error_count, ended_event_count, event_types, version, browser_name, browser_version, os_name, os_version, device, data)
+    SELECT $1, uuidv7(x.started_at - now()), md5('seed ' || n % $4::integer)::uuid, x.started_at, x.ended_at, x.ended_at, 'INACTIVITY',
+      x.ended_at, false, $5, 0, $5, '{page view}', '1.4.2', 'Chrome', '140.0', 'Windows', '11', 'Desktop', '{"plan": "pro"}'
+    FROM generate_series($2::integer, $3::integer) n,
+      LATERAL (SELECT now() - interval '1 hour' - interval '500 ms' * (n % 1000000) AS at) y,
+      LATERAL (SELECT y.at AS started_at, y.at + interval '10 minutes' AS ended_at) x`,
+  open: `INSERT INTO sessions (project_id, id, user_id, started_at, last_activity_at, online_until, live, due_at, event_count, event_types, data)
+    SELECT $1, uuidv7(interval '-1 minute'), md5('seed ' || n)::uuid, now() - interval '1 minute', now(), now() + interval '1 day', true,
+      now() + interval '1 day', 1, '{page view}', '{}'
+    FROM generate_series($2::integer, $3::integer) n`,
+  events: `INSERT INTO events (project_id, id, type, source, message, occurred_at, received_at, user_id, session_id, data)
+    SELECT s.project_id, uuidv7(x.at - now()), 'page view', '/products/' || n, 'Step ' || n, x.at, x.at, s.user_id, s.id,
+      '{"plan": "pro", "position": 3}'
+    FROM (SELECT * FROM sessions WHERE project_id = $1 AND ended_at IS NOT NULL ORDER BY project_id, started_at, id
+          OFFSET $2 LIMIT $3) s,
+      generate_series(1, s.event_count) n, LATERAL (SELECT s.started_at + interval '20 s' * n AS at) x`,
+};
+
+/** Runs `run` on `total` rows, a step at a time, and shows how far it is where that takes a while. */
+async function inSteps(what, total, step, run) {
+  let toldAt = performance.now();
+  for (let first = 0; first < total; first += step) {
+    await run(first, Math.min(step, total - first));
+    if (performance.now() - toldAt < 5_000) continue;
+    toldAt = performance.now();
+    console.error(`  storing ${what}: ${Math.round((100 * (first + step)) / total)} %`);
+  }
+}
+
+/** Users with ended sessions of so many events each. */
+export async function seedHistory(databaseUrl, projectId, { sessions, eventsEach, users = Math.ceil(sessions / 10) }) {
+  const client = new pg.Client({ connectionString: databaseUrl });
+  await client.connect();
+  await client.query(SQL.users, [projectId, 0, users - 1, false]);
+  await inSteps('sessions', sessions, 50_000, (first, count) =>
+    client.query(SQL.ended, [projectId, first, first + count - 1, users, eventsEach]),
+  );
+  await inSteps('events', sessions, 20_000, (first, count) => client.query(SQL.events, [projectId, first, count]));
+  await client.query('VACUUM ANALYZE');
+  await client.query('CHECKPOINT');
+  await client.end();
+}
+
+/** Users who are online, each with an open session that stays so. */
+export async function seedOpen(databaseUrl, projectId, { sessions }) {
+  const client = new pg.Client({ connectionString: databaseUrl });
+  await client.connect();
+  await inSteps('open sessions', sessions, 50_000, async (first, count) => {
+    await client.query(SQL.users, [projectId, first, first + count - 1, true]);
+    await client.query(SQL.open, [projectId, first, first + count - 1]);
+  });
+  await client.query('VACUUM ANALYZE');
+  await client.query('CHECKPOINT');
+  await client.end();
+}
+
+/** Lets `count` of the seeded open sessions, from `first` on, have been silent for ten minutes. */
+export async function silence(databaseUrl, projectId, first, count) {
+  const client = new pg.Client({ connectionString: databaseUrl });
+  await client.connect();
+  await client.query(
+    `UPDATE sessions SET started_at = now() - interval '20 minutes', last_activity_at = now() - interval '10 minutes',
+       online_until = now() - interval '5 minutes', due_at = now() - interval '5 minutes'
+     WHERE project_id = $1 AND live AND user_id IN (SELECT md5('seed ' || n)::uuid FROM generate_series($2::integer, $3::integer) n)`,
+    [projectId, first, first + count - 1],
+  );
+  await client.end();
+}
