@@ -16,7 +16,7 @@ const curl = (url: string, key: string, query: string): string =>
 
 /** What somebody who starts the server for the first time needs to see; later only where it listens. */
 function greet({ url, made: { operatorKey, projectKey } }: App): void {
-  const lines = ['', `Footsteps listens on ${url}  (GraphiQL: ${url}/graphql)`, ''];
+  const lines = ['', `Footsteps listens on ${url}  (dashboard: ${url}/, GraphiQL: ${url}/graphql)`, ''];
   if (operatorKey ?? projectKey) lines.push('Shown this once, so keep it:');
   if (operatorKey) lines.push(`  operator key  ${operatorKey}   makes projects`);
   if (projectKey) {

@@ -13,6 +13,7 @@ import type { Services } from '../schema/context.js';
 import type { RateLimits } from '../services/rate-limits.js';
 import { credentialOf } from './authenticate.js';
 import { createCollector } from './collector/collector.js';
+import { createDashboard } from './dashboard.js';
 import { createGraphQL, MOST_BYTES } from './graphql.js';
 import { maskError } from './mask-error.js';
 import { createOpenStreams } from './open-streams.js';
@@ -81,6 +82,7 @@ export function createServer(deps: {
   );
   const senderOf = createSenderOf(trustedProxies);
   const collector = createCollector({ services, senderOf, rateLimits, observe });
+  const dashboard = createDashboard();
   const graphql = createGraphQL({ schema, services, streams, observe });
   /** Requests whose answer is one document, and whose client waits for it. */
   let underWay = 0;
@@ -182,6 +184,7 @@ export function createServer(deps: {
       await answerMetrics(request, response, url);
       return;
     }
+    if (dashboard.answer(request, response, url.pathname)) return;
     throw new AppError('NOT_FOUND', `There is nothing at ${url.pathname}. GraphQL is at ${GRAPHQL}.`);
   }
 

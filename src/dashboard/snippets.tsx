@@ -1,0 +1,117 @@
+import { useId, useState, type KeyboardEvent, type ReactNode } from 'react';
+import { CopyButton } from './parts';
+
+const CLIENTS: readonly { name: string; code: (server: string, key: string) => string }[] = [
+  {
+    name: 'curl',
+    code: (server, key) => `curl ${server}/graphql \\
+  -H 'Authorization: Bearer ${key}' \\
+  -H 'Content-Type: application/json' \\
+  -d '{
+  "query": "mutation ($events: [EventInput!]!) { ingestEvents(events: $events) { accepted } }",
+  "variables": { "events": [
+    { "type": "page view", "source": "/pricing",
+      "user": { "identity": "ada@example.com", "name": "Ada" } }
+  ] }
+}'`,
+  },
+  {
+    name: 'JavaScript',
+    code: (server, key) => `const ask = (query, variables) =>
+  fetch('${server}/graphql', {
+    method: 'POST',
+    headers: {
+      Authorization: 'Bearer ${key}',
+      'Content-Type': 'application/json',
+    },
+    body: JSON.stringify({ query, variables }),
+  }).then((response) => response.json());
+
+const identity = 'ada@example.com';
+
+// Something happened.
+await ask(
+  \`mutation ($events: [EventInput!]!) {
+    ingestEvents(events: $events) { accepted }
+  }\`,
+  { events: [{ type: 'page view', source: location.pathname, user: { identity, name: 'Ada' } }] },
+);
+
+// Still here: every 30 seconds.
+setInterval(() => {
+  ask(
+    \`mutation ($identity: String!) {
+      recordHeartbeat(input: { identity: $identity }) { acknowledged }
+    }\`,
+    { identity },
+  );
+}, 30_000);`,
+  },
+  {
+    name: 'Exceptionless JS',
+    code: (server, key) => `import { Exceptionless } from '@exceptionless/browser';
+
+await Exceptionless.startup((config) => {
+  config.apiKey = '${key}';
+  config.serverUrl = '${server}';
+  config.setUserIdentity('ada@example.com', 'Ada');
+  config.useSessions();
+});
+
+await Exceptionless.submitFeatureUsage('pricing');`,
+  },
+  {
+    name: '.NET',
+    code: (server, key) => `using Exceptionless;
+
+var client = ExceptionlessClient.Default;
+client.Configuration.ApiKey = "${key}";
+client.Configuration.ServerUrl = "${server}";
+client.Configuration.SetUserIdentity("ada@example.com", "Ada");
+client.Configuration.UseSessions();
+client.Startup();
+
+client.SubmitFeatureUsage("pricing");`,
+  },
+];
+
+/** What to put where, for each client; with `apiKey` where one was just made. */
+export function Snippets({ apiKey }: { apiKey: string | null }): ReactNode {
+  const [chosen, setChosen] = useState(0);
+  const id = useId();
+  const code = CLIENTS[chosen]!.code(window.location.origin, apiKey ?? 'YOUR_KEY');
+
+  function onKeyDown(event: KeyboardEvent<HTMLElement>): void {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    const next = (chosen + step + CLIENTS.length) % CLIENTS.length;
+    setChosen(next);
+    event.currentTarget.querySelectorAll<HTMLElement>('[role=tab]')[next]?.focus();
+  }
+
+  return (
+    <div className="snippets">
+      <div role="tablist" aria-label="Client" className="segments" onKeyDown={onKeyDown}>
+        {CLIENTS.map(({ name }, place) => (
+          <button
+            key={name}
+            type="button"
+            role="tab"
+            id={`${id}-${place}`}
+            aria-selected={place === chosen}
+            aria-controls={id}
+            tabIndex={place === chosen ? 0 : -1}
+            onClick={() => setChosen(place)}
+          >
+            {name}
+          </button>
+        ))}
+      </div>
+      <div role="tabpanel" id={id} aria-labelledby={`${id}-${chosen}`} className="code-box">
+        <CopyButton text={code} />
+        <pre tabIndex={0}>{code}</pre>
+      </div>
+    </div>
+  );
+}

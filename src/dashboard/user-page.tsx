@@ -1,0 +1,196 @@
+import { useRef, useState, type ReactNode } from 'react';
+import { useMutation, useQuery } from 'urql';
+import { Link } from 'wouter';
+import { explain, useApi } from './api';
+import { count, formatNumber } from './format';
+import {
+  EraseUserDocument,
+  MoreOfUserDocument,
+  SessionsOfUserDocument,
+  UserDocument,
+  type SessionRowFragment,
+  type UserQuery,
+} from './generated/graphql';
+import { Icon } from './icons';
+import { useLive } from './live';
+import { Avatar, Empty, Loading, Moment, PageHead, Problem } from './parts';
+import { usePresenceOf } from './presence';
+import { SessionTable } from './session-table';
+
+type Found = NonNullable<UserQuery['user']>;
+
+/** Asks once more, then erases. */
+function Erase({ user, onErased }: { user: Found; onErased: (told: string) => void }): ReactNode {
+  const dialog = useRef<HTMLDialogElement>(null);
+  const [{ fetching, error }, erase] = useMutation(EraseUserDocument);
+
+  async function confirm(): Promise<void> {
+    const { data } = await erase({ identity: user.identity });
+    if (!data) return;
+    const { sessions, events } = data.eraseUser;
+    onErased(`${count(sessions, 'session')} and ${count(events, 'event')} were deleted.`);
+  }
+
+  return (
+    <>
+      <button type="button" className="button danger" onClick={() => dialog.current?.showModal()}>
+        Erase…
+      </button>
+      <dialog ref={dialog} aria-labelledby="erase-title">
+        <h2 id="erase-title">Erase {user.name ?? user.identity}?</h2>
+        <p>
+          Every session and event of <b>{user.identity}</b> is deleted, everywhere and for ever:{' '}
+          {count(user.sessions.totalCount, 'session')}.
+        </p>
+        {error && (
+          <p className="field-told" role="alert">
+            {explain(error)}
+          </p>
+        )}
+        <div className="dialog-tools">
+          <button type="button" className="button" autoFocus onClick={() => dialog.current?.close()}>
+            Keep
+          </button>
+          <button type="button" className="button danger" disabled={fetching} onClick={() => void confirm()}>
+            {fetching ? 'Erasing…' : 'Erase for ever'}
+          </button>
+        </div>
+      </dialog>
+    </>
+  );
+}
+
+function UserView({ found, onErased }: { found: Found; onErased: (told: string) => void }): ReactNode {
+  const { client } = useApi();
+  const presence = usePresenceOf(found.identity);
+  const [list, setList] = useState<Pick<Found['sessions'], 'nodes' | 'pageInfo'>>(found.sessions);
+  const [total, setTotal] = useState(found.sessions.totalCount);
+  const busy = useRef(false);
+  const { identity, name } = found;
+  const isOnline = presence?.status === 'ONLINE';
+
+  async function more(): Promise<void> {
+    const after = list.pageInfo.endCursor;
+    if (!list.pageInfo.hasNextPage || !after || busy.current) return;
+    busy.current = true;
+    const { data } = await client
+      .query(MoreOfUserDocument, { identity, after }, { requestPolicy: 'network-only' })
+      .toPromise();
+    busy.current = false;
+    const next = data?.user?.sessions;
+    if (next) setList((known) => ({ nodes: [...known.nodes, ...next.nodes], pageInfo: next.pageInfo }));
+  }
+
+  function put(session: SessionRowFragment, isNew: boolean): void {
+    setList((known) => {
+      const place = known.nodes.findIndex(({ id }) => id === session.id);
+      if (place >= 0) return { ...known, nodes: known.nodes.with(place, session) };
+      return isNew ? { ...known, nodes: [session, ...known.nodes] } : known;
+    });
+    if (isNew) setTotal((known) => known + 1);
+  }
+
+  async function catchUp(): Promise<void> {
+    const { data } = await client.query(UserDocument, { identity }, { requestPolicy: 'network-only' }).toPromise();
+    if (!data?.user) return;
+    setList(data.user.sessions);
+    setTotal(data.user.sessions.totalCount);
+  }
+
+  useLive(
+    SessionsOfUserDocument,
+    { identity },
+    {
+      data: ({ sessionChanged: { kind, session } }) => put(session, kind === 'STARTED'),
+      open: (again) => again && void catchUp(),
+    },
+  );
+
+  const [earliest] = found.earliest.nodes;
+  const seen = presence?.lastSeenAt ?? found.presence.lastSeenAt;
+  return (
+    <>
+      <nav className="crumbs" aria-label="Where this is">
+        <Link href="/sessions">Sessions</Link>
+        <Icon name="right" size={14} />
+        <span aria-current="page">User</span>
+      </nav>
+      <PageHead
+        title={
+          <span className="with-avatar">
+            <Avatar identity={identity} name={name} online={isOnline} />
+            <span className="two-lines">
+              <span className="clip">{name ?? identity}</span>
+              {name && <span className="muted clip subtitle">{identity}</span>}
+            </span>
+          </span>
+        }
+      >
+        <Erase user={found} onErased={onErased} />
+      </PageHead>
+      <dl className="figures slim">
+        <div className="figure">
+          <dt>Presence</dt>
+          <dd className="figure-value small">
+            {!presence && '…'}
+            {presence && (
+              <>
+                <span className={isOnline ? 'badge active' : 'badge'}>{isOnline ? 'Online' : 'Offline'}</span>
+                {presence.since && (
+                  <span className="muted">
+                    since <Moment at={presence.since} />
+                  </span>
+                )}
+              </>
+            )}
+          </dd>
+        </div>
+        <div className="figure">
+          <dt>Sessions</dt>
+          <dd className="figure-value">{formatNumber(total)}</dd>
+        </div>
+        <div className="figure">
+          <dt>First seen</dt>
+          <dd className="figure-value">{earliest ? <Moment at={earliest.startedAt} /> : '–'}</dd>
+        </div>
+        <div className="figure">
+          <dt>Last seen</dt>
+          <dd className="figure-value">{seen ? <Moment at={seen} ago /> : '–'}</dd>
+        </div>
+      </dl>
+      {list.nodes.length === 0 ? (
+        <Empty title="No sessions" />
+      ) : (
+        <SessionTable rows={list.nodes} total={total} onNearEnd={() => void more()} showUser={false} />
+      )}
+    </>
+  );
+}
+
+/** One user: whether they are there, and all their sessions. */
+export function UserPage({ identity }: { identity: string }): ReactNode {
+  const [erased, setErased] = useState<string | null>(null);
+  const [{ data, error }, ask] = useQuery({
+    query: UserDocument,
+    variables: { identity },
+    requestPolicy: 'network-only',
+    pause: erased !== null,
+  });
+  if (erased) {
+    return (
+      <Empty title={`${identity} is erased`}>
+        {erased} <Link href="/sessions">To the sessions</Link>
+      </Empty>
+    );
+  }
+  if (error) return <Problem error={error} retry={() => ask({ requestPolicy: 'network-only' })} />;
+  if (!data) return <Loading lines={10} label="Loading the user" />;
+  if (!data.user) {
+    return (
+      <Empty title="Nobody of this identity was seen">
+        It may have been erased. <Link href="/sessions">To the sessions</Link>
+      </Empty>
+    );
+  }
+  return <UserView found={data.user} onErased={setErased} />;
+}

@@ -1,0 +1,401 @@
+import type { Browser } from 'playwright-core';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createProject, eventually, post, startTestApp, type TestApp } from '../support/app.js';
+import { startChromium } from '../support/chromium.js';
+import { ago, openDashboard, openDoor, projectWith, send, sendFromAnotherProcess } from '../support/dashboard.js';
+import { createTestDatabase, type TestDatabase } from '../support/database.js';
+
+const CHROME =
+  'Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Safari/537.36';
+const FIREFOX = 'Mozilla/5.0 (X11; Linux x86_64; rv:143.0) Gecko/20100101 Firefox/143.0';
+
+let db: TestDatabase;
+let app: TestApp;
+let url: string;
+let browser: Browser;
+beforeAll(async () => {
+  db = await createTestDatabase();
+  app = await startTestApp(db);
+  ({ url } = app);
+  browser = await startChromium();
+}, 300_000);
+afterAll(async () => {
+  await browser?.close();
+  await app.close('test');
+  await db.drop();
+});
+
+const request = (agent: string): object => ({ '@request': { user_agent: agent, client_ip_address: '203.0.113.7' } });
+const ada = { identity: 'ada@example.com', name: 'Ada' };
+const ben = { identity: 'ben@example.com', name: 'Ben' };
+
+/** A visit of Ada an hour ago with an error in it, and one of Ben a minute ago. */
+const TWO_VISITS = [
+  { type: 'page view', source: '/pricing', occurredAt: ago(3_600), user: ada, version: '1.4.2', data: request(CHROME) },
+  { type: 'page view', source: '/checkout', occurredAt: ago(3_420), user: ada },
+  {
+    type: 'error',
+    message: 'Payment failed',
+    source: '/checkout',
+    occurredAt: ago(3_410),
+    user: ada,
+    data: { reason: 'card declined' },
+  },
+  { type: 'sessionend', occurredAt: ago(3_400), user: ada },
+  { type: 'page view', source: '/docs', occurredAt: ago(60), user: ben, data: request(FIREFOX) },
+];
+
+test('the door: a wrong key is refused in words, a right one is kept in the tab and never in the address', async () => {
+  const key = await createProject(url);
+  const { page, context, outside, problems } = await openDoor(browser, url);
+  await page.getByLabel('API key or access token').fill('fs_wrong');
+  await page.getByRole('button', { name: 'Sign in' }).click();
+  await page.getByText('The server does not take this key').waitFor();
+  await page.getByLabel('API key or access token').fill(key);
+  await page.keyboard.press('Enter');
+  await page.getByRole('heading', { name: 'Overview' }).waitFor();
+  expect(page.url()).not.toContain('fs_');
+  await page.reload();
+  await page.getByRole('heading', { name: 'Overview' }).waitFor();
+  await page.getByRole('button', { name: 'Sign out' }).click();
+  await page.getByLabel('API key or access token').waitFor();
+  expect(await page.evaluate(() => JSON.stringify([sessionStorage, localStorage]))).not.toContain('fs_');
+  expect(outside).toEqual([]);
+  expect(problems).toEqual([]);
+  await context.close();
+}, 60_000);
+
+test('an access token opens it too; a key that is revoked meanwhile leads back to the door', async () => {
+  const key = await projectWith(url, TWO_VISITS);
+  const made = await post(url, key, 'mutation { createAccessToken(scopes: [READ]) { token } }');
+  const withToken = await openDashboard(browser, url, made.data.createAccessToken.token);
+  await withToken.page.getByText('Payment failed').waitFor();
+  await withToken.page.goto(`${url}/project`);
+  await withToken.page.getByText('This key may not see that.').first().waitFor();
+  await withToken.context.close();
+
+  const second = await post(url, key, 'mutation { createApiKey(name: "x", scopes: [READ]) { key apiKey { id } } }');
+  const { page, context } = await openDashboard(browser, url, second.data.createApiKey.key);
+  await post(url, key, 'mutation ($id: ID!) { revokeApiKey(id: $id) { id } }', {
+    id: second.data.createApiKey.apiKey.id,
+  });
+  await page.getByText('The key or token is not valid any more').waitFor();
+  await context.close();
+}, 60_000);
+
+test('the overview counts, compares, and moves by itself when another process sends', async () => {
+  const key = await projectWith(url, [
+    ...TWO_VISITS,
+    { type: 'page view', occurredAt: ago(30 * 3_600), user: ada },
+    { type: 'sessionend', occurredAt: ago(30 * 3_600 - 100), user: ada },
+  ]);
+  const { page, context } = await openDashboard(browser, url, key);
+  const figure = (name: string) => page.locator('.figure', { hasText: name });
+  await figure('Sessions').getByText('2', { exact: true }).waitFor();
+  await figure('Sessions').getByText('+100%').waitFor();
+  await figure('With errors').getByText('50%').waitFor();
+  await page.getByRole('link', { name: /Payment failed/ }).waitFor();
+  expect(await page.getByTestId('online-count').textContent()).toBe('1');
+
+  await page.evaluate(() => Object.assign(globalThis, { stillTheSamePage: true }));
+  await sendFromAnotherProcess(url, key, [
+    { type: 'page view', source: '/', user: { identity: 'chiara@example.com', name: 'Chiara' } },
+  ]);
+  await figure('Sessions').getByText('3', { exact: true }).waitFor();
+  await page.locator('.rows').getByText('Chiara').waitFor();
+  await eventually(async () => (await page.getByTestId('online-count').textContent()) === '2');
+  expect(await page.evaluate(() => 'stillTheSamePage' in globalThis)).toBe(true);
+  await context.close();
+}, 60_000);
+
+test('the chart tells its figures when pointed at, and a drag looks closer', async () => {
+  const key = await projectWith(url, TWO_VISITS);
+  const { page, context } = await openDashboard(browser, url, key);
+  const over = page.locator('.u-over');
+  await over.waitFor();
+  const box = (await over.boundingBox())!;
+  const middle = box.y + box.height / 2;
+  // The last hour but one is Ada's, or the last.
+  await page.mouse.move(box.x + box.width - 5, middle);
+  await page.locator('.legend-key.sessions b').waitFor();
+  await page.mouse.move(box.x + box.width * 0.7, middle);
+  await page.mouse.down();
+  await page.mouse.move(box.x + box.width * 0.85, middle, { steps: 5 });
+  await page.mouse.up();
+  await page.waitForURL(/\?from=.*&to=/);
+  await page.getByRole('link', { name: 'Back to 24 hours' }).click();
+  await page.waitForURL(`${url}/`);
+  await page.getByRole('link', { name: '7 days' }).click();
+  await page.waitForURL(/range=7d/);
+  await page.getByRole('button', { name: 'Custom' }).click();
+  await page.getByLabel('From').fill('2026-01-31T10:00');
+  await page.getByLabel('To', { exact: true }).fill('2026-01-31T12:00');
+  await page.getByRole('button', { name: 'Show' }).click();
+  await page.waitForURL(/from=2026-01-31T09:00:00.000Z&to=2026-01-31T11:00/);
+  await page.getByText('No figure before').first().waitFor();
+  await context.close();
+}, 60_000);
+
+test('online: users come and go, with their devices and what they did last', async () => {
+  const key = await projectWith(url, TWO_VISITS);
+  const { page, context } = await openDashboard(browser, url, key);
+  await page.getByRole('link', { name: 'Online', exact: true }).click();
+  const benRow = page.locator('[data-identity="ben@example.com"]');
+  await benRow.getByText('Firefox on Linux').waitFor();
+  await benRow.getByText('/docs').waitFor();
+  await sendFromAnotherProcess(url, key, [
+    { type: 'search', message: 'tents', user: ben },
+    { type: 'page view', source: '/jobs', user: ada, data: request(CHROME) },
+  ]);
+  await benRow.getByText('tents').waitFor();
+  await page.locator('[data-identity="ada@example.com"]').getByText('Chrome on Windows').waitFor();
+  await send(url, key, [{ type: 'sessionend', user: ben }]);
+  await benRow.waitFor({ state: 'detached' });
+  await page.locator('.card', { hasText: 'Just left' }).getByText('Ben').waitFor();
+  await context.close();
+}, 60_000);
+
+test('sessions: every filter narrows the list and stands in the address; order and search too', async () => {
+  const key = await projectWith(url, TWO_VISITS);
+  const { page, context } = await openDashboard(browser, url, key);
+  const rows = page.locator('.session-row');
+  const shown = async (...names: string[]): Promise<void> => {
+    await eventually(async () => {
+      const texts = await rows.locator('.user-link').allTextContents();
+      return JSON.stringify(texts) === JSON.stringify(names);
+    });
+  };
+  await page.goto(`${url}/sessions`);
+  await shown('Ben', 'Ada');
+  await page.getByRole('button', { name: 'Duration' }).click();
+  await page.waitForURL(/sort=longest/);
+  await shown('Ada', 'Ben');
+  await page.getByLabel('Order').selectOption('oldest');
+  await shown('Ada', 'Ben');
+  await page.getByLabel('Order').selectOption('newest');
+
+  await page.getByLabel('Search for a user').fill('bE');
+  await shown('Ben');
+  await page.waitForURL(/q=bE/);
+  await page.getByLabel('Search for a user').fill('');
+  await shown('Ben', 'Ada');
+  await page.getByRole('button', { name: 'Active', exact: true }).click();
+  await shown('Ben');
+  await page.getByRole('button', { name: 'All', exact: true }).click();
+  await page.getByRole('button', { name: 'With errors' }).click();
+  await shown('Ada');
+  expect(new URL(page.url()).search).toBe('?errors=yes');
+
+  // Each filter by its address, as somebody else would open it.
+  const hour = 3_600_000;
+  const iso = (at: number): string => encodeURIComponent(new Date(at).toISOString());
+  const addresses: [search: string, ...names: string[]][] = [
+    ['user=ada@example.com', 'Ada'],
+    ['type=error', 'Ada'],
+    ['browser=Firefox', 'Ben'],
+    ['system=Windows', 'Ada'],
+    ['device=desktop&user=ben@example.com', 'Ben'],
+    ['version=1.4.2', 'Ada'],
+    ['address=203.0.113.7', 'Ben', 'Ada'],
+    ['country=DE'],
+    ['end=CLIENT', 'Ada'],
+    ['bot=yes'],
+    ['bot=no', 'Ben', 'Ada'],
+    ['errors=no', 'Ben'],
+    ['min=100', 'Ada'],
+    ['max=100', 'Ben'],
+    [`from=${iso(Date.now() - hour / 2)}`, 'Ben'],
+    [`to=${iso(Date.now() - hour / 2)}`, 'Ada'],
+    [`activeFrom=${iso(Date.now() - 2 * hour)}&activeTo=${iso(Date.now() - hour / 2)}`, 'Ada'],
+    [`data=${encodeURIComponent('{"@request":{"client_ip_address":"203.0.113.7"}}')}&status=ENDED`, 'Ada'],
+  ];
+  for (const [search, ...names] of addresses) {
+    await page.goto(`${url}/sessions?${search}`);
+    if (names.length > 0) await shown(...names);
+    else await page.getByText('No session matches').waitFor();
+  }
+
+  // And by hand: the panel writes the address.
+  await page.goto(`${url}/sessions`);
+  await page.getByRole('button', { name: 'Filters' }).click();
+  await page.getByLabel('Browser', { exact: true }).fill('Chrome');
+  await page.keyboard.press('Enter');
+  await shown('Ada');
+  await page.getByLabel('Left').check();
+  await page.getByLabel('Data contains').fill('{"a": ');
+  await page.getByText('This is no JSON object yet.').waitFor();
+  await page.getByLabel('Data contains').fill('');
+  await page.getByLabel('At least (seconds)').fill('10');
+  await page.waitForURL(/browser=Chrome&end=CLIENT&min=10/);
+  await shown('Ada');
+  await page.getByRole('button', { name: 'Clear all' }).click();
+  await shown('Ben', 'Ada');
+  await context.close();
+}, 120_000);
+
+test('sessions: new ones are announced and the list stays where it is; rows change in their places', async () => {
+  const many = Array.from({ length: 150 }, (_, place) => ({
+    type: 'page view',
+    occurredAt: ago(10_000 - place),
+    user: { identity: `user-${place}` },
+  }));
+  const key = await projectWith(url, [...many, TWO_VISITS.at(-1)!]);
+  const { page, context } = await openDashboard(browser, url, key);
+  await page.goto(`${url}/sessions`);
+  const first = page.locator('.session-row').first();
+  await first.getByRole('link', { name: 'Ben', exact: true }).waitFor();
+  expect(await first.locator('.cell-events').textContent()).toContain('1');
+  const before = await first.locator('.ticking').textContent();
+  await eventually(async () => (await first.locator('.ticking').textContent()) !== before);
+  await sendFromAnotherProcess(url, key, [
+    { type: 'page view', user: ben },
+    ...['x', 'y', 'z'].map((name) => ({ type: 'page view', user: { identity: name } })),
+  ]);
+  await page.getByRole('button', { name: '3 new sessions' }).waitFor();
+  await first.locator('.cell-events').getByText('2').waitFor();
+  await first.getByRole('link', { name: 'Ben', exact: true }).waitFor();
+  // The keyboard goes from row to row.
+  await first.locator('.row-link').focus();
+  await page.keyboard.press('ArrowDown');
+  expect(await page.evaluate(() => document.activeElement?.closest('[data-index]')?.getAttribute('data-index'))).toBe(
+    '1',
+  );
+  await page.getByRole('button', { name: '3 new sessions' }).click();
+  await eventually(async () => (await first.locator('.user-link').textContent())!.length === 1);
+
+  // Scrolling brings the rest, and going back finds the place.
+  const oldest = page.locator('.session-row', { has: page.getByRole('link', { name: 'user-0', exact: true }) });
+  await eventually(async () => {
+    await page.mouse.wheel(0, 4_000);
+    return oldest.isVisible();
+  });
+  await oldest.locator('.row-link').click();
+  await page.getByText('Footsteps', { exact: true }).last().waitFor();
+  await page.goBack();
+  await oldest.waitFor();
+  expect(await oldest.evaluate((row) => row.getBoundingClientRect().top < window.innerHeight)).toBe(true);
+  await context.close();
+}, 60_000);
+
+test('session: footsteps with their silences, errors that stand out, data on click, live steps', async () => {
+  const key = await projectWith(url, TWO_VISITS);
+  const { page, context, problems } = await openDashboard(browser, url, key);
+  await page.getByRole('link', { name: /Payment failed/ }).click();
+  await page.getByText('3 min 00 s of silence').waitFor();
+  for (const fact of ['Chrome 141.0.0.0', 'Windows', '1.4.2', '203.0.113.7'])
+    await page.getByText(fact).first().waitFor();
+  const step = page.locator('.step.error');
+  await step.getByText('Payment failed').waitFor();
+  await page.getByRole('button', { name: 'Next error' }).click();
+  await page.keyboard.press('Enter');
+  await step.locator('pre').getByText('card declined').waitFor();
+  expect(await step.locator('time').first().getAttribute('title')).toMatch(/20\d\d.* at \d\d:\d\d:\d\d CES?T$|GMT/);
+
+  await send(url, key, [{ type: 'page view', source: '/back-again', user: ada }]);
+  await page.getByRole('link', { name: 'Ada', exact: true }).first().click();
+  await page.locator('.session-row', { hasText: 'Active' }).locator('.row-link').click();
+  await page.getByText('/back-again').waitFor();
+  await page.getByText('Live', { exact: true }).waitFor();
+  await sendFromAnotherProcess(url, key, [{ type: 'error', message: 'It broke', user: ada }]);
+  await page.locator('.step.error').getByText('It broke').waitFor();
+  await send(url, key, [{ type: 'sessionend', user: ada }]);
+  await page.getByText('Ended after').waitFor();
+  await page.locator('.card', { hasText: 'Other sessions' }).getByText('1 error').waitFor();
+  expect(problems).toEqual([]);
+  await context.close();
+}, 60_000);
+
+test('user: presence, first and last seen, and erased after a confirmation; any identity has its page', async () => {
+  const odd = 'a/b?c=d&e#f 50%41 ü';
+  const key = await projectWith(url, [...TWO_VISITS, { type: 'page view', user: { identity: odd, name: 'Odd' } }]);
+  const { page, context } = await openDashboard(browser, url, key);
+  await page.goto(`${url}/sessions`);
+  await page.getByRole('link', { name: 'Odd', exact: true }).click();
+  await page.getByRole('heading', { name: odd }).waitFor();
+  await page.getByText('Online', { exact: true }).last().waitFor();
+  await page.reload();
+  await page.getByRole('heading', { name: odd }).waitFor();
+  await send(url, key, [{ type: 'sessionend', user: { identity: odd } }]);
+  await page.getByText('Offline').waitFor();
+
+  await page.goto(`${url}/users/ada%40example.com`);
+  await page.locator('.figure', { hasText: 'First seen' }).locator('time').waitFor();
+  await page.getByRole('button', { name: 'Erase…' }).click();
+  await page.getByRole('button', { name: 'Keep' }).click();
+  await page.getByRole('button', { name: 'Erase…' }).click();
+  await page.getByRole('button', { name: 'Erase for ever' }).click();
+  await page.getByText('1 session and 4 events were deleted.').waitFor();
+  await page.goto(`${url}/users/ada%40example.com`);
+  await page.getByText('Nobody of this identity was seen').waitFor();
+  await context.close();
+}, 60_000);
+
+test('project: settings and origins are saved, keys are made, shown once and revoked, snippets take the key', async () => {
+  const key = await createProject(url);
+  const { page, context, problems } = await openDashboard(browser, url, key);
+  await page.getByRole('link', { name: 'Project', exact: true }).click();
+  await page.getByLabel('Name', { exact: true }).fill('The shop');
+  await page.getByLabel('Inactivity timeout').fill('120');
+  await page.getByRole('button', { name: 'Save' }).first().click();
+  await page.getByText('Saved.').waitFor();
+  await page.getByLabel('Origins whose pages').fill('not an origin');
+  await page.getByRole('button', { name: 'Save' }).last().click();
+  await page.locator('.form .field-told').last().waitFor();
+  await page.getByLabel('Origins whose pages').fill(`https://app.example.com\n${url}`);
+  await page.getByRole('button', { name: 'Save' }).last().click();
+  await eventually(async () => (await page.getByText('Saved.').count()) === 2);
+  const { data } = await post(url, key, '{ project { name settings { inactivityTimeout allowedOrigins } } }');
+  expect(data.project).toMatchObject({ name: 'The shop', settings: { inactivityTimeout: 120 } });
+  expect(data.project.settings.allowedOrigins).toContain('https://app.example.com');
+
+  await page.getByLabel('Name of a new key').fill('reader');
+  await page.getByLabel('READ read everything').check();
+  await page.getByRole('button', { name: 'Make a key', exact: true }).click();
+  const made = await page.locator('.made-key pre').textContent();
+  expect((await post(url, made, '{ sessions { nodes { id } } }')).status).toBe(200);
+  await page.getByRole('button', { name: 'Revoke reader' }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'Revoke' }).click();
+  await page.getByText(/^Revoked/).waitFor();
+  expect((await post(url, made, '{ sessions { nodes { id } } }')).status).toBe(401);
+
+  await page.getByRole('button', { name: 'Make a key for sending' }).click();
+  await page.getByText('It is shown this once.', { exact: true }).waitFor();
+  for (const client of ['curl', 'JavaScript', 'Exceptionless JS', '.NET']) {
+    await page.getByRole('tab', { name: client, exact: true }).click();
+    expect(await page.getByRole('tabpanel').locator('pre').textContent()).toMatch(/fs_\w{32}/);
+  }
+  expect(problems).toEqual([]);
+  await context.close();
+}, 60_000);
+
+test('a first event lights up the screen that waits for it', async () => {
+  const key = await createProject(url);
+  const { page, context } = await openDashboard(browser, url, key);
+  await page.getByText('Waiting for an event').waitFor();
+  await sendFromAnotherProcess(url, key, [{ type: 'page view', source: '/hello', user: ada }]);
+  await page.getByText('It works: an event has arrived').waitFor();
+  await page.getByRole('link', { name: 'See its session' }).waitFor();
+  await page.getByRole('button', { name: 'To the overview' }).click();
+  await page.getByText('It works').waitFor({ state: 'detached' });
+  await context.close();
+}, 60_000);
+
+test('a lost connection is shown, and what was missed is there when it is back', async () => {
+  const otherDb = await createTestDatabase();
+  const first = await startTestApp(otherDb);
+  const port = new URL(first.url).port;
+  const key = await projectWith(first.url, TWO_VISITS);
+  const { page, context } = await openDashboard(browser, first.url, key);
+  const figure = page.locator('.figure', { hasText: 'Sessions' }).first();
+  await figure.getByText('2', { exact: true }).waitFor();
+  await first.close('test');
+  await page.getByText('Connection lost. Reconnecting…').waitFor();
+  const elsewhere = await startTestApp(otherDb);
+  await send(elsewhere.url, key, [{ type: 'page view', user: { identity: 'missed' } }]);
+  const second = await startTestApp(otherDb, { PORT: port });
+  await page.getByText('Connection lost').waitFor({ state: 'detached' });
+  await figure.getByText('3', { exact: true }).waitFor();
+  await context.close();
+  await Promise.all([second.close('test'), elsewhere.close('test')]);
+  await otherDb.drop();
+}, 60_000);

@@ -1,0 +1,101 @@
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import type { Browser, BrowserContext, Page } from 'playwright-core';
+import { createProject, post } from './app.js';
+
+const run = promisify(execFile);
+
+export const SIZES = { desktop: { width: 1280, height: 800 }, phone: { width: 390, height: 844 } } as const;
+
+export interface OpenDashboard {
+  page: Page;
+  context: BrowserContext;
+  /** What the page asked of any other place, and what the browser complained of. */
+  outside: string[];
+  problems: string[];
+}
+
+interface Look {
+  theme?: 'light' | 'dark';
+  size?: keyof typeof SIZES;
+}
+
+/** A browser's page at the door of the dashboard. */
+export async function openDoor(
+  browser: Browser,
+  url: string,
+  { theme = 'light', size = 'desktop' }: Look = {},
+): Promise<OpenDashboard> {
+  const context = await browser.newContext({
+    viewport: SIZES[size],
+    colorScheme: theme,
+    locale: 'en-GB',
+    timezoneId: 'Europe/Berlin',
+    isMobile: size === 'phone',
+    hasTouch: size === 'phone',
+  });
+  const page = await context.newPage();
+  const outside: string[] = [];
+  const problems: string[] = [];
+  page.on('request', (request) => {
+    if (!request.url().startsWith(url)) outside.push(request.url());
+  });
+  page.on('pageerror', (error) => problems.push(error.message));
+  page.on('console', (message) => {
+    // What the network says is the test's to judge.
+    if (message.type() === 'error' && !message.text().startsWith('Failed to load resource'))
+      problems.push(message.text());
+  });
+  await page.goto(`${url}/`);
+  await page.getByLabel('API key or access token').waitFor();
+  return { page, context, outside, problems };
+}
+
+/** The same, signed in. */
+export async function openDashboard(
+  browser: Browser,
+  url: string,
+  key: string,
+  look: Look = {},
+): Promise<OpenDashboard> {
+  const opened = await openDoor(browser, url, look);
+  await opened.page.getByLabel('API key or access token').fill(key);
+  await opened.page.keyboard.press('Enter');
+  await opened.page.getByRole('heading', { name: 'Overview' }).waitFor();
+  return opened;
+}
+
+/** A project of the test's own that has events already. */
+export async function projectWith(url: string, events: readonly object[]): Promise<string> {
+  const key = await createProject(url);
+  await send(url, key, events);
+  return key;
+}
+
+const INGEST =
+  'mutation ($events: [EventInput!]!) { ingestEvents(events: $events) { accepted results { status sessionId } } }';
+
+/** Sends events from this process, 1,000 at a time; resolves with their sessions. */
+export async function send(url: string, key: string, events: readonly object[]): Promise<string[]> {
+  const sessions: string[] = [];
+  for (let sent = 0; sent < events.length; sent += 1_000) {
+    const { data, errors } = await post(url, key, INGEST, { events: events.slice(sent, sent + 1_000) });
+    if (errors) throw new Error(errors[0]!.message);
+    for (const { sessionId } of data.ingestEvents.results) sessions.push(sessionId);
+  }
+  return sessions;
+}
+
+/** Sends events as another program would: from a process of its own. */
+export async function sendFromAnotherProcess(url: string, key: string, events: readonly object[]): Promise<void> {
+  const program = `
+    const [url, key, body] = process.argv.slice(1);
+    const headers = { 'Content-Type': 'application/json', Authorization: 'Bearer ' + key };
+    const { data } = await (await fetch(url + '/graphql', { method: 'POST', headers, body })).json();
+    process.exit(data.ingestEvents.accepted > 0 ? 0 : 1);`;
+  const body = JSON.stringify({ query: INGEST, variables: { events } });
+  await run(process.execPath, ['--input-type=module', '-e', program, url, key, body]);
+}
+
+/** A moment so many seconds ago. */
+export const ago = (seconds: number): string => new Date(Date.now() - seconds * 1_000).toISOString();
