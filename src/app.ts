@@ -117,10 +117,18 @@ export async function startApp(config: Config, log: Observer): Promise<App> {
     const projects = createProjects({ database, clock });
 
     // What they can do.
-    const closer = lifetimes.add(
-      createCloser({ database: ingestDatabase, bus, clock, observe, interval: config.closerInterval }),
-    );
     const ingest = lifetimes.add(createIngest({ database: ingestDatabase, bus, clock, observe, geography }));
+    const queued = (): number => ingest.room.limit - ingest.room.remaining;
+    const closer = lifetimes.add(
+      createCloser({
+        database: ingestDatabase,
+        bus,
+        clock,
+        observe,
+        interval: config.closerInterval,
+        isBusy: () => queued() > 0,
+      }),
+    );
     const presence = lifetimes.add(createPresence({ database, bus, clock, observe }));
     const live = lifetimes.add(createLive({ database, bus, observe }));
     const eraseUser = createEraseUser({ database, bus, clock, observe });
@@ -153,11 +161,7 @@ export async function startApp(config: Config, log: Observer): Promise<App> {
       perKey: config.rateLimitPerKey,
       perAddress: config.rateLimitPerAddress,
     });
-    metrics.gauge(
-      'ingest_queue_events',
-      'Events that wait for a batch.',
-      () => ingest.room.limit - ingest.room.remaining,
-    );
+    metrics.gauge('ingest_queue_events', 'Events that wait for a batch.', queued);
 
     // The doors.
     const server = createServer({

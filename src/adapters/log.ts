@@ -59,10 +59,12 @@ const hideCredentials = (text: string): string =>
 export function createLog(level: Config['logLevel']): Observer {
   const options = { level, base: undefined, timestamp: pino.stdTimeFunctions.isoTime, messageKey: 'kind' };
   const logger: Logger = pino(options, pino.destination({ dest: 2, sync: true }));
-  return ({ kind, ...facts }) => {
-    if (!logger.isLevelEnabled(LEVELS[kind])) return;
+  return (observation) => {
+    const level = LEVELS[observation.kind];
+    if (!logger.isLevelEnabled(level)) return;
+    const { kind, ...facts } = observation;
     const { error, ...rest } = facts as { error?: unknown; message?: string };
     const message = rest.message === undefined ? {} : { message: hideCredentials(rest.message) };
-    logger[LEVELS[kind]]({ ...rest, ...message, ...(error !== undefined && { error: describe(error) }) }, kind);
+    logger[level]({ ...rest, ...message, ...(error !== undefined && { error: describe(error) }) }, kind);
   };
 }

@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises';
 import type { Clock } from '../domain/clock.js';
 import type { Observer } from '../observation.js';
 import { closeSessions, lockFreeUsers, readDueSessions, type LookedAt } from '../store/close-sessions.js';
@@ -80,8 +81,10 @@ export function createCloser(deps: {
   observe: Observer;
   /** Milliseconds between looks. */
   interval: number;
+  /** Whether somebody waits for the database: then the closer rests after each batch as long as that took. */
+  isBusy?: () => boolean;
 }): Closer {
-  const { database, bus, clock, observe, interval } = deps;
+  const { database, bus, clock, observe, interval, isBusy = () => false } = deps;
   let stopped = false;
 
   async function runOnce(now: Date): Promise<CloserResult> {
@@ -90,12 +93,14 @@ export function createCloser(deps: {
     let lapsed = 0;
     let lag = 0;
     for (;;) {
+      const begun = performance.now();
       const result = await database.transaction((tx) => look(tx, now));
       publishChanges(bus, observe, result.changes, now);
       closed += result.closed;
       lag = Math.max(lag, result.lag);
       lapsed += result.changes.edges.length;
       if (result.due < BATCH || stopped) break;
+      if (isBusy()) await setTimeout(performance.now() - begun);
     }
     if (closed + lapsed > 0)
       observe({ kind: 'closer.finished', closed, lapsed, milliseconds: performance.now() - start, lag });

@@ -34,6 +34,7 @@ export const RATE_WINDOW = 60;
 export const WRONG_KEY = 9;
 /** Addresses share this many buckets, so that whoever has many of them cannot fill the memory. */
 const ADDRESS_BUCKETS = 65_536;
+const MOST_REMEMBERED = 10_000;
 
 /** A point for each hundred of what an operation costs. */
 export const pointsOf = (cost: number): number => Math.max(1, Math.ceil(cost / 100));
@@ -62,6 +63,17 @@ export function createRateLimits(deps: {
   perAddress: number;
 }): RateLimits {
   const { counter, perKey, perAddress } = deps;
+  /** Of the addresses seen lately. */
+  const buckets = new Map<string, string>();
+
+  function bucketFor(address: string): string {
+    let bucket = buckets.get(address);
+    if (bucket === undefined) {
+      if (buckets.size >= MOST_REMEMBERED) buckets.clear();
+      buckets.set(address, (bucket = bucketOf(address)));
+    }
+    return bucket;
+  }
 
   async function charge(name: Budget['name'], bucket: string, limit: number, points: number): Promise<Budget | null> {
     if (limit === 0) return null;
@@ -79,7 +91,7 @@ export function createRateLimits(deps: {
 
   return {
     chargeAddress: async (address, points) =>
-      address === null ? null : charge('address', bucketOf(address), perAddress, points),
+      address === null ? null : charge('address', bucketFor(address), perAddress, points),
     chargeKey: async (caller, points) =>
       caller.kind === 'operator'
         ? null

@@ -13,19 +13,22 @@ export const tellBudget =
     response.setHeader('RateLimit', `"${budget.name}";r=${budget.remaining};t=${budget.reset}`);
   };
 
-/** Lets a request in: takes it off its address's limit before its key is looked at. A wrong key costs more. */
+/**
+ * Lets a request in: takes it off its address's limit before its key is looked at. A wrong key costs more. What is
+ * left to the address is told to those who are not let in; the others hear of their key's limit.
+ */
 export async function admit(
   rateLimits: RateLimits,
   { ipAddress }: Sender,
   authenticate: () => Promise<Caller>,
   tell: (budget: Budget | null) => void,
 ): Promise<Caller> {
-  tell(await rateLimits.chargeAddress(ipAddress, 1));
+  const budget = await rateLimits.chargeAddress(ipAddress, 1);
   try {
     return await authenticate();
   } catch (error) {
-    if (error instanceof AppError && error.code === 'UNAUTHENTICATED')
-      tell(await rateLimits.chargeAddress(ipAddress, WRONG_KEY));
+    const isWrong = error instanceof AppError && error.code === 'UNAUTHENTICATED';
+    tell(isWrong ? await rateLimits.chargeAddress(ipAddress, WRONG_KEY) : budget);
     throw error;
   }
 }

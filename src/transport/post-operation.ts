@@ -56,7 +56,9 @@ function receive(request: IncomingMessage): Promise<Buffer> {
     });
     request.once('end', () => resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)));
     request.once('error', reject);
-    request.once('close', () => reject(new AppError('BAD_USER_INPUT', 'The body ended before its end.')));
+    request.once('close', () => {
+      if (!request.complete) reject(new AppError('BAD_USER_INPUT', 'The body ended before its end.'));
+    });
   });
 }
 

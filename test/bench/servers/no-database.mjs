@@ -1,7 +1,13 @@
 // For rows 2 (a) and 3: the product's own HTTP, Yoga and Pothos layers on services that answer at once.
+import { createLog } from '../../../dist/adapters/log.js';
+import { createMetrics } from '../../../dist/adapters/metrics.js';
+import { createRateCounter } from '../../../dist/adapters/rate-counter.js';
+import { createRateLimits } from '../../../dist/services/rate-limits.js';
 import { schema } from '../../../dist/schema/schema.js';
 import { createServer } from '../../../dist/transport/server.js';
 
+const log = createLog('error');
+const metrics = createMetrics();
 const caller = {
   kind: 'project',
   reach: { projectId: '00000000-0000-7000-8000-000000000000', userIds: null },
@@ -24,9 +30,16 @@ const services = {
 const server = createServer({
   schema,
   services,
-  rateLimits: { chargeAddress: async () => null, chargeKey: async () => null },
+  rateLimits: createRateLimits({
+    counter: createRateCounter({ redisUrl: null, observe: () => {} }),
+    perKey: 999_999_999,
+    perAddress: 999_999_999,
+  }),
   expose: async () => ({ contentType: '', text: '' }),
-  observe: () => {},
+  observe(observation) {
+    log(observation);
+    metrics.observe(observation);
+  },
   host: '127.0.0.1',
   port: 0,
   trustedProxies: [],
