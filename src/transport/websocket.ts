@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { Server } from 'node:http';
+import type { IncomingMessage, Server } from 'node:http';
 import { GraphQLError, type ExecutionArgs, type ExecutionResult } from 'graphql';
 import { useServer } from 'graphql-ws/use/ws';
 import { WebSocketServer, type WebSocket } from 'ws';
@@ -26,9 +26,9 @@ const KEEP_ALIVE = 12_000;
 /** How long operations under way are waited for when the server closes. Milliseconds. */
 const PATIENCE = 3_000;
 
-/** What a socket's caller may do, and how to forget it. */
+/** Whose a socket is, and how to forget it. */
 interface Held {
-  readonly caller: Caller;
+  readonly credential: string | null;
   readonly sender: Sender;
   readonly forget: () => void;
 }
@@ -58,25 +58,37 @@ export function createWebSockets(deps: {
   /** Queries and mutations being answered; subscriptions have no end to wait for. */
   const underWay = new Set<Promise<unknown>>();
 
+  async function authenticate(credential: string | null, request: IncomingMessage): Promise<Caller> {
+    const caller = await keys.authenticate(credential);
+    checkOrigin(caller, request);
+    return caller;
+  }
+
+  /** Where a caller may not come in, or not any more; another fault leaves the socket open. */
+  function turnAway(socket: WebSocket, { extensions, message }: GraphQLError): boolean {
+    const { code } = extensions;
+    if (code !== 'UNAUTHENTICATED' && code !== 'FORBIDDEN') return false;
+    socket.close(FORBIDDEN, message.slice(0, 120));
+    return true;
+  }
+
   const server = useServer(
     {
       connectionInitWaitTimeout: INIT_TIMEOUT,
       async onConnect({ connectionParams, extra }) {
         const { socket } = extra;
-        const closeWith = (reason: string): void => socket.close(FORBIDDEN, reason);
         try {
-          const caller = await keys.authenticate(credentialIn(connectionParams?.['authorization']));
-          checkOrigin(caller, extra.request);
+          const credential = credentialIn(connectionParams?.['authorization']);
+          const caller = await authenticate(credential, extra.request);
           const forget = streams.open(caller, (why) =>
-            closeWith(why === 'revoked' ? 'The key was revoked' : 'The token has expired'),
+            socket.close(FORBIDDEN, why === 'revoked' ? 'The key was revoked' : 'The token has expired'),
           );
-          held.set(socket, { caller, sender: senderOf(extra.request), forget });
+          held.set(socket, { credential, sender: senderOf(extra.request), forget });
+          // One that has gone meanwhile is forgotten by nobody else.
+          if (socket.readyState === socket.CLOSED) forget();
           return true;
         } catch (error) {
-          const masked = maskError(error, 'websocket', observe);
-          const { code } = masked.extensions;
-          if (code === 'UNAUTHENTICATED' || code === 'FORBIDDEN') closeWith(masked.message.slice(0, 120));
-          else socket.close(1013, 'Try again later');
+          if (!turnAway(socket, maskError(error, 'websocket', observe))) socket.close(1013, 'Try again later');
           return undefined;
         }
       },
@@ -84,13 +96,19 @@ export function createWebSockets(deps: {
       async onSubscribe({ extra }, id, params) {
         const { query, operationName, variables } = params;
         const request = randomUUID();
+        const { credential, sender } = held.get(extra.socket)!;
+        let caller: Caller;
+        try {
+          // For each operation anew, as over HTTP: a revocation holds though the client does not hear that its
+          // socket closes, and so do the settings that are read with the key.
+          caller = await authenticate(credential, extra.request);
+        } catch (error) {
+          const masked = maskError(error, request, observe);
+          turnAway(extra.socket, masked);
+          return [masked];
+        }
         // The engine keeps its notes on an operation by `params`.
-        const enveloped = graphql.getEnveloped({
-          caller: held.get(extra.socket)!.caller,
-          sender: held.get(extra.socket)!.sender,
-          requestId: request,
-          params,
-        } as Door);
+        const enveloped = graphql.getEnveloped({ caller, sender, requestId: request, params } as Door);
         try {
           const document = enveloped.parse(query) as ExecutionArgs['document'];
           const errors = enveloped.validate(enveloped.schema, document) as readonly GraphQLError[];
