@@ -19,6 +19,7 @@ import { checkOrigin } from './origin.js';
 import { answerPost, isPlainPost } from './post-operation.js';
 import { requestIdOf } from './request-id.js';
 import { createSenderOf } from './sender.js';
+import { cutStuckSockets } from './stuck-sockets.js';
 import { createWebSockets } from './websocket.js';
 
 const GRAPHQL = '/graphql';
@@ -68,8 +69,10 @@ export function createServer(deps: {
   trustedProxies: readonly string[];
   /** What keeps the server from working just now; empty where nothing does. */
   missing: () => Promise<readonly string[]>;
+  /** How long a client may leave unread what waits for it. Milliseconds. */
+  stuckAfter?: number;
 }): Server {
-  const { schema, services, observe, host, port, trustedProxies, missing } = deps;
+  const { schema, services, observe, host, port, trustedProxies, missing, stuckAfter } = deps;
   const streams = createOpenStreams(
     (listener) => services.keys.onRevoked(listener),
     () => services.clock.now(),
@@ -202,6 +205,7 @@ export function createServer(deps: {
     { requestTimeout: 60_000, headersTimeout: 20_000, keepAliveTimeout: 65_000, maxHeaderSize: 16_384 },
     onRequest,
   );
+  const stuckSockets = cutStuckSockets(http, stuckAfter);
   const webSockets = createWebSockets({
     http,
     path: GRAPHQL,
@@ -240,6 +244,7 @@ export function createServer(deps: {
       setTimeout(() => http.closeAllConnections(), 500).unref();
       http.closeIdleConnections();
       await closed;
+      stuckSockets.close();
       streams.close();
       await graphql.dispose();
     },

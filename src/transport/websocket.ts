@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, Server } from 'node:http';
 import { GraphQLError, type ExecutionArgs, type ExecutionResult } from 'graphql';
-import { useServer } from 'graphql-ws/use/ws';
+import type { SubscribePayload } from 'graphql-ws';
+import { useServer, type Extra } from 'graphql-ws/use/ws';
 import { WebSocketServer, type WebSocket } from 'ws';
 import type { Caller } from '../domain/access.js';
 import type { Sender } from '../domain/sender.js';
@@ -14,6 +15,7 @@ import { checkOrigin } from './origin.js';
 import type { OpenStreams } from './open-streams.js';
 import { createSharedSubscriptions } from './shared-subscriptions.js';
 import type { SenderOf } from './sender.js';
+import { SocketPace } from './socket-pace.js';
 
 /**
  * graphql-ws clients take 4403 as "try again", and ask for their connection parameters anew: one whose token
@@ -30,6 +32,7 @@ const PATIENCE = 3_000;
 interface Held {
   readonly credential: string | null;
   readonly sender: Sender;
+  readonly pace: SocketPace;
   readonly forget: () => void;
 }
 
@@ -72,6 +75,58 @@ export function createWebSockets(deps: {
     return true;
   }
 
+  /** What an operation runs with, or why it cannot. */
+  async function prepare({ socket, request: opening }: Extra, id: string, params: SubscribePayload) {
+    const { query, operationName, variables } = params;
+    const request = randomUUID();
+    const { credential, sender, pace } = held.get(socket)!;
+    let caller: Caller;
+    try {
+      // For each operation anew, as over HTTP: a revocation holds though the client does not hear that its
+      // socket closes, and so do the settings that are read with the key.
+      caller = await authenticate(credential, opening);
+    } catch (error) {
+      const masked = maskError(error, request, observe);
+      turnAway(socket, masked);
+      return [masked];
+    }
+    // The engine keeps its notes on an operation by `params`.
+    const enveloped = graphql.getEnveloped({ caller, sender, requestId: request, params } as Door);
+    try {
+      const document = enveloped.parse(query) as ExecutionArgs['document'];
+      const errors = enveloped.validate(enveloped.schema, document) as readonly GraphQLError[];
+      if (errors.length > 0) return errors;
+      const args = {
+        schema: enveloped.schema,
+        document,
+        operationName,
+        variableValues: variables,
+        contextValue: await enveloped.contextFactory(),
+      };
+      const mask = (result: ExecutionResult): ExecutionResult =>
+        result.errors
+          ? { ...result, errors: result.errors.map((error) => maskError(error, request, observe)) }
+          : result;
+      const subscribe = () => shared.subscribe(args, { socket, id, mask });
+      const run = (how: (args: ExecutionArgs) => unknown) => async (given: ExecutionArgs) => {
+        try {
+          return await how(given);
+        } catch (error) {
+          return { errors: [maskError(error, request, observe)] };
+        }
+      };
+      return {
+        ...args,
+        rootValue: {
+          execute: run((given) => pace.during(Promise.resolve(enveloped.execute(given)))),
+          subscribe: run(subscribe),
+        },
+      };
+    } catch (error) {
+      return [maskError(error, request, observe)];
+    }
+  }
+
   const server = useServer(
     {
       connectionInitWaitTimeout: INIT_TIMEOUT,
@@ -83,7 +138,8 @@ export function createWebSockets(deps: {
           const forget = streams.open(caller, (why) =>
             socket.close(FORBIDDEN, why === 'revoked' ? 'The key was revoked' : 'The token has expired'),
           );
-          held.set(socket, { credential, sender: senderOf(extra.request), forget });
+          const pace = new SocketPace(socket, extra.request.socket);
+          held.set(socket, { credential, sender: senderOf(extra.request), pace, forget });
           // One that has gone meanwhile is forgotten by nobody else.
           if (socket.readyState === socket.CLOSED) forget();
           return true;
@@ -93,50 +149,7 @@ export function createWebSockets(deps: {
         }
       },
       onClose: ({ extra }) => held.get(extra.socket)?.forget(),
-      async onSubscribe({ extra }, id, params) {
-        const { query, operationName, variables } = params;
-        const request = randomUUID();
-        const { credential, sender } = held.get(extra.socket)!;
-        let caller: Caller;
-        try {
-          // For each operation anew, as over HTTP: a revocation holds though the client does not hear that its
-          // socket closes, and so do the settings that are read with the key.
-          caller = await authenticate(credential, extra.request);
-        } catch (error) {
-          const masked = maskError(error, request, observe);
-          turnAway(extra.socket, masked);
-          return [masked];
-        }
-        // The engine keeps its notes on an operation by `params`.
-        const enveloped = graphql.getEnveloped({ caller, sender, requestId: request, params } as Door);
-        try {
-          const document = enveloped.parse(query) as ExecutionArgs['document'];
-          const errors = enveloped.validate(enveloped.schema, document) as readonly GraphQLError[];
-          if (errors.length > 0) return errors;
-          const args = {
-            schema: enveloped.schema,
-            document,
-            operationName,
-            variableValues: variables,
-            contextValue: await enveloped.contextFactory(),
-          };
-          const mask = (result: ExecutionResult): ExecutionResult =>
-            result.errors
-              ? { ...result, errors: result.errors.map((error) => maskError(error, request, observe)) }
-              : result;
-          const subscribe = () => shared.subscribe(args, { socket: extra.socket, id, mask });
-          const run = (how: (args: ExecutionArgs) => unknown) => async (given: ExecutionArgs) => {
-            try {
-              return await how(given);
-            } catch (error) {
-              return { errors: [maskError(error, request, observe)] };
-            }
-          };
-          return { ...args, rootValue: { execute: run(enveloped.execute), subscribe: run(subscribe) } };
-        } catch (error) {
-          return [maskError(error, request, observe)];
-        }
-      },
+      onSubscribe: ({ extra }, id, params) => held.get(extra.socket)!.pace.during(prepare(extra, id, params)),
       execute(args) {
         const answer = (args.rootValue as { execute: (args: ExecutionArgs) => Promise<never> }).execute(args);
         underWay.add(answer);
