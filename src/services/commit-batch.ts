@@ -15,6 +15,7 @@ import {
   readKnownEvents,
   readSessionOwners,
   readSettings,
+  type KnownEvent,
   type LockedUser,
   type UserKey,
 } from '../store/ingest-reads.js';
@@ -51,13 +52,18 @@ const NAME_CONFIRMED = 60_000;
 const day = (time: number): string => new Date(time).toISOString().slice(0, 10);
 const daysAround = (now: number): string[] => [...new Set([day(now - MIDNIGHT), day(now), day(now + MIDNIGHT)])];
 
-const duplicateOf = (eventId: string | null, sessionId: string | null): IngestOutcome => ({
-  status: 'DUPLICATE',
-  eventId,
-  sessionId,
-  code: null,
-  message: null,
-});
+/** The answer to a repeat. A caller who is narrowed to certain users is not told where somebody else's event is. */
+function duplicateOf(
+  { event: { allowedUsers } }: PlannedEvent,
+  first: Pick<KnownEvent, 'eventId' | 'sessionId' | 'userId'>,
+  sessions: readonly WorkingSession[],
+): IngestOutcome {
+  const owner = (): string | null | undefined =>
+    first.userId ?? sessions.find(({ id }) => id === first.sessionId)?.userId;
+  const { eventId, sessionId } =
+    allowedUsers === null || allowedUsers.includes(owner() ?? '') ? first : { eventId: null, sessionId: null };
+  return { status: 'DUPLICATE', eventId, sessionId, code: null, message: null };
+}
 
 function uniqueUsers(users: readonly (UserKey & { identity: string })[]): (UserKey & { identity: string })[] {
   const unique = new Map(users.map((user) => [userKey(user.projectId, user.userId), user]));
@@ -114,7 +120,7 @@ async function readState(tx: Queryable, events: readonly PlannedEvent[]): Promis
 
 /** Answers repeats (rule 25): of what is stored, and of what stands earlier in the batch. */
 class Repeats {
-  private readonly stored = new Map<string, IngestOutcome>();
+  private readonly stored = new Map<string, KnownEvent>();
   private readonly first = new Map<string, PlannedEvent>();
   /** Repeats within the batch are answered when the first one is. */
   readonly within = new Map<PlannedEvent, PlannedEvent>();
@@ -129,11 +135,11 @@ class Repeats {
     );
     if (keys.length === 0) return;
     for (const known of await readKnownEvents(tx, keys, day(now - 3 * DAY), day(now + DAY))) {
-      this.stored.set(`${known.projectId} ${known.eventKey}`, duplicateOf(known.eventId, known.sessionId));
+      this.stored.set(`${known.projectId} ${known.eventKey}`, known);
     }
   }
 
-  storedOutcome(planned: PlannedEvent): IngestOutcome | null {
+  knownAs(planned: PlannedEvent): KnownEvent | null {
     const key = this.key(planned);
     return (key && this.stored.get(key)) || null;
   }
@@ -237,7 +243,7 @@ export async function commitBatch(
 
   const repeats = new Repeats();
   await repeats.read(tx, all, now.getTime());
-  const fresh = all.filter((one) => !repeats.storedOutcome(one) && repeats.isFirst(one));
+  const fresh = all.filter((one) => !repeats.knownAs(one) && repeats.isFirst(one));
   const plan = sessionize(fresh, state);
 
   const eventWrites: EventWrite[] = [];
@@ -295,12 +301,13 @@ export async function commitBatch(
   return {
     outcomes: planned.map((events) =>
       events.map((one) => {
-        const repeat = repeats.storedOutcome(one);
-        if (repeat) return repeat;
+        const known = repeats.knownAs(one);
+        if (known) return duplicateOf(one, known, plan.sessions);
         const first = repeats.within.get(one);
         if (!first) return outcomes.get(one)!;
         const outcome = outcomes.get(first)!;
-        return outcome.status === 'REJECTED' ? outcome : duplicateOf(outcome.eventId, outcome.sessionId);
+        if (outcome.status === 'REJECTED') return outcome;
+        return duplicateOf(one, { ...outcome, userId: first.event.user?.id ?? null }, plan.sessions);
       }),
     ),
     changes: {

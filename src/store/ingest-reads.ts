@@ -172,6 +172,8 @@ export interface KnownEvent {
   readonly eventKey: string;
   readonly eventId: string | null;
   readonly sessionId: string | null;
+  /** The user that the event names. */
+  readonly userId: string | null;
 }
 
 /** Which of the clients' own ids arrived from the day `since` to the day `until`; the session is the one the event is in now. */
@@ -185,7 +187,8 @@ export function readKnownEvents(
     name: 'ingest.knownEvents',
     prepared: true,
     text: `SELECT k.project_id AS "projectId", k.key_hash AS "eventKey", k.event_id AS "eventId",
-                  CASE WHEN k.event_id IS NULL THEN k.session_id ELSE e.session_id END AS "sessionId"
+                  CASE WHEN k.event_id IS NULL THEN k.session_id ELSE e.session_id END AS "sessionId",
+                  e.user_id AS "userId"
            FROM unnest($1::uuid[], $2::uuid[]) w (project_id, key_hash)
            JOIN event_keys k ON k.project_id = w.project_id AND k.key_hash = w.key_hash AND k.received_on >= $3::date AND k.received_on <= $4::date
            LEFT JOIN events e ON e.project_id = k.project_id AND e.id = k.event_id`,

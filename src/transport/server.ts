@@ -22,6 +22,7 @@ import { answerPost, isPlainPost } from './post-operation.js';
 import { requestIdOf } from './request-id.js';
 import { admit, tellBudget } from './admission.js';
 import { createSenderOf } from './sender.js';
+import { cutStuckSockets } from './stuck-sockets.js';
 import { createWebSockets } from './websocket.js';
 
 const GRAPHQL = '/graphql';
@@ -74,8 +75,10 @@ export function createServer(deps: {
   missing: () => Promise<readonly string[]>;
   /** What /metrics answers, in the text format of Prometheus. */
   expose: () => Promise<{ contentType: string; text: string }>;
+  /** How long a client may leave unread what waits for it. Milliseconds. */
+  stuckAfter?: number;
 }): Server {
-  const { schema, services, rateLimits, observe, host, port, trustedProxies, missing, expose } = deps;
+  const { schema, services, rateLimits, observe, host, port, trustedProxies, missing, expose, stuckAfter } = deps;
   const streams = createOpenStreams(
     (listener) => services.keys.onRevoked(listener),
     () => services.clock.now(),
@@ -233,6 +236,7 @@ export function createServer(deps: {
     { requestTimeout: 60_000, headersTimeout: 20_000, keepAliveTimeout: 65_000, maxHeaderSize: 16_384 },
     onRequest,
   );
+  const stuckSockets = cutStuckSockets(http, stuckAfter);
   const webSockets = createWebSockets({
     http,
     path: GRAPHQL,
@@ -272,6 +276,7 @@ export function createServer(deps: {
       setTimeout(() => http.closeAllConnections(), 500).unref();
       http.closeIdleConnections();
       await closed;
+      stuckSockets.close();
       streams.close();
       await graphql.dispose();
     },

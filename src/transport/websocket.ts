@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
-import type { Server } from 'node:http';
+import type { IncomingMessage, Server } from 'node:http';
 import { GraphQLError, type ExecutionArgs, type ExecutionResult } from 'graphql';
-import { useServer } from 'graphql-ws/use/ws';
+import type { SubscribePayload } from 'graphql-ws';
+import { useServer, type Extra } from 'graphql-ws/use/ws';
 import { WebSocketServer, type WebSocket } from 'ws';
 import type { Caller } from '../domain/access.js';
 import type { Sender } from '../domain/sender.js';
@@ -16,6 +17,7 @@ import { checkOrigin } from './origin.js';
 import type { OpenStreams } from './open-streams.js';
 import { createSharedSubscriptions } from './shared-subscriptions.js';
 import type { SenderOf } from './sender.js';
+import { SocketPace } from './socket-pace.js';
 
 /**
  * graphql-ws clients take 4403 as "try again", and ask for their connection parameters anew: one whose token
@@ -28,10 +30,11 @@ const KEEP_ALIVE = 12_000;
 /** How long operations under way are waited for when the server closes. Milliseconds. */
 const PATIENCE = 3_000;
 
-/** What a socket's caller may do, and how to forget it. */
+/** Whose a socket is, and how to forget it. */
 interface Held {
-  readonly caller: Caller;
+  readonly credential: string | null;
   readonly sender: Sender;
+  readonly pace: SocketPace;
   readonly forget: () => void;
 }
 
@@ -61,71 +64,99 @@ export function createWebSockets(deps: {
   /** Queries and mutations being answered; subscriptions have no end to wait for. */
   const underWay = new Set<Promise<unknown>>();
 
+  async function authenticate(credential: string | null, request: IncomingMessage): Promise<Caller> {
+    const caller = await keys.authenticate(credential);
+    checkOrigin(caller, request);
+    return caller;
+  }
+
+  /** Where a caller may not come in, or not any more; another fault leaves the socket open. */
+  function turnAway(socket: WebSocket, { extensions, message }: GraphQLError): boolean {
+    const { code } = extensions;
+    if (code !== 'UNAUTHENTICATED' && code !== 'FORBIDDEN') return false;
+    socket.close(FORBIDDEN, message.slice(0, 120));
+    return true;
+  }
+
+  /** What an operation runs with, or why it cannot. */
+  async function prepare({ socket, request: opening }: Extra, id: string, params: SubscribePayload) {
+    const { query, operationName, variables } = params;
+    const request = randomUUID();
+    const { credential, sender, pace } = held.get(socket)!;
+    let caller: Caller;
+    try {
+      // For each operation anew, as over HTTP: a revocation holds though the client does not hear that its
+      // socket closes, and so do the settings that are read with the key.
+      caller = await authenticate(credential, opening);
+    } catch (error) {
+      const masked = maskError(error, request, observe);
+      turnAway(socket, masked);
+      return [masked];
+    }
+    const charge = async (points: number): Promise<void> => void (await rateLimits.chargeKey(caller, points));
+    const door: Door = { caller, sender, requestId: request, charge };
+    // The engine keeps its notes on an operation by `params`.
+    const enveloped = graphql.getEnveloped({ ...door, params } as Door);
+    try {
+      const document = enveloped.parse(query) as ExecutionArgs['document'];
+      const errors = enveloped.validate(enveloped.schema, document) as readonly GraphQLError[];
+      if (errors.length > 0) return errors;
+      const args = {
+        schema: enveloped.schema,
+        document,
+        operationName,
+        variableValues: variables,
+        contextValue: await enveloped.contextFactory(),
+      };
+      const mask = (result: ExecutionResult): ExecutionResult =>
+        result.errors
+          ? { ...result, errors: result.errors.map((error) => maskError(error, request, observe)) }
+          : result;
+      const subscribe = () => shared.subscribe(args, { socket, id, mask });
+      const run = (how: (args: ExecutionArgs) => unknown) => async (given: ExecutionArgs) => {
+        try {
+          return await how(given);
+        } catch (error) {
+          return { errors: [maskError(error, request, observe)] };
+        }
+      };
+      return {
+        ...args,
+        rootValue: {
+          execute: run((given) => pace.during(Promise.resolve(enveloped.execute(given)))),
+          subscribe: run(subscribe),
+        },
+      };
+    } catch (error) {
+      return [maskError(error, request, observe)];
+    }
+  }
+
   const server = useServer(
     {
       connectionInitWaitTimeout: INIT_TIMEOUT,
       async onConnect({ connectionParams, extra }) {
         const { socket } = extra;
-        const closeWith = (reason: string): void => socket.close(FORBIDDEN, reason);
         try {
+          const credential = credentialIn(connectionParams?.['authorization']);
           const sender = senderOf(extra.request);
-          const read = () => keys.authenticate(credentialIn(connectionParams?.['authorization']));
+          const read = () => authenticate(credential, extra.request);
           const caller = await admit(rateLimits, sender, read, () => {});
-          checkOrigin(caller, extra.request);
           const forget = streams.open(caller, (why) =>
-            closeWith(why === 'revoked' ? 'The key was revoked' : 'The token has expired'),
+            socket.close(FORBIDDEN, why === 'revoked' ? 'The key was revoked' : 'The token has expired'),
           );
-          held.set(socket, { caller, sender, forget });
+          const pace = new SocketPace(socket, extra.request.socket);
+          held.set(socket, { credential, sender, pace, forget });
+          // One that has gone meanwhile is forgotten by nobody else.
+          if (socket.readyState === socket.CLOSED) forget();
           return true;
         } catch (error) {
-          const masked = maskError(error, 'websocket', observe);
-          const { code } = masked.extensions;
-          if (code === 'UNAUTHENTICATED' || code === 'FORBIDDEN') closeWith(masked.message.slice(0, 120));
-          else socket.close(1013, 'Try again later');
+          if (!turnAway(socket, maskError(error, 'websocket', observe))) socket.close(1013, 'Try again later');
           return undefined;
         }
       },
       onClose: ({ extra }) => held.get(extra.socket)?.forget(),
-      async onSubscribe({ extra }, id, params) {
-        const { query, operationName, variables } = params;
-        const request = randomUUID();
-        const { caller, sender } = held.get(extra.socket)!;
-        const door: Door = {
-          caller,
-          sender,
-          requestId: request,
-          charge: async (points) => void (await rateLimits.chargeKey(caller, points)),
-        };
-        // The engine keeps its notes on an operation by `params`.
-        const enveloped = graphql.getEnveloped({ ...door, params } as Door);
-        try {
-          const document = enveloped.parse(query) as ExecutionArgs['document'];
-          const errors = enveloped.validate(enveloped.schema, document) as readonly GraphQLError[];
-          if (errors.length > 0) return errors;
-          const args = {
-            schema: enveloped.schema,
-            document,
-            operationName,
-            variableValues: variables,
-            contextValue: await enveloped.contextFactory(),
-          };
-          const mask = (result: ExecutionResult): ExecutionResult =>
-            result.errors
-              ? { ...result, errors: result.errors.map((error) => maskError(error, request, observe)) }
-              : result;
-          const subscribe = () => shared.subscribe(args, { socket: extra.socket, id, mask });
-          const run = (how: (args: ExecutionArgs) => unknown) => async (given: ExecutionArgs) => {
-            try {
-              return await how(given);
-            } catch (error) {
-              return { errors: [maskError(error, request, observe)] };
-            }
-          };
-          return { ...args, rootValue: { execute: run(enveloped.execute), subscribe: run(subscribe) } };
-        } catch (error) {
-          return [maskError(error, request, observe)];
-        }
-      },
+      onSubscribe: ({ extra }, id, params) => held.get(extra.socket)!.pace.during(prepare(extra, id, params)),
       execute(args) {
         const answer = (args.rootValue as { execute: (args: ExecutionArgs) => Promise<never> }).execute(args);
         underWay.add(answer);

@@ -1,0 +1,948 @@
+import { generateKeyPair, SignJWT, UnsecuredJWT } from 'jose';
+import { createClient as createSseClient } from 'graphql-sse';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import WebSocket from 'ws';
+import { SCOPES, type Scope } from '../../src/domain/access.js';
+import { schema } from '../../src/schema/schema.js';
+import type { Need } from '../../src/schema/scopes.js';
+import {
+  collect,
+  connect,
+  eventually,
+  listen,
+  OPERATOR_KEY,
+  post,
+  startTestApp,
+  type Answer,
+  type TestApp,
+} from '../support/app.js';
+import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { record } from '../support/ledger.js';
+import { startServer } from '../support/server.js';
+import { createTenant, stateOf, uuidIn, type Tenant } from '../support/tenant.js';
+import {
+  fieldsWithArguments,
+  guardedFields,
+  rootFields,
+  wholeDocument,
+  type RootField,
+} from '../support/whole-selection.js';
+import type { Database } from '../../src/store/database.js';
+
+/** Nobody comes in, and nobody sees or changes what is not theirs, by any field of the schema. */
+
+const TOKEN_SECRET = 'the-secret-that-signs-tokens-in-this-test';
+
+type Variables = Record<string, unknown>;
+
+/** What a root field needs, and how it is asked for the things of a project: every argument, in every set. */
+interface Entry {
+  readonly need: Need;
+  readonly asks: (of: Tenant) => Variables[];
+  /** Its own project's answer holds the secret: so a stranger's answer without it says something. */
+  readonly tells: boolean;
+}
+
+const PAGE = { first: 20, after: null, last: null, before: null };
+const sessionFilter = (of: Tenant) => ({ identities: [of.identity], search: of.identity });
+const eventFilter = (of: Tenant) => ({
+  identities: [of.identity],
+  sessionIds: [of.sessionId],
+  referenceId: of.referenceId,
+});
+/** The lists further down, by their filter's type. */
+const FILTERS = {
+  SessionFilter: (of: Tenant) => ({ identities: [of.identity] }),
+  EventFilter: (of: Tenant) => ({ identities: [of.identity], sessionIds: [of.sessionId, of.namedSessionId] }),
+};
+
+/** One for every field of Query, Mutation and Subscription: a new field needs a line here. */
+const ROOTS: Record<string, Entry> = {
+  'Query.event': {
+    need: ['READ'],
+    asks: (of) => [{ id: of.eventId }, { id: uuidIn(of.eventId) }],
+    tells: true,
+  },
+  'Query.events': {
+    need: ['READ'],
+    asks: (of) => [
+      { ...PAGE, filter: null },
+      { ...PAGE, filter: eventFilter(of) },
+      { ...PAGE, filter: { dataContains: { plan: of.secret }, search: of.secret } },
+      { ...PAGE, filter: null, before: of.eventCursor },
+      { ...PAGE, first: null, last: 20, filter: null, after: of.eventCursor },
+    ],
+    tells: true,
+  },
+  'Query.node': {
+    need: ['READ'],
+    asks: (of) => [of.eventId, of.sessionId, of.namedSessionId, of.projectId, of.keyId].map((id) => ({ id })),
+    tells: true,
+  },
+  'Query.presence': {
+    need: ['PRESENCE', 'READ'],
+    asks: (of) => [
+      { ...PAGE, identities: [of.identity], status: 'ONLINE' },
+      { ...PAGE, identities: null, status: null },
+      { ...PAGE, identities: null, status: null, before: of.presenceCursor },
+    ],
+    tells: true,
+  },
+  'Query.project': { need: 'ANY_KEY', asks: () => [{}], tells: true },
+  'Query.session': {
+    need: ['READ'],
+    asks: (of) => [{ id: of.sessionId }, { id: of.namedSessionId }, { id: uuidIn(of.sessionId) }],
+    tells: true,
+  },
+  'Query.sessionStats': {
+    need: ['READ'],
+    asks: (of) => [
+      { filter: null, interval: 'HOUR' },
+      { filter: sessionFilter(of), interval: 'DAY' },
+    ],
+    tells: false,
+  },
+  'Query.sessions': {
+    need: ['READ'],
+    asks: (of) => [
+      { ...PAGE, filter: null, orderBy: null },
+      { ...PAGE, filter: sessionFilter(of), orderBy: { field: 'DURATION' } },
+      { ...PAGE, filter: { dataContains: { plan: of.secret } }, orderBy: null },
+      { ...PAGE, filter: { versions: [of.secret], ipAddresses: ['203.0.113.7'] }, orderBy: null },
+      { ...PAGE, filter: null, orderBy: null, before: of.sessionCursor },
+      { ...PAGE, first: null, last: 20, filter: null, orderBy: null, after: of.sessionCursor },
+    ],
+    tells: true,
+  },
+  'Query.user': { need: ['READ'], asks: (of) => [{ identity: of.identity }], tells: true },
+  'Mutation.createAccessToken': {
+    need: ['MANAGE'],
+    asks: (of) => [{ scopes: ['READ'], identities: [of.identity], expiresIn: 60 }],
+    tells: false,
+  },
+  'Mutation.createApiKey': { need: ['MANAGE'], asks: () => [{ name: 'made', scopes: ['READ'] }], tells: false },
+  'Mutation.createProject': { need: 'OPERATOR', asks: () => [{ name: 'made', settings: null }], tells: false },
+  'Mutation.eraseUser': { need: ['MANAGE'], asks: (of) => [{ identity: of.identity }], tells: false },
+  'Mutation.ingestEvents': {
+    need: ['INGEST'],
+    asks: (of) => [
+      {
+        events: [
+          { sessionKey: of.sessionKey, message: 'a stranger' },
+          { sessionKey: of.sessionKey, type: 'sessionend' },
+          { user: { identity: of.identity, name: 'a stranger' } },
+          { user: { identity: of.identity }, type: 'sessionend' },
+        ],
+      },
+    ],
+    tells: false,
+  },
+  'Mutation.recordHeartbeat': {
+    need: ['INGEST'],
+    asks: (of) => [
+      { input: { identity: of.identity, close: true } },
+      { input: { sessionKey: of.sessionKey, close: true } },
+    ],
+    tells: true,
+  },
+  'Mutation.revokeApiKey': {
+    need: ['MANAGE'],
+    asks: (of) => [{ id: of.keyId }, { id: uuidIn(of.keyId) }],
+    tells: true,
+  },
+  'Mutation.setClientSettings': {
+    need: ['MANAGE'],
+    asks: (of) => [{ settings: [{ key: `@@${of.identity}`, value: 'a stranger' }] }],
+    tells: true,
+  },
+  'Mutation.updateProject': {
+    need: ['MANAGE'],
+    asks: () => [{ name: null, settings: { presenceTimeout: 74 } }],
+    tells: true,
+  },
+  'Subscription.eventIngested': {
+    need: ['READ'],
+    asks: (of) => [
+      { filter: null },
+      { filter: { identities: [of.identity] } },
+      { filter: { sessionIds: [of.sessionId, of.namedSessionId] } },
+    ],
+    tells: true,
+  },
+  'Subscription.sessionChanged': {
+    need: ['READ'],
+    asks: (of) => [
+      { identities: null, sessionIds: null, kinds: null },
+      { identities: [of.identity], sessionIds: null, kinds: null },
+      { identities: null, sessionIds: [of.sessionId, of.namedSessionId], kinds: null },
+    ],
+    tells: true,
+  },
+  'Subscription.userPresence': {
+    need: ['PRESENCE', 'READ'],
+    asks: (of) => [{ identities: null }, { identities: [of.identity] }],
+    tells: true,
+  },
+};
+
+/** Fields below the roots that need more than their root does. */
+const GUARDED: Record<string, Scope> = {
+  'Project.apiKeys': 'MANAGE',
+  'Project.auditLog': 'MANAGE',
+  'HeartbeatPayload.session': 'READ',
+};
+/** Of these the walk gives the filter alone: the others only choose among what the filter lets through. */
+const LISTS = [
+  'Project.auditLog(after, before, first, last)',
+  'Session.events(after, before, filter, first, last)',
+  'User.sessions(after, before, filter, first, last)',
+];
+
+const roots = rootFields(schema);
+const queries = roots.filter(({ operation }) => operation === 'query');
+const mutations = roots.filter(({ operation }) => operation === 'mutation');
+const subscriptions = roots.filter(({ operation }) => operation === 'subscription');
+const nothing: ReadonlySet<string> = new Set();
+const guarded = new Set(Object.keys(GUARDED));
+
+const codeOf = ({ errors }: { errors?: readonly unknown[] | undefined }): unknown =>
+  (errors?.[0] as { extensions?: { code?: unknown } } | undefined)?.extensions?.code;
+
+let db: TestDatabase;
+let app: TestApp;
+let database: Database;
+let ours: Tenant;
+let theirs: Tenant;
+let attempts = 0;
+
+beforeAll(async () => {
+  db = await createTestDatabase();
+  app = await startTestApp(db, { TOKEN_SECRET });
+  database = db.open();
+  [ours, theirs] = [await createTenant(app.url), await createTenant(app.url)];
+});
+afterAll(async () => {
+  record('attempts to get in', attempts);
+  await app.close('test');
+  await db.drop();
+});
+
+/** A root field as somebody asks it, over HTTP; a subscription over server-sent events. */
+async function ask(
+  key: string | null,
+  { operation, ...root }: RootField,
+  variables: Variables,
+  document?: string,
+): Promise<Answer> {
+  attempts += 1;
+  const text = document ?? wholeDocument(schema, { operation, ...root }, guarded);
+  const accept: Record<string, string> = operation === 'subscription' ? { Accept: 'text/event-stream' } : {};
+  return post(app.url, key, text, variables, { headers: accept });
+}
+
+const INGEST =
+  'mutation ($events: [EventInput!]!) { ingestEvents(events: $events) { results { status eventId sessionId } } }';
+const send = (key: string, events: Record<string, unknown>[]) => post(app.url, key, INGEST, { events });
+
+async function keyWith(of: Tenant, scopes: readonly Scope[]): Promise<{ key: string; id: string }> {
+  const { data } = await post(
+    app.url,
+    of.key,
+    'mutation ($scopes: [Scope!]!) { createApiKey(name: "made", scopes: $scopes) { key apiKey { id } } }',
+    { scopes },
+  );
+  return { key: data.createApiKey.key, id: data.createApiKey.apiKey.id };
+}
+
+async function tokenOf(of: Tenant, args: Variables): Promise<string> {
+  const { data, text } = await post(
+    app.url,
+    of.key,
+    'mutation ($scopes: [Scope!]!, $identities: [String!], $expiresIn: Int!) { createAccessToken(scopes: $scopes, identities: $identities, expiresIn: $expiresIn) { token } }',
+    { expiresIn: 3600, ...args },
+  );
+  if (!data) throw new Error(text);
+  return data.createAccessToken.token;
+}
+
+const revoke = (of: Tenant, id: string) =>
+  post(app.url, of.key, 'mutation ($id: ID!) { revokeApiKey(id: $id) { id } }', { id });
+
+/** Nothing of that project in it: no secret, no id. */
+function expectNothingOf(tenant: Tenant, text: string): void {
+  for (const marker of [
+    tenant.secret,
+    ...tenant.uuids,
+    ...tenant.uuids.map((id) => Buffer.from(id).toString('base64').slice(0, 40)),
+  ]) {
+    expect(text).not.toContain(marker);
+  }
+}
+
+describe('the table is whole', () => {
+  test('every root field has an entry, and every set of variables every argument', () => {
+    expect(roots.map(({ name }) => name).sort()).toEqual(Object.keys(ROOTS).sort());
+    for (const { name, field } of roots) {
+      for (const variables of ROOTS[name]!.asks(ours)) {
+        expect([name, Object.keys(variables).sort()]).toEqual([name, field.args.map((arg) => arg.name).sort()]);
+      }
+    }
+  });
+
+  test('every field with a need of its own, and every list with arguments, is known here', () => {
+    expect(guardedFields(schema).sort()).toEqual(Object.keys(GUARDED).sort());
+    expect(fieldsWithArguments(schema).sort()).toEqual(LISTS);
+  });
+});
+
+describe('without a good credential', () => {
+  test.each(roots)('$name is closed to no key, wrong keys and revoked ones, over HTTP and WebSocket', async (root) => {
+    const revoked = await keyWith(ours, SCOPES);
+    await revoke(ours, revoked.id);
+    const wrong = [null, `${ours.key.slice(0, -1)}x`, revoked.key, 'fs_', uuidIn(ours.keyId), 'undefined'];
+    const before = await stateOf(database, ours.projectId);
+    for (const key of wrong) {
+      for (const variables of ROOTS[root.name]!.asks(ours)) {
+        const answer = await ask(key, root, variables);
+        expect([answer.status, codeOf(answer), answer.data]).toEqual([401, 'UNAUTHENTICATED', undefined]);
+        expectNothingOf(ours, answer.text);
+      }
+    }
+    const client = connect(app.url, revoked.key);
+    const asked = listen(client, wholeDocument(schema, root, guarded), ROOTS[root.name]!.asks(ours)[0]);
+    await asked.ended;
+    expect([asked.heard, (asked.errors[0] as { code: number }).code]).toEqual([[], 4403]);
+    expect(await stateOf(database, ours.projectId)).toBe(before);
+  });
+});
+
+describe('with one scope alone', () => {
+  const keys = new Map<string, string>();
+  beforeAll(async () => {
+    for (const scope of SCOPES) keys.set(scope, (await keyWith(ours, [scope])).key);
+    keys.set('OPERATOR', OPERATOR_KEY);
+  });
+  const isMet = (need: Need, by: string): boolean => {
+    if (need === 'OPERATOR' || by === 'OPERATOR') return need === by;
+    return need === 'ANY_KEY' || need.includes(by as Scope);
+  };
+
+  // A stranger's ids, so that what may be asked finds nothing to harm.
+  test.each([...queries, ...mutations])('$name is open to the scopes it needs, and to no other', async (root) => {
+    const { need, asks } = ROOTS[root.name]!;
+    for (const [scope, key] of keys) {
+      const answer = await ask(key, root, asks(theirs)[0]!);
+      const refused = codeOf(answer) === 'FORBIDDEN';
+      expect([root.name, scope, !refused]).toEqual([root.name, scope, isMet(need, scope)]);
+      expect(['UNAUTHENTICATED', 'INTERNAL']).not.toContain(codeOf(answer));
+      if (!refused) continue;
+      expect(answer.data?.[root.field.name] ?? null).toBeNull();
+      expect(answer.errors![0]!.extensions['requiredScopes']).toEqual(
+        need === 'OPERATOR' ? ['OPERATOR'] : need === 'ANY_KEY' ? [] : need,
+      );
+    }
+  });
+
+  test.each(subscriptions)('$name is open to the scopes it needs, and to no other', async (root) => {
+    const { need, asks } = ROOTS[root.name]!;
+    const document = wholeDocument(schema, root, guarded);
+    for (const [scope, key] of keys) {
+      attempts += 1;
+      if (!isMet(need, scope)) {
+        for (const answer of [await ask(key, root, asks(theirs)[0]!, document)])
+          expect(answer.text).toContain('FORBIDDEN');
+      }
+      const client = connect(app.url, key);
+      const heard = listen(client, document, asks(theirs)[0]);
+      // A query behind it: by the time it is answered a refusal would have been said.
+      const fence = listen(client, '{ __typename }');
+      await fence.ended;
+      if (!isMet(need, scope)) await heard.ended;
+      expect([root.name, scope, JSON.stringify(heard.errors).includes('FORBIDDEN')]).toEqual([
+        root.name,
+        scope,
+        !isMet(need, scope),
+      ]);
+      await client.dispose();
+    }
+  });
+
+  test.each(Object.entries(GUARDED))('%s needs %s, whatever else the key may do', async (field, scope) => {
+    const others = await keyWith(
+      ours,
+      SCOPES.filter((one) => one !== scope),
+    );
+    const [type, name] = field.split('.') as [string, string];
+    // Something with an id, whatever it is called.
+    const inner = name === 'auditLog' ? 'nodes { id: apiKeyId action }' : 'id';
+    const document =
+      type === 'Project'
+        ? `{ project { ${name} { ${inner} } } node(id: "${ours.projectId}") { ... on Project { ${name} { ${inner} } } } }`
+        : `mutation { recordHeartbeat(input: { identity: "${ours.identity}" }) { ${name} { ${inner} } } }`;
+    const answer = await post(app.url, others.key, document);
+    expect(codeOf(answer)).toBe('FORBIDDEN');
+    expect(answer.text).not.toContain('"id"');
+    expect((await post(app.url, ours.key, document)).text).toContain('"id"');
+    // A key is a thing with an id, too.
+    const reader = await keyWith(ours, ['READ']);
+    const found = await post(app.url, reader.key, `{ node(id: "${ours.keyId}") { id } }`);
+    expect([codeOf(found), found.data?.node ?? null]).toEqual(['FORBIDDEN', null]);
+  });
+});
+
+describe('nothing of another project', () => {
+  let before = 0;
+  beforeAll(() => {
+    before = attempts;
+  });
+  afterAll(() => record('cross-tenant attempts', attempts - before));
+  const documents = (root: RootField): string[] => [
+    wholeDocument(schema, root, nothing),
+    wholeDocument(schema, root, nothing, Object.keys(FILTERS)),
+  ];
+  const withFilters = (of: Tenant, variables: Variables): Variables => ({
+    ...variables,
+    ...Object.fromEntries(Object.entries(FILTERS).map(([type, filter]) => [type, filter(of)])),
+  });
+
+  test('their own key reads what the walk asks for', async () => {
+    for (const root of queries.filter(({ name }) => ROOTS[name]!.tells)) {
+      for (const document of documents(root)) {
+        const answer = await ask(theirs.key, root, withFilters(theirs, ROOTS[root.name]!.asks(theirs)[0]!), document);
+        expect([root.name, answer.errors]).toEqual([root.name, undefined]);
+        expect(answer.text).toContain(theirs.secret);
+      }
+    }
+  });
+
+  test.each([...queries, ...mutations.filter(({ name }) => ROOTS[name]!.need !== 'OPERATOR')])(
+    '$name, asked with their ids, tells nothing and changes nothing of theirs',
+    async (root) => {
+      const before = await stateOf(database, theirs.projectId);
+      const token = await tokenOf(ours, { scopes: ['READ', 'PRESENCE', 'INGEST'] });
+      for (const key of [ours.key, token]) {
+        for (const variables of ROOTS[root.name]!.asks(theirs)) {
+          for (const document of documents(root)) {
+            const answer = await ask(key, root, withFilters(theirs, variables), document);
+            expectNothingOf(theirs, answer.text);
+            expect(answer.text).not.toContain('INTERNAL');
+          }
+        }
+      }
+      expect(await stateOf(database, theirs.projectId)).toBe(before);
+    },
+  );
+
+  test('what is sent of somebody of the same identity is another user’s', async () => {
+    const { data } = await post(
+      app.url,
+      ours.key,
+      `query ($identity: String!) { user(identity: $identity) { name presence { status } sessions { nodes { eventCount } } } }`,
+      { identity: theirs.identity },
+    );
+    expect(data.user?.name ?? null).not.toContain(theirs.secret);
+  });
+
+  test('subscriptions with their ids hear nothing of theirs, and one’s own go on', async () => {
+    const client = connect(app.url, ours.key);
+    const own = connect(app.url, theirs.key);
+    const watches = (of: typeof client) =>
+      subscriptions.flatMap((root) =>
+        ROOTS[root.name]!.asks(theirs).map((variables) => {
+          attempts += 1;
+          return listen(of, wholeDocument(schema, root, guarded), variables);
+        }),
+      );
+    const sse = createSseClient({
+      url: `${app.url}/graphql`,
+      headers: { Authorization: `Bearer ${ours.key}` },
+      retryAttempts: 0,
+    });
+    const streams = subscriptions.flatMap((root) =>
+      ROOTS[root.name]!.asks(theirs).map((variables) =>
+        collect((sink) => sse.subscribe({ query: wholeDocument(schema, root, guarded), variables }, sink)),
+      ),
+    );
+    const [strangers, owners] = [[...watches(client), ...streams], watches(own)];
+    // By turns there and gone, so that presence has something to say too.
+    const sendRound = (of: Tenant, round: number) => {
+      const type = round % 2 === 0 ? 'sessionend' : 'log';
+      const message = `round ${round} ${of.secret}`;
+      return send(of.key, [
+        { type, message, user: { identity: of.identity, name: of.secret } },
+        { type, message, sessionKey: of.sessionKey },
+      ]);
+    };
+    // Each hears something of its own project first; what was said to the other has been said by then.
+    for (let round = 0; owners.some(({ heard }) => heard.length < 2); round += 1) {
+      await sendRound(theirs, round);
+      await Promise.all(owners.map((one) => one.until((heard) => heard.length > 1, 400).catch(() => {})));
+    }
+    for (const heardByOwner of owners.slice(0, 3)) expect(JSON.stringify(heardByOwner.heard)).toContain(theirs.secret);
+    const unfiltered = strangers.filter((_, at) => [0, 3, 6, 8, 11, 14].includes(at));
+    for (let round = 0; unfiltered.some(({ heard }) => !JSON.stringify(heard).includes(ours.secret)); round += 1) {
+      await sendRound(ours, round);
+      await Promise.all(
+        unfiltered.map((one) => one.until((heard) => JSON.stringify(heard).includes(ours.secret), 400).catch(() => {})),
+      );
+    }
+    for (const { heard, errors } of strangers) expectNothingOf(theirs, JSON.stringify([heard, errors]));
+    for (const stream of streams) stream.stop();
+    await Promise.all([client.dispose(), own.dispose()]);
+  });
+
+  test('the collector takes their project’s path from nobody else, and tells nothing', async () => {
+    const before = await stateOf(database, theirs.projectId);
+    const uuid = uuidIn(theirs.projectId);
+    const paths: [string, string][] = [
+      ['POST', `/api/v2/projects/${uuid}/events`],
+      ['POST', `/api/v2/projects/${encodeURIComponent(theirs.projectId)}/events`],
+      ['GET', `/api/v2/projects/${uuid}/config`],
+      ['POST', `/api/v2/projects/${uuid}/events/by-ref/${theirs.referenceId}/user-description`],
+      ['POST', `/api/v2/events/by-ref/${theirs.referenceId}/user-description`],
+      ['GET', `/api/v2/projects/${uuid}/events/submit?message=x`],
+      ['GET', `/api/v2/events/session/heartbeat?id=${theirs.sessionKey}&close=true`],
+      ['GET', `/api/v2/events/session/heartbeat?id=${theirs.identity}&close=true`],
+      ['GET', '/api/v2/projects/config'],
+    ];
+    for (const [method, path] of paths) {
+      attempts += 1;
+      const response = await fetch(`${app.url}${path}`, {
+        method,
+        headers: { Authorization: `Bearer ${ours.key}`, 'Content-Type': 'application/json' },
+        ...(method === 'POST' && { body: JSON.stringify({ message: 'x', description: 'a stranger' }) }),
+      });
+      expectNothingOf(theirs, await response.text());
+      if (path.includes(uuid)) expect([path, response.status]).toEqual([path, 404]);
+    }
+    expect(await stateOf(database, theirs.projectId)).toBe(before);
+  });
+});
+
+describe('a token narrowed to somebody else', () => {
+  let narrowed: string;
+  beforeAll(async () => {
+    narrowed = await tokenOf(ours, { scopes: ['READ', 'PRESENCE', 'INGEST'], identities: ['somebody else'] });
+  });
+  // The project itself is everybody's who has a key of it.
+  const personal = queries.filter(({ name }) => name !== 'Query.project');
+  const without = new Set([...guarded, 'Project.name', 'Project.clientSettings']);
+
+  test.each([...personal, ...mutations.filter(({ name }) => ROOTS[name]!.need !== 'OPERATOR')])(
+    '$name tells and changes nothing of other users',
+    async (root) => {
+      const before = await stateOf(database, ours.projectId);
+      for (const variables of ROOTS[root.name]!.asks(ours)) {
+        const answer = await ask(narrowed, root, variables, wholeDocument(schema, root, without));
+        expect(answer.text).not.toContain(ours.secret);
+        expect(answer.text).not.toContain('INTERNAL');
+        for (const id of [ours.sessionId, ours.namedSessionId, ours.eventId]) expect(answer.text).not.toContain(id);
+      }
+      expect(await stateOf(database, ours.projectId)).toBe(before);
+    },
+  );
+
+  test('statistics count none of them', async () => {
+    const { data } = await post(
+      app.url,
+      narrowed,
+      '{ sessionStats { totals { sessions users sessionsWithErrors } series { sessions users } } sessions { totalCount } events { totalCount } presence(status: null) { totalCount } }',
+    );
+    expect(data).toEqual({
+      sessionStats: { totals: { sessions: 0, users: 0, sessionsWithErrors: 0 }, series: [] },
+      sessions: { totalCount: 0 },
+      events: { totalCount: 0 },
+      presence: { totalCount: 0 },
+    });
+  });
+
+  test('subscriptions hear of their own user alone', async () => {
+    const client = connect(app.url, narrowed);
+    const watches = subscriptions.flatMap((root) =>
+      ROOTS[root.name]!.asks(ours).map((variables) => listen(client, wholeDocument(schema, root, guarded), variables)),
+    );
+    const hears = (at: number) => watches[at]!.heard.some((heard) => JSON.stringify(heard).includes('somebody else'));
+    // By turns there and gone, so that presence has something to say too.
+    for (let round = 0; ![0, 3, 6].every(hears); round += 1) {
+      const type = round % 2 === 0 ? 'log' : 'sessionend';
+      await send(
+        ours.key,
+        [ours.identity, 'somebody else'].map((identity) => ({
+          type,
+          message: identity === ours.identity ? ours.secret : `round ${round}`,
+          user: { identity },
+        })),
+      );
+      await Promise.all([0, 3, 6].map((at) => watches[at]!.until(() => hears(at), 400).catch(() => {})));
+    }
+    for (const { heard, errors } of watches) expect(JSON.stringify([heard, errors])).not.toContain(ours.secret);
+    await client.dispose();
+  });
+
+  test('a repeated id of somebody else’s event is answered without where that one is', async () => {
+    const id = `once ${ours.identity}`;
+    const first = await send(ours.key, [{ id, user: { identity: ours.identity } }]);
+    const again = await send(narrowed, [{ id, user: { identity: 'somebody else' } }]);
+    const own = await send(ours.key, [{ id, user: { identity: ours.identity } }]);
+    expect(first.data.ingestEvents.results[0].status).toBe('ACCEPTED');
+    expect(again.text).not.toContain(first.data.ingestEvents.results[0].eventId);
+    expect(again.text).not.toContain(first.data.ingestEvents.results[0].sessionId);
+    expect([again, own].map(({ data }) => data.ingestEvents.results[0].status)).toEqual(['DUPLICATE', 'DUPLICATE']);
+    expect(own.text).toContain(first.data.ingestEvents.results[0].eventId);
+  });
+});
+
+describe('tokens', () => {
+  const claims = (): Record<string, unknown> => ({
+    project: uuidIn(ours.projectId),
+    key: uuidIn(ours.keyId),
+    scopes: ['READ'],
+    identities: null,
+  });
+  const secret = new TextEncoder().encode(TOKEN_SECRET);
+  const signed = (
+    payload: Record<string, unknown>,
+    key: Uint8Array | CryptoKey,
+    alg = 'HS256',
+    issuer = 'footsteps',
+    at = Date.now() / 1000 + 600,
+  ) =>
+    new SignJWT(payload)
+      .setProtectedHeader({ alg, typ: 'JWT' })
+      .setIssuer(issuer)
+      .setIssuedAt()
+      .setExpirationTime(Math.floor(at))
+      .sign(key);
+  const statusOf = async (token: string): Promise<number> => {
+    attempts += 1;
+    return (await post(app.url, token, '{ sessions { nodes { id } } }')).status;
+  };
+
+  test('one that the server would have made itself is let in; with another algorithm, issuer, time or project it is not', async () => {
+    expect(await statusOf(await signed(claims(), secret))).toBe(200);
+    const rsa = await generateKeyPair('RS256');
+    const ec = await generateKeyPair('ES256');
+    const now = Date.now() / 1000;
+    const forged: Record<string, string> = {
+      'no algorithm': new UnsecuredJWT(claims()).setIssuer('footsteps').setExpirationTime('1h').encode(),
+      'HS512 with the secret': await signed(claims(), new Uint8Array([...secret, ...secret]), 'HS512'),
+      RS256: await signed(claims(), rsa.privateKey, 'RS256'),
+      ES256: await signed(claims(), ec.privateKey, 'ES256'),
+      'another issuer': await signed(claims(), secret, 'HS256', 'footstep'),
+      expired: await signed(claims(), secret, 'HS256', 'footsteps', now - 1),
+      'not yet good': await signed({ ...claims(), nbf: Math.floor(now) + 600 }, secret),
+      'another project': await signed({ ...claims(), project: uuidIn(theirs.projectId) }, secret),
+      'another key': await signed({ ...claims(), key: uuidIn(theirs.keyId) }, secret),
+      'a key that is none': await signed({ ...claims(), key: '00000000-0000-4000-8000-000000000000' }, secret),
+      'no project': await signed({ ...claims(), project: undefined }, secret),
+      'an unknown scope': await signed({ ...claims(), scopes: ['ADMIN'] }, secret),
+      'identities of another type': await signed({ ...claims(), identities: 'ada' }, secret),
+      'no end': await new SignJWT(claims()).setProtectedHeader({ alg: 'HS256' }).setIssuer('footsteps').sign(secret),
+    };
+    for (const [what, token] of Object.entries(forged)) expect([what, await statusOf(token)]).toEqual([what, 401]);
+  });
+
+  test('what everybody knows signs nothing', async () => {
+    const known = [
+      '\0',
+      'footsteps',
+      'secret',
+      uuidIn(ours.projectId),
+      uuidIn(ours.keyId),
+      ours.projectId,
+      ours.key.slice(0, 8),
+      ours.key,
+      OPERATOR_KEY,
+    ];
+    for (const text of known) {
+      const key = new TextEncoder().encode(text.padEnd(32, '\0'));
+      expect([text, await statusOf(await signed(claims(), key))]).toEqual([text, 401]);
+    }
+  });
+
+  test('every character counts, of the header, the payload and the signature', async () => {
+    const token = await signed(claims(), secret);
+    // The last character of the signature holds two bits that mean nothing.
+    for (let at = 0; at < token.length - 1; at += 1) {
+      if (token[at] === '.') continue;
+      const other = token[at] === 'A' ? 'B' : 'A';
+      expect([at, await statusOf(`${token.slice(0, at)}${other}${token.slice(at + 1)}`)]).toEqual([at, 401]);
+    }
+    const [head, body, signature] = token.split('.') as [string, string, string];
+    const wide = Buffer.from(JSON.stringify({ ...claims(), scopes: SCOPES })).toString('base64url');
+    for (const broken of [
+      `${head}.${wide}.${signature}`,
+      `${head}.${body}.`,
+      `${head}.${body}`,
+      `${head}..${signature}`,
+      `.${body}.${signature}`,
+    ])
+      expect(await statusOf(broken)).toBe(401);
+  });
+
+  test('a token is of no use once its time is over, though it was good before', async () => {
+    const token = await tokenOf(ours, { scopes: ['READ'], expiresIn: 1 });
+    await eventually(async () => (await statusOf(token)) === 401);
+  });
+
+  test('a token makes neither tokens nor keys, and widens nothing', async () => {
+    const token = await tokenOf(ours, { scopes: ['READ', 'PRESENCE', 'INGEST'] });
+    for (const root of mutations.filter(({ name }) => String(ROOTS[name]!.need) === 'MANAGE')) {
+      const answer = await ask(token, root, ROOTS[root.name]!.asks(ours)[0]!);
+      expect([root.name, codeOf(answer)]).toEqual([root.name, 'FORBIDDEN']);
+    }
+  });
+});
+
+/** A WebSocket client that says what it is told to, and nothing else. */
+function rawSocket(headers: Record<string, string> = {}) {
+  const socket = new WebSocket(`${app.url.replace('http', 'ws')}/graphql`, 'graphql-transport-ws', { headers });
+  const said: { type: string; id?: string; payload?: unknown }[] = [];
+  const waiting = new Set<() => void>();
+  socket.on('message', (data: Buffer) => {
+    said.push(JSON.parse(data.toString()) as (typeof said)[number]);
+    for (const wake of waiting) wake();
+  });
+  const closed = new Promise<{ code: number; reason: string }>((resolve) =>
+    socket.once('close', (code, reason) => resolve({ code, reason: reason.toString() })),
+  );
+  const opened = new Promise<void>((resolve) => socket.once('open', () => resolve()));
+  return {
+    socket,
+    said,
+    closed,
+    opened,
+    send: (message: object) => socket.send(JSON.stringify(message)),
+    heard: (type: string) =>
+      new Promise<void>((resolve) => {
+        const look = (): void => {
+          if (said.some((message) => message.type === type)) resolve();
+        };
+        waiting.add(look);
+        look();
+      }),
+  };
+}
+
+const planted = (message: string) => `mutation { ingestEvents(events: [{ message: "${message}" }]) { accepted } }`;
+const isStored = async (message: string): Promise<boolean> => {
+  const rows = await database.query({
+    name: 'test.planted',
+    text: 'SELECT 1 FROM events WHERE message = $1',
+    values: [message],
+  });
+  return rows.length > 0;
+};
+
+describe('WebSockets', () => {
+  test('nothing is run before connection_init, nor after a second one', async () => {
+    const early = rawSocket();
+    await early.opened;
+    early.send({ id: '1', type: 'subscribe', payload: { query: planted('early') } });
+    expect((await early.closed).code).toBe(4401);
+    const twice = rawSocket();
+    await twice.opened;
+    twice.send({ type: 'connection_init', payload: { authorization: `Bearer ${ours.key}` } });
+    await twice.heard('connection_ack');
+    twice.send({ type: 'connection_init', payload: { authorization: `Bearer ${theirs.key}` } });
+    expect((await twice.closed).code).toBe(4429);
+    // Both messages at once: the second must not overtake the look at the key.
+    const racing = rawSocket();
+    await racing.opened;
+    racing.send({ type: 'connection_init', payload: { authorization: 'Bearer fs_wrong' } });
+    racing.send({ id: '1', type: 'subscribe', payload: { query: planted('racing') } });
+    expect([4401, 4403]).toContain((await racing.closed).code);
+    expect([await isStored('early'), await isStored('racing')]).toEqual([false, false]);
+  });
+
+  test('who says nothing is not waited for', async () => {
+    const silent = rawSocket();
+    expect((await silent.closed).code).toBe(4408);
+  }, 15_000);
+
+  test('a page of another origin is turned away, one of the project’s is not', async () => {
+    const tenant = await createTenant(app.url);
+    await post(
+      app.url,
+      tenant.key,
+      'mutation { updateProject(settings: { allowedOrigins: ["https://app.example.com", "https://*.example.org"] }) { id } }',
+    );
+    const enter = async (origin: string | null) => {
+      attempts += 1;
+      const { socket, send, opened, closed, heard } = rawSocket(origin === null ? {} : { Origin: origin });
+      await opened;
+      send({ type: 'connection_init', payload: { authorization: `Bearer ${tenant.key}` } });
+      const outcome = await Promise.race([heard('connection_ack').then(() => 'in'), closed.then(({ code }) => code)]);
+      socket.terminate();
+      return outcome;
+    };
+    for (const origin of ['https://app.example.com', 'https://a.example.org', null, app.url])
+      expect([origin, await enter(origin)]).toEqual([origin, 'in']);
+    for (const origin of [
+      'https://evil.example',
+      'http://app.example.com',
+      'https://app.example.com.evil.example',
+      'https://evilexample.org',
+      'https://example.org',
+      'https://app.example.com:8443',
+      'null',
+    ])
+      expect([origin, await enter(origin)]).toEqual([origin, 4403]);
+    const page = await post(app.url, tenant.key, '{ project { name } }', undefined, {
+      headers: { Origin: 'https://evil.example' },
+    });
+    expect([page.status, codeOf(page)]).toEqual([403, 'FORBIDDEN']);
+  });
+
+  test('a client that does not hear that its key was revoked can do nothing more either', async () => {
+    const { key, id } = await keyWith(ours, SCOPES);
+    const deaf = rawSocket();
+    await deaf.opened;
+    deaf.send({ type: 'connection_init', payload: { authorization: `Bearer ${key}` } });
+    await deaf.heard('connection_ack');
+    deaf.socket.pause();
+    await revoke(ours, id);
+    deaf.send({ id: '1', type: 'subscribe', payload: { query: planted('from the deaf') } });
+    deaf.send({ id: '2', type: 'subscribe', payload: { query: '{ project { name } }' } });
+    deaf.socket.resume();
+    expect((await deaf.closed).code).toBe(4403);
+    // Stored in the order of arrival: what came before would be there by now.
+    await post(app.url, ours.key, planted('after the deaf'));
+    expect([await isStored('from the deaf'), await isStored('after the deaf')]).toEqual([false, true]);
+    expect(deaf.said.filter(({ type }) => type === 'next')).toEqual([]);
+  });
+
+  test('an open socket goes by the project’s settings as they are, not as they were', async () => {
+    const tenant = await createTenant(app.url);
+    const client = connect(app.url, tenant.key);
+    const sendAs = (identity: string) =>
+      listen(client, INGEST, {
+        events: [{ user: { identity }, data: { '@request': { client_ip_address: '203.0.113.8' } } }],
+      }).ended;
+    await sendAs('before');
+    await post(app.url, tenant.key, 'mutation { updateProject(settings: { storeIpAddress: false }) { id } }');
+    await sendAs('after');
+    const { data } = await post(
+      app.url,
+      tenant.key,
+      '{ before: sessions(filter: { identities: ["before"] }) { nodes { ipAddress } } after: sessions(filter: { identities: ["after"] }) { nodes { ipAddress } } }',
+    );
+    expect(data).toEqual({
+      before: { nodes: [{ ipAddress: '203.0.113.8' }] },
+      after: { nodes: [{ ipAddress: null }] },
+    });
+    await client.dispose();
+  });
+});
+
+describe('what a browser sends unasked', () => {
+  const types = [
+    'text/plain',
+    'text/plain; charset=utf-8',
+    'text/plain; application/json',
+    'application/x-www-form-urlencoded',
+    'multipart/form-data; boundary=x',
+    '',
+  ];
+  const bodies = (query: string): string[] => [
+    JSON.stringify({ query }),
+    new URLSearchParams({ query }).toString(),
+    `--x\r\nContent-Disposition: form-data; name="operations"\r\n\r\n${JSON.stringify({ query })}\r\n--x\r\nContent-Disposition: form-data; name="map"\r\n\r\n{}\r\n--x--\r\n`,
+  ];
+
+  test('runs no mutation, in whatever form, though it bears a good key', async () => {
+    let at = 0;
+    const planting = (): string => planted(`forged ${(at += 1)}`);
+    for (const type of types) {
+      for (const body of bodies(planting())) {
+        for (const accept of ['*/*', 'text/event-stream', 'multipart/mixed']) {
+          attempts += 1;
+          const response = await fetch(`${app.url}/graphql?access_token=${ours.key}`, {
+            method: 'POST',
+            headers: { 'Content-Type': type, Accept: accept, Origin: 'https://evil.example' },
+            body: new TextEncoder().encode(body),
+          });
+          expect([type, response.status]).toEqual([type, 415]);
+          await response.arrayBuffer();
+        }
+      }
+    }
+    for (const method of ['GET', 'HEAD', 'PUT', 'PATCH', 'DELETE']) {
+      for (const accept of ['*/*', 'application/json', 'text/event-stream', 'multipart/mixed']) {
+        attempts += 1;
+        const query = encodeURIComponent(planting());
+        const response = await fetch(`${app.url}/graphql?access_token=${ours.key}&query=${query}`, {
+          method,
+          headers: { Accept: accept },
+        });
+        await response.arrayBuffer();
+        expect([method, accept, response.status >= 400]).toEqual([method, accept, true]);
+        expect(response.status).toBeLessThan(500);
+      }
+    }
+    expect(at).toBeGreaterThan(20);
+    for (let one = 1; one <= at; one += 1) expect(await isStored(`forged ${one}`)).toBe(false);
+  });
+
+  test('a preflight needs no key, and learns nothing', async () => {
+    const response = await fetch(`${app.url}/graphql?query={project{name}}&access_token=${ours.key}`, {
+      method: 'OPTIONS',
+      headers: { Origin: 'https://evil.example', 'Access-Control-Request-Method': 'POST' },
+    });
+    expect(await response.text()).not.toContain(ours.secret);
+    expect(response.headers.get('access-control-allow-credentials')).toBeNull();
+  });
+});
+
+test('no secret is ever logged, at the most talkative level', async () => {
+  const password = 'pass-word-of-the-database';
+  const databaseUrl = new URL(db.url);
+  databaseUrl.password = password;
+  const server = await startServer({
+    DATABASE_URL: databaseUrl.href,
+    TOKEN_SECRET,
+    OPERATOR_KEY,
+    LOG_LEVEL: 'trace',
+  });
+  const token = await tokenOf(ours, { scopes: ['READ', 'INGEST'] });
+  const revoked = await keyWith(ours, SCOPES);
+  await revoke(ours, revoked.id);
+  const secrets = [ours.key, theirs.key, token, revoked.key, OPERATOR_KEY, TOKEN_SECRET, password];
+  const mistyped = [`${ours.key}x`, `${token}x`, `x${ours.key}`];
+  const { url } = server;
+  for (const credential of [...secrets, ...mistyped]) {
+    const inAddress = encodeURIComponent(credential);
+    for (const query of ['{ project { name } }', '{ nope }', '{', 'mutation { revokeApiKey(id: "x") { id } }']) {
+      await post(url, credential, query);
+      await post(url, null, query, { key: credential });
+    }
+    for (const path of [
+      `/graphql?access_token=${inAddress}&query={project{name}}`,
+      `/nowhere?access_token=${inAddress}`,
+      `/api/v2/events/submit?message=x&type=x&access_token=${inAddress}`,
+      `/api/v2/projects/config?api_key=${inAddress}`,
+      `/api/v2/nowhere?access_token=${inAddress}`,
+    ])
+      await (await fetch(`${url}${path}`)).arrayBuffer();
+    await (
+      await fetch(`${url}/api/v2/events`, {
+        method: 'POST',
+        headers: {
+          Authorization: `Basic ${Buffer.from(`client:${credential}`).toString('base64')}`,
+          'Content-Type': 'application/json',
+        },
+        body: JSON.stringify([{ date: 'never' }, 5]),
+      })
+    ).arrayBuffer();
+    const client = connect(url, credential);
+    await listen(client, '{ project { name } }').ended;
+    await client.dispose();
+  }
+  await server.stop();
+  const log = server.output();
+  // It was talkative indeed.
+  expect(log.split('\n').length).toBeGreaterThan(100);
+  for (const secret of [...secrets, ...mistyped]) expect(log).not.toContain(secret);
+  for (const secret of secrets) expect(JSON.stringify(app.observations)).not.toContain(secret);
+  record('log lines searched for secrets', log.split('\n').length);
+});
