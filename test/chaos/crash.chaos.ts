@@ -11,7 +11,14 @@ import { freePort, startOwnPostgres } from '../support/postgres.js';
 import { viewPresence, type PresenceView } from '../support/presence-view.js';
 import { chooseSeed, diceOf } from '../support/random.js';
 import { startOwnRedis } from '../support/redis.js';
-import { sessionsLeftOpen, sessionsThatMiscount, sessionsThatOverlap, usersMisstated } from '../support/rules.js';
+import {
+  onlineIdentities,
+  projectIdOf,
+  sessionsLeftOpen,
+  sessionsThatMiscount,
+  sessionsThatOverlap,
+  usersMisstated,
+} from '../support/rules.js';
 import { startServer, temporaryFolder } from '../support/server.js';
 
 const PRESENCE_TIMEOUT = 3;
@@ -49,17 +56,9 @@ async function expectKept(
   expect(await sessionsThatMiscount(database, projectId)).toEqual([]);
   expect(await sessionsThatOverlap(database, projectId)).toEqual([]);
   // Presence follows by itself, and every front end shows what Postgres says.
-  const truth = async (): Promise<string[]> => {
-    const rows = await database.query<{ identity: string }>({
-      name: 'test.online',
-      text: 'SELECT identity FROM users WHERE project_id = $1 AND online ORDER BY identity COLLATE "C"',
-      values: [projectId],
-    });
-    return rows.map(({ identity }) => identity);
-  };
   await eventually(
     async () => {
-      const online = JSON.stringify(await truth());
+      const online = JSON.stringify(await onlineIdentities(database, projectId));
       return views.every((view) => JSON.stringify([...view.online].sort()) === online);
     },
     (PRESENCE_TIMEOUT + 2) * 1000,
@@ -94,7 +93,7 @@ test('kill -9 of the server, Postgres and Redis, one at a time and together, und
   try {
     const { createProject } = await request(url, OPERATOR_KEY, CreateProjectDocument, { name, settings: SETTINGS });
     const { key } = createProject;
-    const projectId = Buffer.from(createProject.project.id, 'base64').toString().split(':')[1]!;
+    const projectId = projectIdOf(createProject.project.id);
     for (let at = 0; at < 3; at += 1) views.push(viewPresence(() => url, key));
     const load = startLoad({ url: () => url, key, dice, clients: 6 });
     const faults = { server: 0, postgres: 0, backend: 0, redis: 0, all: 0 };
@@ -186,7 +185,7 @@ test('kill -9 of a server with an embedded Postgres, of that Postgres, and of bo
   try {
     const { createProject } = await request(url, operatorKey!, CreateProjectDocument, { name, settings: SETTINGS });
     const { key } = createProject;
-    const projectId = Buffer.from(createProject.project.id, 'base64').toString().split(':')[1]!;
+    const projectId = projectIdOf(createProject.project.id);
     views.push(viewPresence(() => url, key));
     const load = startLoad({ url: () => url, key, dice, clients: 4 });
     const story = {

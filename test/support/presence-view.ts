@@ -1,10 +1,22 @@
-import { createClient } from 'graphql-ws';
+import type { GraphQLError } from 'graphql';
+import { createClient, type SubscribePayload } from 'graphql-ws';
 import WebSocket from 'ws';
 import { pause } from './chaos-load.js';
 
 const PRESENCE = `subscription ($identities: [String!]) {
   userPresence(identities: $identities) { kind users { identity status since } }
 }`;
+
+const SESSIONS = 'subscription { sessionChanged { kind session { id } } }';
+
+interface Update {
+  kind: string;
+  users: { identity: string; status: string; since: string }[];
+}
+
+interface Answer {
+  userPresence?: Update;
+}
 
 interface SeenStatus {
   readonly identity: string;
@@ -17,10 +29,12 @@ interface SeenStatus {
 export interface PresenceView {
   /** Who is online, as far as it knows. */
   readonly online: ReadonlySet<string>;
+  /** Whether it was asked to show this one. */
+  shows(identity: string): boolean;
   /** Every change of a DIFF. */
   readonly edges: readonly SeenStatus[];
   readonly figures: { connections: number; frames: number; snapshots: number; bytes: number };
-  /** Ends that a client of graphql-ws does not come back from. */
+  /** Ends that a client of graphql-ws does not come back from, and errors that do not say UNAVAILABLE. */
   readonly fatal: readonly unknown[];
   stop(): Promise<void>;
 }
@@ -55,7 +69,7 @@ export function viewPresence(
     },
   });
 
-  function read({ kind, users }: { kind: string; users: { identity: string; status: string; since: string }[] }): void {
+  function read({ kind, users }: Update): void {
     figures.frames += 1;
     figures.bytes += JSON.stringify(users).length;
     if (kind === 'SNAPSHOT') {
@@ -69,35 +83,42 @@ export function viewPresence(
     }
   }
 
-  let end = (): void => {};
-  async function watch(): Promise<void> {
+  const ends = new Set<() => void>();
+  /** Subscribes, and again whenever it ends. */
+  async function watch(payload: SubscribePayload, take: (data: Answer) => void): Promise<void> {
     while (!stopped) {
       await new Promise<void>((resolve) => {
-        end = client.subscribe<{ userPresence: Parameters<typeof read>[0] }>(
-          { query: PRESENCE, variables: { identities } },
-          {
-            next: ({ data }) => void (data && read(data.userPresence)),
-            error(error) {
+        const end = client.subscribe<Answer>(payload, {
+          next: ({ data }) => void (data && take(data)),
+          error(error) {
+            // Errors of the operation alone, which say when to come again; anything else ends the client.
+            const errors = Array.isArray(error) ? (error as GraphQLError[]) : [];
+            if (errors.length === 0 || errors.some(({ extensions }) => extensions?.['code'] !== 'UNAVAILABLE'))
               fatal.push(error);
-              resolve();
-            },
-            complete: () => resolve(),
+            resolve();
           },
-        );
+          complete: () => resolve(),
+        });
+        ends.add(end);
       });
       // Told to come again later.
       if (!stopped) await pause(100);
     }
   }
-  const watching = watch();
+  const watching = Promise.all([
+    watch({ query: PRESENCE, variables: { identities } }, ({ userPresence }) => userPresence && read(userPresence)),
+    // On the same socket: what befalls one subscription must not harm the other.
+    ...(identities ? [] : [watch({ query: SESSIONS }, () => {})]),
+  ]);
   return {
     online,
+    shows: (identity) => identities === null || identities.includes(identity),
     edges,
     figures,
     fatal,
     async stop() {
       stopped = true;
-      end();
+      for (const end of ends) end();
       await client.dispose();
       client.terminate();
       await watching;

@@ -45,3 +45,16 @@ export const sessionsLeftOpen = (database: Queryable, projectId: string, now: Da
              AND s.last_activity_at + make_interval(secs => p.inactivity_timeout) <= $2`,
     values: [projectId, now],
   });
+
+/** Who is online by Postgres, in the order of JavaScript's sort. */
+export async function onlineIdentities(database: Queryable, projectId: string): Promise<string[]> {
+  const rows = await database.query<{ identity: string }>({
+    name: 'test.online',
+    text: 'SELECT identity FROM users WHERE project_id = $1 AND online',
+    values: [projectId],
+  });
+  return rows.map(({ identity }) => identity).sort();
+}
+
+/** The row's id behind a node's. */
+export const projectIdOf = (globalId: string): string => Buffer.from(globalId, 'base64').toString().split(':')[1]!;
