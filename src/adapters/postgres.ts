@@ -18,18 +18,31 @@ export interface PostgresOptions {
    * once a connection, and neither a young table without statistics nor a large batch turns them into scans.
    */
   indexPlans?: boolean;
+  /** The connections are a pooler's, lent for a transaction: see isPooled. */
+  pooled?: boolean;
 }
 
-const INDEX_PLANS = [
-  'plan_cache_mode=force_generic_plan',
-  'enable_seqscan=off',
-  'enable_bitmapscan=off',
-  'enable_mergejoin=off',
-  'enable_material=off',
-  'enable_memoize=off',
-]
-  .map((setting) => `-c ${setting}`)
-  .join(' ');
+/** What Postgres itself must end, should a client forget to. */
+const TIMEOUTS = { statement_timeout: 30_000, idle_in_transaction_session_timeout: 30_000 };
+
+const INDEX_PLANS = {
+  plan_cache_mode: 'force_generic_plan',
+  enable_seqscan: 'off',
+  enable_bitmapscan: 'off',
+  enable_mergejoin: 'off',
+  enable_material: 'off',
+  enable_memoize: 'off',
+};
+
+/** Settings of a connection, from its first moment. */
+const asOptions = (settings: object): string =>
+  Object.entries(settings)
+    .map(([name, value]) => `-c ${name}=${value}`)
+    .join(' ');
+
+/** Begins a transaction with settings of its own. */
+const beginWith = (settings: object): string =>
+  ['BEGIN', ...Object.entries(settings).map(([name, value]) => `SET LOCAL ${name} = '${value}'`)].join('; ');
 
 const UTC = /^(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d(?:\.\d+)?)\+00$/;
 const TIMESTAMPTZ: number = pg.types.builtins.TIMESTAMPTZ;
@@ -96,10 +109,52 @@ async function probe(url: string): Promise<boolean> {
 }
 
 /**
+ * Whether there is a pooler (PgBouncer) between us and Postgres. It lends its connections for a transaction, so
+ * that neither settings nor prepared statements of a connection can be counted on. Asked for a setting, it refuses the
+ * connection, or, where its operator told it to, passes the setting over. Throws UNAVAILABLE where nobody answers.
+ */
+export async function isPooled(url: string): Promise<boolean> {
+  const client = new pg.Client({
+    connectionString: url,
+    connectionTimeoutMillis: 5_000,
+    query_timeout: 5_000,
+    application_name: 'footsteps',
+    options: asOptions({ plan_cache_mode: INDEX_PLANS.plan_cache_mode }),
+  });
+  client.on('error', () => {});
+  try {
+    await client.connect();
+    const { rows } = await client.query<{ plan_cache_mode: string }>('SHOW plan_cache_mode');
+    return rows[0]!.plan_cache_mode !== INDEX_PLANS.plan_cache_mode;
+  } catch (error) {
+    if (error instanceof Error && /unsupported startup parameter/.test(error.message)) return true;
+    throw translate(error);
+  } finally {
+    void client.end().catch(() => {});
+  }
+}
+
+function translate(error: unknown): unknown {
+  if (!isUnavailable(error)) return error;
+  return new AppError(
+    'UNAVAILABLE',
+    'The database cannot be reached just now; try again shortly.',
+    { retryAfter: 1 },
+    { cause: error },
+  );
+}
+
+/**
  * Opens a pool that Prisma and the hand-written statements share. Nothing is connected until the first
  * statement. Statements are observed by name; a lost database is UNAVAILABLE.
  */
-export function createDatabase({ url, poolSize, observe, indexPlans = false }: PostgresOptions): Database {
+export function createDatabase({
+  url,
+  poolSize,
+  observe,
+  indexPlans = false,
+  pooled = false,
+}: PostgresOptions): Database {
   const sockets = new Set<Socket>();
   const watch = createSilenceWatch({
     probe: () => probe(url),
@@ -122,24 +177,13 @@ export function createDatabase({ url, poolSize, observe, indexPlans = false }: P
     stream: openSocket,
     max: poolSize,
     connectionTimeoutMillis: 5_000,
-    statement_timeout: 30_000,
-    idle_in_transaction_session_timeout: 30_000,
     application_name: 'footsteps',
     types,
-    ...(indexPlans && { options: INDEX_PLANS }),
+    ...(!pooled && { ...TIMEOUTS, ...(indexPlans && { options: asOptions(INDEX_PLANS) }) }),
   });
   pool.on('error', (error) => observe({ kind: 'database.lost', message: error.message }));
 
-  function translate(error: unknown): unknown {
-    if (!isUnavailable(error)) return error;
-    return new AppError(
-      'UNAVAILABLE',
-      'The database cannot be reached just now; try again shortly.',
-      { retryAfter: 1 },
-      { cause: error },
-    );
-  }
-
+  const begin = pooled ? beginWith({ ...TIMEOUTS, ...(indexPlans && INDEX_PLANS) }) : 'BEGIN';
   const preparedNames = new Map<string, string>();
   /** What the driver calls a text on every connection; undefined: not prepared. */
   function preparedName({ name, text }: Statement): string | undefined {
@@ -153,7 +197,7 @@ export function createDatabase({ url, poolSize, observe, indexPlans = false }: P
   async function run<Row>(client: pg.Pool | pg.PoolClient, statement: Statement): Promise<Row[]> {
     const start = performance.now();
     const { name, text, values, prepared } = statement;
-    const known = prepared ? preparedName(statement) : undefined;
+    const known = prepared && !pooled ? preparedName(statement) : undefined;
     const result = await client.query({
       text,
       values: values as unknown[],
@@ -177,7 +221,7 @@ export function createDatabase({ url, poolSize, observe, indexPlans = false }: P
     };
     held.on('error', onError);
     try {
-      await held.query('BEGIN');
+      await held.query(begin);
       const result = await work({ query: (statement) => run(held, statement) });
       await held.query('COMMIT');
       return result;
