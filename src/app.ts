@@ -1,7 +1,7 @@
 import { startEmbeddedPostgres, type EmbeddedPostgres } from './adapters/embedded-postgres.js';
 import { createMemoryBus } from './adapters/memory-bus.js';
 import { openGeography } from './adapters/maxmind.js';
-import { createDatabase } from './adapters/postgres.js';
+import { createDatabase, isPooled } from './adapters/postgres.js';
 import { createMetrics } from './adapters/metrics.js';
 import { createRateCounter } from './adapters/rate-counter.js';
 import { createPostgresClock } from './adapters/postgres-clock.js';
@@ -85,14 +85,15 @@ export async function startApp(config: Config, log: Observer): Promise<App> {
     const embedded: EmbeddedPostgres | null =
       config.databaseUrl === null ? await startEmbeddedPostgres({ dataDir: config.dataDir, observe }) : null;
     if (embedded) lifetimes.onClose(() => embedded.stop());
-    const database = lifetimes.add(
-      createDatabase({ url: config.databaseUrl ?? embedded!.url, poolSize: POOL_SIZE, observe }),
-    );
+    const databaseUrl = config.databaseUrl ?? embedded!.url;
+    const pooled = embedded === null && (await isPooled(databaseUrl));
+    const database = lifetimes.add(createDatabase({ url: databaseUrl, poolSize: POOL_SIZE, observe, pooled }));
     const ingestDatabase = lifetimes.add(
       createDatabase({
-        url: config.databaseUrl ?? embedded!.url,
+        url: databaseUrl,
         poolSize: INGEST_POOL_SIZE,
         observe,
+        pooled,
         indexPlans: true,
       }),
     );

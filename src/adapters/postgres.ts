@@ -1,9 +1,11 @@
+import { Socket } from 'node:net';
 import { PrismaPg } from '@prisma/adapter-pg';
 import pg from 'pg';
 import { AppError } from '../errors.js';
 import type { Observer } from '../observation.js';
 import type { Database, Queryable, Statement } from '../store/database.js';
 import { PrismaClient } from '../store/generated/prisma/client.js';
+import { createSilenceWatch } from './postgres-silence.js';
 
 export interface PostgresOptions {
   /** postgresql://user:password@host:port/database */
@@ -16,18 +18,31 @@ export interface PostgresOptions {
    * once a connection, and neither a young table without statistics nor a large batch turns them into scans.
    */
   indexPlans?: boolean;
+  /** The connections are a pooler's, lent for a transaction: see isPooled. */
+  pooled?: boolean;
 }
 
-const INDEX_PLANS = [
-  'plan_cache_mode=force_generic_plan',
-  'enable_seqscan=off',
-  'enable_bitmapscan=off',
-  'enable_mergejoin=off',
-  'enable_material=off',
-  'enable_memoize=off',
-]
-  .map((setting) => `-c ${setting}`)
-  .join(' ');
+/** What Postgres itself must end, should a client forget to. */
+const TIMEOUTS = { statement_timeout: 30_000, idle_in_transaction_session_timeout: 30_000 };
+
+const INDEX_PLANS = {
+  plan_cache_mode: 'force_generic_plan',
+  enable_seqscan: 'off',
+  enable_bitmapscan: 'off',
+  enable_mergejoin: 'off',
+  enable_material: 'off',
+  enable_memoize: 'off',
+};
+
+/** Settings of a connection, from its first moment. */
+const asOptions = (settings: object): string =>
+  Object.entries(settings)
+    .map(([name, value]) => `-c ${name}=${value}`)
+    .join(' ');
+
+/** Begins a transaction with settings of its own. */
+const beginWith = (settings: object): string =>
+  ['BEGIN', ...Object.entries(settings).map(([name, value]) => `SET LOCAL ${name} = '${value}'`)].join('; ');
 
 const UTC = /^(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d(?:\.\d+)?)\+00$/;
 const TIMESTAMPTZ: number = pg.types.builtins.TIMESTAMPTZ;
@@ -47,18 +62,85 @@ const types: pg.CustomTypesConfig = {
 /** Different texts that are prepared in a process's life; those beyond are planned each time. */
 const MOST_PREPARED = 200;
 
-/** SQLSTATE classes, and errors of the socket, which say that the database cannot be had just now. */
-const LOST = /^(08|57P0)|^E(CONN|PIPE|AI_|TIMEDOUT|HOSTUNREACH|NOTFOUND)/;
+/** SQLSTATE classes, errors of the socket, and Prisma's own, which say that the database cannot be had just now. */
+const LOST = /^(08|57P0|53300$|P10(01|02|08|17)$)|^E(CONN|PIPE|AI_|TIMEDOUT|HOSTUNREACH|NOTFOUND)/;
+const LOST_WORDS =
+  /Connection terminated|is not queryable|timeout exceeded when trying to connect|the database system is|Cannot use a pool after/;
+
+const codeOf = (error: object): string => ('code' in error && typeof error.code === 'string' ? error.code : '');
+
+/** What Postgres or the socket said, where Prisma has wrapped it. */
+interface Wrapped {
+  readonly meta?: { readonly driverAdapterError?: { readonly cause?: { readonly originalCode?: string } } };
+}
 
 /** True where the error says "no database just now" rather than "your statement is wrong". */
 function isUnavailable(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
-  const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
-  return (
-    LOST.test(code) ||
-    /Connection terminated|timeout exceeded when trying to connect|the database system is|Cannot use a pool after/.test(
-      error.message,
-    )
+  const original = (error as Wrapped).meta?.driverAdapterError?.cause?.originalCode ?? '';
+  return LOST.test(codeOf(error)) || LOST.test(original) || LOST_WORDS.test(error.message);
+}
+
+/** As the socket of a lost connection would say it. */
+const silent = (): Error => Object.assign(new Error('The database does not answer.'), { code: 'ETIMEDOUT' });
+
+/** How long a probe may take. Milliseconds. */
+const PROBE_PATIENCE = 3_000;
+
+/** Asks the database anything, on a connection of its own. True where Postgres answers, if only with a refusal. */
+async function probe(url: string): Promise<boolean> {
+  const client = new pg.Client({
+    connectionString: url,
+    connectionTimeoutMillis: PROBE_PATIENCE,
+    query_timeout: PROBE_PATIENCE,
+    application_name: 'footsteps',
+  });
+  client.on('error', () => {});
+  try {
+    await client.connect();
+    await client.query('SELECT 1');
+    void client.end().catch(() => {});
+    return true;
+  } catch (error) {
+    // The socket may hang, so nobody waits for its end.
+    void client.end().catch(() => {});
+    return error instanceof pg.DatabaseError;
+  }
+}
+
+/**
+ * Whether there is a pooler (PgBouncer) between us and Postgres. It lends its connections for a transaction, so
+ * that neither settings nor prepared statements of a connection can be counted on. Asked for a setting, it refuses the
+ * connection, or, where its operator told it to, passes the setting over. Throws UNAVAILABLE where nobody answers.
+ */
+export async function isPooled(url: string): Promise<boolean> {
+  const client = new pg.Client({
+    connectionString: url,
+    connectionTimeoutMillis: 5_000,
+    query_timeout: 5_000,
+    application_name: 'footsteps',
+    options: asOptions({ plan_cache_mode: INDEX_PLANS.plan_cache_mode }),
+  });
+  client.on('error', () => {});
+  try {
+    await client.connect();
+    const { rows } = await client.query<{ plan_cache_mode: string }>('SHOW plan_cache_mode');
+    return rows[0]!.plan_cache_mode !== INDEX_PLANS.plan_cache_mode;
+  } catch (error) {
+    if (error instanceof Error && /unsupported startup parameter/.test(error.message)) return true;
+    throw translate(error);
+  } finally {
+    void client.end().catch(() => {});
+  }
+}
+
+function translate(error: unknown): unknown {
+  if (!isUnavailable(error)) return error;
+  return new AppError(
+    'UNAVAILABLE',
+    'The database cannot be reached just now; try again shortly.',
+    { retryAfter: 1 },
+    { cause: error },
   );
 }
 
@@ -66,29 +148,42 @@ function isUnavailable(error: unknown): boolean {
  * Opens a pool that Prisma and the hand-written statements share. Nothing is connected until the first
  * statement. Statements are observed by name; a lost database is UNAVAILABLE.
  */
-export function createDatabase({ url, poolSize, observe, indexPlans = false }: PostgresOptions): Database {
+export function createDatabase({
+  url,
+  poolSize,
+  observe,
+  indexPlans = false,
+  pooled = false,
+}: PostgresOptions): Database {
+  const sockets = new Set<Socket>();
+  const watch = createSilenceWatch({
+    probe: () => probe(url),
+    onSilent() {
+      observe({ kind: 'database.lost', message: 'The database does not answer; its connections are given up.' });
+      for (const socket of sockets) socket.destroy(silent());
+    },
+    silent,
+  });
+  /** The driver's own would do, but it keeps them to itself. */
+  function openSocket(): Socket {
+    const socket = new Socket();
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+    return socket;
+  }
+
   const pool = new pg.Pool({
     connectionString: url,
+    stream: openSocket,
     max: poolSize,
     connectionTimeoutMillis: 5_000,
-    statement_timeout: 30_000,
-    idle_in_transaction_session_timeout: 30_000,
     application_name: 'footsteps',
     types,
-    ...(indexPlans && { options: INDEX_PLANS }),
+    ...(!pooled && { ...TIMEOUTS, ...(indexPlans && { options: asOptions(INDEX_PLANS) }) }),
   });
   pool.on('error', (error) => observe({ kind: 'database.lost', message: error.message }));
 
-  function translate(error: unknown): unknown {
-    if (!isUnavailable(error)) return error;
-    return new AppError(
-      'UNAVAILABLE',
-      'The database cannot be reached just now; try again shortly.',
-      { retryAfter: 1 },
-      { cause: error },
-    );
-  }
-
+  const begin = pooled ? beginWith({ ...TIMEOUTS, ...(indexPlans && INDEX_PLANS) }) : 'BEGIN';
   const preparedNames = new Map<string, string>();
   /** What the driver calls a text on every connection; undefined: not prepared. */
   function preparedName({ name, text }: Statement): string | undefined {
@@ -102,7 +197,7 @@ export function createDatabase({ url, poolSize, observe, indexPlans = false }: P
   async function run<Row>(client: pg.Pool | pg.PoolClient, statement: Statement): Promise<Row[]> {
     const start = performance.now();
     const { name, text, values, prepared } = statement;
-    const known = prepared ? preparedName(statement) : undefined;
+    const known = prepared && !pooled ? preparedName(statement) : undefined;
     const result = await client.query({
       text,
       values: values as unknown[],
@@ -117,51 +212,62 @@ export function createDatabase({ url, poolSize, observe, indexPlans = false }: P
     return result.rows as Row[];
   }
 
-  const prisma = new PrismaClient({ adapter: new PrismaPg(pool, { disposeExternalPool: false }) });
+  async function transact<Result>(work: (tx: Queryable) => Promise<Result>): Promise<Result> {
+    const held = await pool.connect();
+    let broken: Error | undefined;
+    // A connection that dies between two statements emits an error of its own; the next statement reports it.
+    const onError = (error: Error) => {
+      broken = error;
+    };
+    held.on('error', onError);
+    try {
+      await held.query(begin);
+      const result = await work({ query: (statement) => run(held, statement) });
+      await held.query('COMMIT');
+      return result;
+    } catch (error) {
+      try {
+        await held.query('ROLLBACK');
+      } catch (rollbackError) {
+        broken = rollbackError as Error;
+      }
+      throw error;
+    } finally {
+      held.off('error', onError);
+      held.release(broken);
+    }
+  }
+
+  const client = new PrismaClient({ adapter: new PrismaPg(pool, { disposeExternalPool: false }) });
+  const prisma = client.$extends({
+    query: {
+      async $allOperations({ args, query }) {
+        try {
+          return await watch.during(() => query(args));
+        } catch (error) {
+          throw translate(error);
+        }
+      },
+    },
+  }) as unknown as PrismaClient;
 
   return {
     prisma,
     async query(statement) {
       try {
-        return await run(pool, statement);
+        return await watch.during(() => run(pool, statement));
       } catch (error) {
         throw translate(error);
       }
     },
-    async transaction(work) {
-      let client: pg.PoolClient | undefined;
-      let broken: Error | undefined;
-      try {
-        client = await pool.connect();
-        const held = client;
-        // A connection that dies between two statements emits an error of its own; the next statement reports it.
-        const onError = (error: Error) => {
-          broken = error;
-        };
-        held.on('error', onError);
-        try {
-          await held.query('BEGIN');
-          const tx: Queryable = { query: (statement) => run(held, statement) };
-          const result = await work(tx);
-          await held.query('COMMIT');
-          return result;
-        } catch (error) {
-          try {
-            await held.query('ROLLBACK');
-          } catch (rollbackError) {
-            broken = rollbackError as Error;
-          }
-          throw error;
-        } finally {
-          held.off('error', onError);
-        }
-      } catch (error) {
-        throw translate(error);
-      } finally {
-        client?.release(broken);
-      }
-    },
+    transaction: (work) =>
+      watch
+        .during(() => transact(work))
+        .catch((error: unknown) => {
+          throw translate(error);
+        }),
     async close() {
+      watch.close();
       await prisma.$disconnect();
       await pool.end();
     },

@@ -5,6 +5,39 @@ import type { Bus, BusListener } from '../services/bus.js';
 /** Milliseconds until the next try to connect. */
 const backoff = (attempt: number): number => Math.min(50 * 2 ** Math.min(attempt, 6), 2_000);
 
+/** How often a connection is asked whether it is there, and how long it may take to say so. Milliseconds. */
+const PING_INTERVAL = 1_000;
+const PING_PATIENCE = 2_000;
+
+/**
+ * Gives a connection up that says nothing: a network that swallows everything ends none, and nobody would learn
+ * that messages are missed. Answers how to stop.
+ */
+function watchSilence(connection: Redis): () => void {
+  let silence: NodeJS.Timeout | null = null;
+  const disarm = (): void => {
+    if (silence) clearTimeout(silence);
+    silence = null;
+  };
+  const arm = (): void => {
+    silence ??= setTimeout(() => {
+      silence = null;
+      connection.disconnect(true);
+    }, PING_PATIENCE);
+  };
+  // Connected means that something took the connection; ready, that Redis has answered.
+  connection.on('connect', arm).on('ready', disarm).on('close', disarm);
+  const timer = setInterval(() => {
+    if (connection.status !== 'ready') return;
+    arm();
+    connection.ping().then(disarm, () => {});
+  }, PING_INTERVAL);
+  return () => {
+    clearInterval(timer);
+    disarm();
+  };
+}
+
 /** Says in one sentence why the bus cannot be had. */
 export class BusError extends Error {
   override readonly name = 'BusError';
@@ -22,6 +55,8 @@ export function connectTo(url: string): Connection {
     maxRetriesPerRequest: 0,
     connectTimeout: 5_000,
     keepAlive: 10_000,
+    // A connection that is given up says no goodbye that anybody would hear.
+    disconnectTimeout: 100,
   };
   if (urls.length === 1) return new Redis(urls[0]!, { ...redisOptions, lazyConnect: true, retryStrategy: backoff });
   return new Cluster(urls, {
@@ -81,10 +116,18 @@ export async function createRedisBus({ url, observe }: { url: string; observe: O
     for (const name of names) for (const listener of channels.get(name)?.listeners ?? []) listener.onGap();
   }
 
-  await Promise.all([publisher.connect(), subscriber.connect()]).catch((error: unknown) => {
-    closed = true;
+  const watches = [publisher, subscriber].flatMap((connection) =>
+    connection instanceof Redis ? [watchSilence(connection)] : [],
+  );
+  const disconnect = (): void => {
+    for (const stop of watches) stop();
     publisher.disconnect();
     subscriber.disconnect();
+  };
+
+  await Promise.all([publisher.connect(), subscriber.connect()]).catch((error: unknown) => {
+    closed = true;
+    disconnect();
     throw new BusError(`The Redis of REDIS_URL cannot be reached: ${lastError ?? String(error)}`);
   });
   subscribed = true;
@@ -129,8 +172,7 @@ export async function createRedisBus({ url, observe }: { url: string; observe: O
     async close() {
       closed = true;
       channels.clear();
-      publisher.disconnect();
-      subscriber.disconnect();
+      disconnect();
     },
   };
 }

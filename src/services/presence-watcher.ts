@@ -41,6 +41,8 @@ export class PresenceWatcher implements AsyncIterableIterator<PresenceUpdate> {
       /** Called once, when the watcher has ended. */
       onEnd: () => void;
       onResnapshot: (why: 'gap' | 'slow') => void;
+      /** Called where a new snapshot cannot be had now: it is to be restarted later. */
+      onBehind: () => void;
     },
   ) {}
 
@@ -54,15 +56,21 @@ export class PresenceWatcher implements AsyncIterableIterator<PresenceUpdate> {
     }
   }
 
-  /** Messages may have been missed: starts again with a snapshot. Rejects where it cannot be had now. */
+  /** Messages may have been missed: starts again with a snapshot. Where it cannot be had now, what is shown stays, and `onBehind` is told. */
   async restart(why: 'gap' | 'slow'): Promise<void> {
     if (this.state === 'done') return;
     this.options.onResnapshot(why);
     this.queue = [];
     this.pending = 0;
-    this.held = [];
+    const held: typeof this.held = [];
+    this.held = held;
     this.state = 'new';
-    await this.begin();
+    try {
+      await this.begin();
+    } catch {
+      // Whoever could not be asked is asked again: to end the subscription would tell the client no more.
+      if (this.held === held) this.options.onBehind();
+    }
   }
 
   /** A frame of edges. `shared` is the update that watchers of everybody have in common. */
@@ -88,7 +96,7 @@ export class PresenceWatcher implements AsyncIterableIterator<PresenceUpdate> {
     }
     return new Promise((resolve, reject) => {
       this.pull = { resolve, reject };
-      if (this.state === 'stale') this.restart('slow').catch((error: unknown) => this.end(error));
+      if (this.state === 'stale') void this.restart('slow');
     });
   }
 

@@ -19,7 +19,7 @@ export interface Presence {
    * Ends when the caller returns it, or when the server closes. Throws UNAVAILABLE where the snapshot cannot be read.
    */
   watch(reach: Reach, identities: readonly string[] | null): Promise<AsyncIterableIterator<PresenceUpdate>>;
-  /** Looks for edges that were committed and never published, and tells them. One statement, none where nobody watches. */
+  /** Looks for edges that were committed and never published, and tells them; one statement, none where nobody watches. Those whose snapshot failed read it now. */
   repair(now: Date): Promise<void>;
   /** Repairs every 2 seconds from now on. */
   start(): void;
@@ -39,12 +39,14 @@ interface Room {
 export function createPresence(deps: { database: Database; bus: Bus; clock: Clock; observe: Observer }): Presence {
   const { database, bus, clock, observe } = deps;
   const rooms = new Map<string, Room>();
+  /** Those whose new snapshot could not be read. */
+  const behind = new Set<PresenceWatcher>();
   let lastRepair: Date | null = null;
   let closed = false;
 
-  /** Every watcher starts again; one that cannot ends, and its client comes back. */
-  function resnapshot(hub: PresenceHub): void {
-    for (const watcher of hub.watchers) watcher.restart('gap').catch((error: unknown) => watcher.end(error));
+  /** Every watcher starts again. */
+  function resnapshot(watchers: ReadonlySet<PresenceWatcher>): void {
+    for (const watcher of watchers) void watcher.restart('gap');
   }
 
   function enter(projectId: string): Room {
@@ -53,7 +55,7 @@ export function createPresence(deps: { database: Database; bus: Bus; clock: Cloc
     const hub = new PresenceHub(clock);
     const subscription = bus.subscribe(presenceChannel(projectId), {
       onMessage: (message) => hub.receive(decodeEdges(message)),
-      onGap: () => resnapshot(hub),
+      onGap: () => resnapshot(hub.watchers),
     });
     const room = { hub, subscription };
     rooms.set(projectId, room);
@@ -78,6 +80,9 @@ export function createPresence(deps: { database: Database; bus: Bus; clock: Cloc
         rooms.get(projectId)?.hub.receive([edge]);
     }
     lastRepair = now;
+    const late = new Set(behind);
+    behind.clear();
+    resnapshot(late);
     for (const { hub } of rooms.values()) hub.forget(Date.now());
   }
 
@@ -103,11 +108,13 @@ export function createPresence(deps: { database: Database; bus: Bus; clock: Cloc
           return { users, snapshot: readSnapshot(snapshot), at };
         },
         onEnd() {
+          behind.delete(watcher);
           room.hub.remove(watcher);
           leave(projectId, room);
           observe({ kind: 'watcher.closed', what: 'presence' });
         },
         onResnapshot: (why) => observe({ kind: 'watcher.resnapshotted', why }),
+        onBehind: () => behind.add(watcher),
       });
       room.hub.add(watcher);
       observe({ kind: 'watcher.opened', what: 'presence' });

@@ -4,7 +4,7 @@ import {
   type Server as HttpServer,
   type ServerResponse,
 } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { Server as NetServer, type AddressInfo, type Socket } from 'node:net';
 import { renderGraphiQL } from '@graphql-yoga/render-graphiql';
 import type { GraphQLSchema } from 'graphql';
 import { AppError } from '../errors.js';
@@ -28,6 +28,8 @@ import { createWebSockets } from './websocket.js';
 const GRAPHQL = '/graphql';
 /** How long requests under way are waited for when the server closes. Milliseconds. */
 const PATIENCE = 5_000;
+/** How long a connection without a request is kept when the server closes: its next request may be on its way. Milliseconds. */
+const GOODBYE = 1_000;
 /** How long the rest of a refused body is still swallowed. Milliseconds. */
 const LINGER = 1_000;
 
@@ -35,8 +37,9 @@ export interface Server {
   /** Resolves with the address it listens on. Rejects where the port is taken. */
   listen(): Promise<{ url: string }>;
   /**
-   * Takes nothing new and answers what is under way; WebSockets are closed with 1001. `endStreams` is called
-   * when everything but streams has been answered: it ends the subscriptions over HTTP.
+   * Takes no new connection, answers what is under way and what open connections send within a second, each with
+   * Connection: close; WebSockets are closed with 1001. `endStreams` is called when everything but streams has been
+   * answered: it ends the subscriptions over HTTP.
    */
   close(endStreams: () => Promise<void>): Promise<void>;
 }
@@ -57,6 +60,16 @@ function answerError(
 function answerJson(response: ServerResponse, status: number, body: unknown): void {
   response.writeHead(status, { 'Content-Type': 'application/json; charset=utf-8', 'Cache-Control': 'no-store' });
   response.end(JSON.stringify(body));
+}
+
+/** Resolves when it is called back, at once where `begin` says so, and after `milliseconds` in any case. */
+async function within(milliseconds: number, begin: (resolve: () => void) => boolean): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  await new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, milliseconds);
+    if (begin(resolve)) resolve();
+  });
+  clearTimeout(timer);
 }
 
 const isJson = (contentType: string | undefined): boolean =>
@@ -237,6 +250,19 @@ export function createServer(deps: {
     onRequest,
   );
   const stuckSockets = cutStuckSockets(http, stuckAfter);
+  /** Connections that speak HTTP, those without a request among them. */
+  const connections = new Set<Socket>();
+  let lastGone: (() => void) | null = null;
+  function leave(socket: Socket): void {
+    connections.delete(socket);
+    if (connections.size === 0) lastGone?.();
+  }
+  http.on('connection', (socket: Socket) => {
+    connections.add(socket);
+    socket.once('close', () => leave(socket));
+  });
+  http.on('upgrade', (_request, socket) => leave(socket as Socket));
+
   const webSockets = createWebSockets({
     http,
     path: GRAPHQL,
@@ -261,20 +287,28 @@ export function createServer(deps: {
       }),
     async close(endStreams) {
       draining = true;
-      const closed = new Promise<void>((resolve) => http.close(() => resolve()));
-      http.closeIdleConnections();
-      const timer = setTimeout(() => idle?.(), PATIENCE);
-      if (underWay > 0) {
-        await new Promise<void>((resolve) => {
+      // Whoever has connected by now is taken a turn later.
+      await new Promise((resolve) => setImmediate(resolve));
+      // HTTP's own close would cut connections on which a request may be on its way.
+      const closed = new Promise<void>((resolve) => NetServer.prototype.close.call(http, () => resolve()));
+      const goodbyes = within(GOODBYE, (resolve) => {
+        lastGone = resolve;
+        return connections.size === 0;
+      });
+      const answered = (): Promise<void> =>
+        within(PATIENCE, (resolve) => {
           idle = resolve;
+          return underWay === 0;
         });
-      }
-      clearTimeout(timer);
+      await answered();
       await webSockets.close();
       await endStreams();
+      await goodbyes;
+      await answered();
       // Streams that have ended are written out by now; whoever does not read is cut off.
       setTimeout(() => http.closeAllConnections(), 500).unref();
-      http.closeIdleConnections();
+      // Also ends the watch over slow requests, which the server's close has passed over.
+      http.close();
       await closed;
       stuckSockets.close();
       streams.close();

@@ -5,6 +5,7 @@ import {
   type DocumentNode,
   type ExecutionArgs,
   type ExecutionResult,
+  type GraphQLError,
 } from 'graphql';
 import type { WebSocket } from 'ws';
 import type { Caller } from '../domain/access.js';
@@ -112,7 +113,13 @@ export function createSharedSubscriptions(observe: Observer): SharedSubscription
         }
       }
 
-      const end = pump().then((): IteratorResult<never> => ({ value: undefined, done: true }));
+      const end = pump().then(
+        (): IteratorResult<never> => ({ value: undefined, done: true }),
+        (error: unknown) => {
+          // Told to the client as it is thrown.
+          throw mask({ errors: [error as GraphQLError] }).errors![0]!;
+        },
+      );
       // Whoever iterates is told; where nobody does any more, nobody needs to know.
       end.catch(() => {});
       const messages: AsyncIterableIterator<never> = {

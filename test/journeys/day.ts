@@ -1,3 +1,5 @@
+import { random } from '../support/random.js';
+
 /**
  * A recorded day: what 240 people did, visit by visit, and the figures that follow from it. The figures are
  * added up from the visits as they were written, by a person's reckoning: nothing here knows how events
@@ -43,17 +45,6 @@ export interface Day {
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
-
-/** A small generator (mulberry32), so that the day is the same each time it is told. */
-function random(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 const PAGES = ['/', '/pricing', '/docs', '/docs/install', '/account', '/cart', '/checkout'];
 const BROWSERS = [

