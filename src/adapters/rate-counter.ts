@@ -1,7 +1,7 @@
 import { RateLimiterMemory, RateLimiterRedis, RateLimiterRes } from 'rate-limiter-flexible';
 import type { Observer } from '../observation.js';
 import { RATE_WINDOW, type RateCounter } from '../services/rate-limits.js';
-import { connectTo } from './redis-bus.js';
+import { connectForKeys } from './redis-bus.js';
 
 /** The limiter counts; who has had enough is the service's to say. */
 const COUNT = { points: Number.MAX_SAFE_INTEGER, duration: RATE_WINDOW };
@@ -18,7 +18,7 @@ const isCount = (refused: unknown): refused is RateLimiterRes => refused instanc
  */
 export function createRateCounter({ redisUrl, observe }: { redisUrl: string | null; observe: Observer }): RateCounter {
   const own = new RateLimiterMemory(COUNT);
-  const redis = redisUrl === null ? null : connectTo(redisUrl);
+  const redis = redisUrl === null ? null : connectForKeys(redisUrl);
   redis?.on('error', (error: Error) => observe({ kind: 'bus.lost', message: error.message }));
   // Connected in its own time: until then this process counts alone.
   redis?.connect().catch(() => {});

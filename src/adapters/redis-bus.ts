@@ -43,28 +43,66 @@ export class BusError extends Error {
   override readonly name = 'BusError';
 }
 
-type Connection = Redis | Cluster;
+const OPTIONS = {
+  // A message that cannot be sent now is not worth sending later: rows are the state.
+  enableOfflineQueue: false,
+  autoResubscribe: false,
+  maxRetriesPerRequest: 0,
+  connectTimeout: 5_000,
+  keepAlive: 10_000,
+  // A connection that is given up says no goodbye that anybody would hear.
+  disconnectTimeout: 100,
+  lazyConnect: true,
+} as const;
 
-/** Not yet connected; errors are the caller's to hear. */
-export function connectTo(url: string): Connection {
-  const urls = url.split(',').map((part) => part.trim());
-  const redisOptions = {
-    // A message that cannot be sent now is not worth sending later: rows are the state.
-    enableOfflineQueue: false,
-    autoResubscribe: false,
-    maxRetriesPerRequest: 0,
-    connectTimeout: 5_000,
-    keepAlive: 10_000,
-    // A connection that is given up says no goodbye that anybody would hear.
-    disconnectTimeout: 100,
-  };
-  if (urls.length === 1) return new Redis(urls[0]!, { ...redisOptions, lazyConnect: true, retryStrategy: backoff });
+const nodesOf = (url: string): string[] => url.split(',').map((part) => part.trim());
+
+/** For keys, which on a Cluster lie on a node each. Not yet connected; errors are the caller's to hear. */
+export function connectForKeys(url: string): Redis | Cluster {
+  const urls = nodesOf(url);
+  if (urls.length === 1) return new Redis(urls[0]!, { ...OPTIONS, retryStrategy: backoff });
   return new Cluster(urls, {
-    redisOptions,
+    redisOptions: OPTIONS,
     lazyConnect: true,
     enableOfflineQueue: false,
     clusterRetryStrategy: backoff,
   });
+}
+
+/**
+ * A connection to one of the nodes, and, when that one is lost, to the next: on a Cluster a message that is published
+ * on any node reaches the subscribers of all.
+ */
+function connectionTo(urls: readonly string[]): { redis: Redis; next: () => void } {
+  // Servers spread over the nodes.
+  let at = Math.floor(Math.random() * urls.length);
+  const redis: Redis = new Redis(urls[at]!, {
+    ...OPTIONS,
+    retryStrategy(attempt) {
+      next();
+      return backoff(attempt);
+    },
+  });
+  function next(): void {
+    at = (at + 1) % urls.length;
+    const { hostname, port } = new URL(urls[at]!);
+    Object.assign(redis.options, { host: hostname.replace(/^\[|\]$/g, ''), port: Number(port || 6379) });
+  }
+  return { redis, next };
+}
+
+/** Connects to the first node that takes it. */
+async function connectFirst(urls: readonly string[], { redis, next }: ReturnType<typeof connectionTo>): Promise<void> {
+  for (let tried = 1; ; tried += 1) {
+    try {
+      await redis.connect();
+      return;
+    } catch (error) {
+      if (tried >= urls.length) throw error;
+      redis.disconnect();
+      next();
+    }
+  }
 }
 
 interface Channel {
@@ -76,12 +114,13 @@ interface Channel {
 /**
  * The bus of many servers, over Redis pub/sub: one connection to publish, one to subscribe; the local
  * subscriptions of a channel share one of Redis'. After a lost connection it subscribes anew and then tells
- * every listener of the gap. A comma-separated list of URLs is a Cluster. Throws BusError where Redis
- * cannot be reached at the start.
+ * every listener of the gap. A comma-separated list of URLs names nodes of a Cluster, with the same credentials. Throws
+ * BusError where Redis cannot be reached at the start.
  */
 export async function createRedisBus({ url, observe }: { url: string; observe: Observer }): Promise<Bus> {
-  const publisher = connectTo(url);
-  const subscriber = connectTo(url);
+  const urls = nodesOf(url);
+  const connections = [connectionTo(urls), connectionTo(urls)] as const;
+  const [{ redis: publisher }, { redis: subscriber }] = connections;
   const channels = new Map<string, Channel>();
   let closed = false;
   let subscribed = false;
@@ -116,16 +155,14 @@ export async function createRedisBus({ url, observe }: { url: string; observe: O
     for (const name of names) for (const listener of channels.get(name)?.listeners ?? []) listener.onGap();
   }
 
-  const watches = [publisher, subscriber].flatMap((connection) =>
-    connection instanceof Redis ? [watchSilence(connection)] : [],
-  );
+  const watches = [watchSilence(publisher), watchSilence(subscriber)];
   const disconnect = (): void => {
     for (const stop of watches) stop();
     publisher.disconnect();
     subscriber.disconnect();
   };
 
-  await Promise.all([publisher.connect(), subscriber.connect()]).catch((error: unknown) => {
+  await Promise.all(connections.map((connection) => connectFirst(urls, connection))).catch((error: unknown) => {
     closed = true;
     disconnect();
     throw new BusError(`The Redis of REDIS_URL cannot be reached: ${lastError ?? String(error)}`);

@@ -5,7 +5,7 @@ import { eventually, OPERATOR_KEY, request } from '../support/app.js';
 import { attempt, newToll, pause } from '../support/chaos-load.js';
 import { record } from '../support/ledger.js';
 import { freePort, startOwnPostgres } from '../support/postgres.js';
-import { viewPresence, type PresenceView } from '../support/presence-view.js';
+import { falseOfflines, viewPresence, type Beat, type PresenceView } from '../support/presence-view.js';
 import { startProxy, type Proxy } from '../support/proxy.js';
 import { chooseSeed, diceOf } from '../support/random.js';
 import { startOwnRedis } from '../support/redis.js';
@@ -30,8 +30,7 @@ interface Stand {
 interface Person {
   readonly identity: string;
   there: boolean;
-  /** Heartbeats that were acknowledged: when they were sent, when they were answered. */
-  readonly beats: { sent: number; answered: number }[];
+  readonly beats: Beat[];
 }
 
 async function openStand(postgres: number, redis: number): Promise<Stand> {
@@ -185,13 +184,7 @@ test('servers, Postgres, Redis and subscribers are killed, cut off, slowed and p
     // Nobody was called offline whose heartbeat had been acknowledged, and counted still.
     const edges = views.flatMap((view) => view.edges);
     const beatsOf = new Map(people.map(({ identity, beats }) => [identity, beats]));
-    const falseEdges = edges.filter(
-      ({ identity, status, since }) =>
-        status === 'OFFLINE' &&
-        beatsOf
-          .get(identity)!
-          .some(({ sent, answered }) => answered <= since && since < sent + PRESENCE_TIMEOUT * 1000),
-    );
+    const falseEdges = falseOfflines(edges, (identity) => beatsOf.get(identity)!, PRESENCE_TIMEOUT);
     record(`${name}: faults`, rounds.length);
     record(
       `${name}: heartbeats acknowledged`,

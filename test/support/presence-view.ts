@@ -126,3 +126,22 @@ export function viewPresence(
     },
   };
 }
+
+/** A heartbeat that was acknowledged: when it was sent, when it was answered; milliseconds since the epoch. */
+export interface Beat {
+  readonly sent: number;
+  readonly answered: number;
+}
+
+/** Whom these edges call offline though a heartbeat of theirs had been acknowledged, and counted still. */
+export const falseOfflines = (
+  edges: readonly SeenStatus[],
+  beatsOf: (identity: string) => readonly Beat[],
+  /** Seconds. */
+  presenceTimeout: number,
+): SeenStatus[] =>
+  edges.filter(
+    ({ identity, status, since }) =>
+      status === 'OFFLINE' &&
+      beatsOf(identity).some(({ sent, answered }) => answered <= since && since < sent + presenceTimeout * 1000),
+  );
