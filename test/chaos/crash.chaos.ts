@@ -179,8 +179,20 @@ test('kill -9 of a server with an embedded Postgres, of that Postgres, and of bo
   const env = { PORT: String(await freePort()), DATA_DIR: dataDir, CLOSER_INTERVAL: '200ms', LOG_LEVEL: 'warn' };
   let server = await startServer(env);
   const { url, operatorKey } = server;
-  const postgresPid = (): number =>
-    Number(readFileSync(path.join(dataDir, 'postgres/postmaster.pid'), 'utf8').split('\n')[0]);
+  /** Kills the Postgres that is there, or that comes next. */
+  const killPostgres = (): Promise<void> =>
+    eventually(() => {
+      try {
+        process.kill(
+          Number(readFileSync(path.join(dataDir, 'postgres/postmaster.pid'), 'utf8').split('\n')[0]),
+          'SIGKILL',
+        );
+        return true;
+      } catch {
+        // The file is that of one which has died, or is being written.
+        return false;
+      }
+    });
   const views: PresenceView[] = [];
   try {
     const { createProject } = await request(url, operatorKey!, CreateProjectDocument, { name, settings: SETTINGS });
@@ -193,11 +205,9 @@ test('kill -9 of a server with an embedded Postgres, of that Postgres, and of bo
         await server.kill();
         server = await startServer(env);
       },
-      async postgres() {
-        process.kill(postgresPid(), 'SIGKILL');
-      },
+      postgres: killPostgres,
       async both() {
-        process.kill(postgresPid(), 'SIGKILL');
+        await killPostgres();
         await server.kill();
         server = await startServer(env);
       },
@@ -207,7 +217,9 @@ test('kill -9 of a server with an embedded Postgres, of that Postgres, and of bo
     for (const kind of rounds) {
       await atRandom(dice);
       await story[kind]();
-      await eventually(async () => (await post(url, key, READ).catch(() => null))?.status === 200, 30_000);
+      await eventually(async () => (await post(url, key, READ).catch(() => null))?.status === 200, 30_000).catch(() => {
+        throw new Error(`Not back after "${kind}": ${server.output().slice(-3_000)}`);
+      });
     }
     await load.stop();
     record(`${name}: faults`, rounds.length);

@@ -119,7 +119,8 @@ export function viewPresence(
     async stop() {
       stopped = true;
       for (const end of ends) end();
-      await client.dispose();
+      // A connection that was just being made has its own end.
+      await Promise.resolve(client.dispose()).catch(() => {});
       client.terminate();
       await watching;
       clearTimeout(unanswered);
@@ -133,6 +134,9 @@ export interface Beat {
   readonly answered: number;
 }
 
+/** Servers' clocks agree with Postgres' as well as a round trip can tell. Milliseconds. */
+const SKEW = 100;
+
 /** Whom these edges call offline though a heartbeat of theirs had been acknowledged, and counted still. */
 export const falseOfflines = (
   edges: readonly SeenStatus[],
@@ -143,5 +147,5 @@ export const falseOfflines = (
   edges.filter(
     ({ identity, status, since }) =>
       status === 'OFFLINE' &&
-      beatsOf(identity).some(({ sent, answered }) => answered <= since && since < sent + presenceTimeout * 1000),
+      beatsOf(identity).some(({ sent, answered }) => answered <= since && since < sent + presenceTimeout * 1000 - SKEW),
   );
