@@ -23,6 +23,8 @@ import { cutStuckSockets } from './stuck-sockets.js';
 import { createWebSockets } from './websocket.js';
 
 const GRAPHQL = '/graphql';
+/** Paths are read as if they were of this server. */
+const BASE = 'http://localhost';
 /** How long requests under way are waited for when the server closes. Milliseconds. */
 const PATIENCE = 5_000;
 /** How long the rest of a refused body is still swallowed. Milliseconds. */
@@ -58,6 +60,15 @@ function answerJson(response: ServerResponse, status: number, body: unknown): vo
 
 const isJson = (contentType: string | undefined): boolean =>
   /^application\/(graphql\+)?json\s*(;|$)/i.test(contentType ?? '');
+
+function isJsonObject(text: string): boolean {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && !Array.isArray(value);
+  } catch {
+    return false;
+  }
+}
 
 export function createServer(deps: {
   schema: GraphQLSchema;
@@ -98,8 +109,12 @@ export function createServer(deps: {
     response.end(page);
   }
 
-  /** What GraphQL over HTTP would take and a browser may send unasked: refused before anything is read. */
-  function checkRequest(request: IncomingMessage): void {
+  /** What GraphQL over HTTP would take and a browser may send unasked, or cannot read: refused before anything is read. */
+  function checkRequest(request: IncomingMessage, { searchParams }: URL): void {
+    for (const name of ['variables', 'extensions']) {
+      if (!isJsonObject(searchParams.get(name) || '{}'))
+        throw new AppError('BAD_USER_INPUT', `${name} is a JSON object.`, { field: name });
+    }
     if (request.method === 'POST' && !isJson(request.headers['content-type'])) {
       throw new AppError('UNSUPPORTED_MEDIA_TYPE', 'Send the operation as application/json.');
     }
@@ -126,7 +141,7 @@ export function createServer(deps: {
       await graphql(request, response, { caller: { kind: 'operator' }, sender: senderOf(request), requestId: id });
       return;
     }
-    checkRequest(request);
+    checkRequest(request, url);
     const caller = await services.keys.authenticate(credentialOf(request, url));
     checkOrigin(caller, request);
     const door = { caller, sender: senderOf(request), requestId: id };
@@ -139,7 +154,11 @@ export function createServer(deps: {
       await collector.answer(request, response, id);
       return;
     }
-    const url = new URL((request.url ?? '/').replace(/^\/{2,}/, '/'), 'http://localhost');
+    const target = (request.url ?? '/').replace(/^\/{2,}/, '/');
+    if (!URL.canParse(target, BASE)) throw new AppError('BAD_USER_INPUT', 'The path is not part of any URL.');
+    const url = new URL(target, BASE);
+    // A proxy may send the whole URL; further on, all that counts is what lies here.
+    request.url = url.pathname + url.search;
     if (url.pathname === GRAPHQL) {
       await answerGraphQL(request, response, url, id);
       return;

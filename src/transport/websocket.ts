@@ -145,7 +145,8 @@ export function createWebSockets(deps: {
           return true;
         } catch (error) {
           if (!turnAway(socket, maskError(error, 'websocket', observe))) socket.close(1013, 'Try again later');
-          return undefined;
+          // Whatever still comes is not heard.
+          return false;
         }
       },
       onClose: ({ extra }) => held.get(extra.socket)?.forget(),
