@@ -3,6 +3,9 @@ import { GraphQLError, GraphQLScalarType, Kind, valueFromASTUntyped, type ValueN
 /** RFC 3339, with the offset that makes it an instant. */
 const INSTANT = /^(\d{4})-(\d{2})-(\d{2})[Tt ](\d{2}):(\d{2}):(\d{2})(\.\d+)?([Zz]|[+-]\d{2}:\d{2})$/;
 
+const FIRST = Date.parse('0001-01-01T00:00:00.000Z');
+const LAST = Date.parse('9999-12-31T23:59:59.999Z');
+
 /** The instant a text names; an invalid Date where it names none, 30 February included. */
 function parseInstant(text: unknown): Date {
   const parts = typeof text === 'string' ? INSTANT.exec(text) : null;
@@ -16,9 +19,11 @@ function parseInstant(text: unknown): Date {
     number,
   ];
   const daysInMonth = new Date(Date.UTC(year, month, 0)).getUTCDate();
-  if (month < 1 || month > 12 || day < 1 || day > daysInMonth || hour > 23 || minute > 59 || second > 59)
+  if (year < 1 || month < 1 || month > 12 || day < 1 || day > daysInMonth || hour > 23 || minute > 59 || second > 59)
     return new Date(Number.NaN);
-  return new Date((text as string).replace(' ', 'T').toUpperCase());
+  const instant = new Date((text as string).replace(' ', 'T').toUpperCase());
+  // The offset may lead out of the years that have four digits.
+  return instant.getTime() >= FIRST && instant.getTime() <= LAST ? instant : new Date(Number.NaN);
 }
 
 /**

@@ -9,9 +9,10 @@ import './statistics.js';
 import './ingest.js';
 import './live.js';
 import { enforceScopes } from './scopes.js';
+import { tidyTexts } from './texts.js';
 
 function build(): GraphQLSchema {
-  const built = enforceScopes(builder.toSchema());
+  const built = enforceScopes(tidyTexts(builder.toSchema()));
   // The plugin that makes this field has no option for its argument's description.
   built.getQueryType()!.getFields()['node']!.args[0]!.description = 'The id, as the id field of any thing gives it.';
   return built;

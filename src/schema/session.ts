@@ -205,20 +205,26 @@ export function checkSessionFilter(filter: SessionFilterShape | null | undefined
 
 const NEWEST_FIRST: SessionOrderShape = { field: 'STARTED_AT', direction: 'DESC' };
 
-const isPlace = (value: unknown): value is SessionPlace =>
-  Array.isArray(value) &&
-  value.length === 2 &&
-  (typeof value[0] === 'string' || typeof value[0] === 'number') &&
-  isUuid(value[1]);
+/** What a place's value may be: no more than the database can compare with. */
+const isInstant = (value: unknown): boolean =>
+  typeof value === 'string' &&
+  /^\d{4}-/.test(value) &&
+  !Number.isNaN(Date.parse(value)) &&
+  new Date(value).toISOString() === value;
+const isCount = (value: unknown): boolean => Number.isInteger(value) && Math.abs(Number(value)) < 2 ** 31;
+const isMilliseconds = (value: unknown): boolean => Number.isInteger(value) && Math.abs(Number(value)) < 1e14;
+const IS_VALUE: Record<SessionOrderShape['field'], (value: unknown) => boolean> = {
+  STARTED_AT: isInstant,
+  LAST_ACTIVITY_AT: isInstant,
+  DURATION: isMilliseconds,
+  EVENT_COUNT: isCount,
+};
 
-function pagingOf({ field, direction }: SessionOrderShape): Paging<SessionPlace> {
-  const byTime = field === 'STARTED_AT' || field === 'LAST_ACTIVITY_AT';
-  return {
-    kind: `sessions ${field} ${direction}`,
-    isPlace: (value): value is SessionPlace =>
-      isPlace(value) && (byTime ? !Number.isNaN(Date.parse(String(value[0]))) : typeof value[0] === 'number'),
-  };
-}
+const pagingOf = ({ field, direction }: SessionOrderShape): Paging<SessionPlace> => ({
+  kind: `sessions ${field} ${direction}`,
+  isPlace: (value): value is SessionPlace =>
+    Array.isArray(value) && value.length === 2 && IS_VALUE[field](value[0]) && isUuid(value[1]),
+});
 
 /** A page of sessions as a connection; for the root and for a user. */
 export async function sessionConnection(

@@ -8,6 +8,10 @@ export const anywhere = (text: string): string => `%${text.replace(/[\\%_]/g, '\
 
 export type Sql = Prisma.Sql;
 
+/** Seconds, 300 years: no session lasts longer, and an interval of Postgres holds no more than a few of these. */
+const LONGEST = 1e10;
+const bounded = (seconds: number): number => Math.max(-LONGEST, Math.min(LONGEST, seconds));
+
 /**
  * What a filter means, as conditions on `sessions s LEFT JOIN users u`: the one place that knows. The
  * caller's reach is always among them.
@@ -37,9 +41,9 @@ export function sessionConditions(reach: Reach, filter: SessionFilter | null | u
   if (filter.activeDuring?.from) add(sql`(s.ended_at IS NULL OR s.ended_at >= ${filter.activeDuring.from})`);
   if (filter.activeDuring?.to) add(sql`s.started_at < ${filter.activeDuring.to}`);
   if (filter.duration?.min != null)
-    add(sql`s.last_activity_at - s.started_at >= make_interval(secs => ${filter.duration.min}::float8)`);
+    add(sql`s.last_activity_at - s.started_at >= make_interval(secs => ${bounded(filter.duration.min)}::float8)`);
   if (filter.duration?.max != null)
-    add(sql`s.last_activity_at - s.started_at <= make_interval(secs => ${filter.duration.max}::float8)`);
+    add(sql`s.last_activity_at - s.started_at <= make_interval(secs => ${bounded(filter.duration.max)}::float8)`);
   if (filter.hasErrors === true) add(sql`s.error_count > 0`);
   if (filter.hasErrors === false) add(sql`s.error_count = 0`);
   if (filter.eventTypes) add(sql`s.event_types && ${filter.eventTypes}::text[]`);

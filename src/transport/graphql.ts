@@ -2,6 +2,7 @@ import {
   getOperationAST,
   GraphQLError,
   parse,
+  type DocumentNode,
   type ExecutionArgs,
   type ExecutionResult,
   type GraphQLSchema,
@@ -9,13 +10,14 @@ import {
 import { createYoga, type Plugin, type YogaServerInstance } from 'graphql-yoga';
 import type { Caller } from '../domain/access.js';
 import type { Sender } from '../domain/sender.js';
+import { AppError } from '../errors.js';
 import type { Observer } from '../observation.js';
 import type { Context, Services } from '../schema/context.js';
 import { useCompiledOperations } from './compiled-operations.js';
 import { pointsOf } from '../services/rate-limits.js';
 import { maskError } from './mask-error.js';
 import type { OpenStreams } from './open-streams.js';
-import { checkQuerySize, QUERY_LIMITS } from './query-size.js';
+import { checkNesting, checkQuerySize, QUERY_LIMITS } from './query-size.js';
 
 /** What a door hands over with each operation: who asks, already authenticated. */
 export interface Door {
@@ -51,6 +53,16 @@ function withCode(error: GraphQLError, code: string): void {
 
 const tooLong = (message: string): boolean => message.includes('token limit') || message.includes('tokens');
 
+function parseWithin(source: string, options?: object): DocumentNode {
+  try {
+    return parse(source, { ...options, maxTokens: QUERY_LIMITS.tokens });
+  } catch (error) {
+    // The parser recurses, and has no more stack.
+    if (error instanceof RangeError) throw new AppError('QUERY_TOO_DEEP', 'The document nests too deep.');
+    throw error;
+  }
+}
+
 /** Stable codes for what is wrong with a document; and nothing larger than the limits is run. */
 function useChecks(): Plugin<Door, Context> {
   async function check(args: ExecutionArgs): Promise<number> {
@@ -62,8 +74,11 @@ function useChecks(): Plugin<Door, Context> {
   }
   return {
     onParse({ setParseFn }) {
-      setParseFn(((source: string, options?: object) =>
-        parse(source, { ...options, maxTokens: QUERY_LIMITS.tokens })) as never);
+      setParseFn(((source: string, options?: object) => {
+        const document = parseWithin(source, options);
+        checkNesting(document);
+        return document;
+      }) as never);
       return ({ result }) => {
         if (!(result instanceof GraphQLError)) return;
         withCode(result, tooLong(result.message) ? 'QUERY_TOO_COMPLEX' : 'GRAPHQL_PARSE_FAILED');

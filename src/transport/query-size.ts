@@ -12,11 +12,30 @@ import {
   isObjectType,
   isInterfaceType,
   valueFromASTUntyped,
+  visit,
 } from 'graphql';
 import { AppError } from '../errors.js';
 
 /** What a query may ask for at most. GraphiQL's introspection is 13 levels deep. */
-export const QUERY_LIMITS = { depth: 15, aliases: 100, tokens: 5_000, rows: 20_000 } as const;
+export const QUERY_LIMITS = { depth: 15, aliases: 100, tokens: 5_000, rows: 20_000, nesting: 300 } as const;
+
+/**
+ * Throws QUERY_TOO_DEEP where the document nests deeper than what reads it next can follow: values, types and fragments
+ * within each other, of which a field takes two levels and a value within a value two.
+ */
+export function checkNesting(document: DocumentNode): void {
+  let depth = 0;
+  visit(document, {
+    enter() {
+      depth += 1;
+      if (depth > QUERY_LIMITS.nesting)
+        throw new AppError('QUERY_TOO_DEEP', `The document nests deeper than ${QUERY_LIMITS.nesting} levels.`);
+    },
+    leave() {
+      depth -= 1;
+    },
+  });
+}
 
 interface Size {
   depth: number;
@@ -97,11 +116,18 @@ function measure(
     return isObjectType(type) ? type : null;
   }
 
+  /** What a variable stands for: where the request gives none, its default. */
+  function valueOf(name: string): unknown {
+    if (variables[name] !== undefined) return variables[name];
+    const defined = operation.variableDefinitions?.find(({ variable }) => variable.name.value === name);
+    return defined?.defaultValue && valueFromASTUntyped(defined.defaultValue);
+  }
+
   function countAsked(args: readonly ArgumentNode[] | undefined): number {
     for (const name of ['first', 'last']) {
       const value = args?.find((arg) => arg.name.value === name)?.value;
       if (!value) continue;
-      const asked = value.kind === Kind.VARIABLE ? variables[value.name.value] : valueFromASTUntyped(value);
+      const asked = value.kind === Kind.VARIABLE ? valueOf(value.name.value) : valueFromASTUntyped(value);
       if (typeof asked === 'number' && Number.isFinite(asked)) return Math.max(1, asked);
     }
     return DEFAULT_ROWS;

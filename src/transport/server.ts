@@ -26,6 +26,8 @@ import { cutStuckSockets } from './stuck-sockets.js';
 import { createWebSockets } from './websocket.js';
 
 const GRAPHQL = '/graphql';
+/** Paths are read as if they were of this server. */
+const BASE = 'http://localhost';
 /** How long requests under way are waited for when the server closes. Milliseconds. */
 const PATIENCE = 5_000;
 /** How long a connection without a request is kept when the server closes: its next request may be on its way. Milliseconds. */
@@ -75,6 +77,15 @@ async function within(milliseconds: number, begin: (resolve: () => void) => bool
 const isJson = (contentType: string | undefined): boolean =>
   /^application\/(graphql\+)?json\s*(;|$)/i.test(contentType ?? '');
 
+function isJsonObject(text: string): boolean {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && !Array.isArray(value);
+  } catch {
+    return false;
+  }
+}
+
 export function createServer(deps: {
   schema: GraphQLSchema;
   services: Services;
@@ -118,8 +129,12 @@ export function createServer(deps: {
     response.end(page);
   }
 
-  /** What GraphQL over HTTP would take and a browser may send unasked: refused before anything is read. */
-  function checkRequest(request: IncomingMessage): void {
+  /** What GraphQL over HTTP would take and a browser may send unasked, or cannot read: refused before anything is read. */
+  function checkRequest(request: IncomingMessage, { searchParams }: URL): void {
+    for (const name of ['variables', 'extensions']) {
+      if (!isJsonObject(searchParams.get(name) || '{}'))
+        throw new AppError('BAD_USER_INPUT', `${name} is a JSON object.`, { field: name });
+    }
     if (request.method === 'POST' && !isJson(request.headers['content-type'])) {
       throw new AppError('UNSUPPORTED_MEDIA_TYPE', 'Send the operation as application/json.');
     }
@@ -151,7 +166,7 @@ export function createServer(deps: {
       });
       return;
     }
-    checkRequest(request);
+    checkRequest(request, url);
     const sender = senderOf(request);
     const tell = tellBudget(response);
     const caller = await admit(rateLimits, sender, () => services.keys.authenticate(credentialOf(request, url)), tell);
@@ -178,7 +193,11 @@ export function createServer(deps: {
       await collector.answer(request, response, id);
       return;
     }
-    const url = new URL((request.url ?? '/').replace(/^\/{2,}/, '/'), 'http://localhost');
+    const target = (request.url ?? '/').replace(/^\/{2,}/, '/');
+    if (!URL.canParse(target, BASE)) throw new AppError('BAD_USER_INPUT', 'The path is not part of any URL.');
+    const url = new URL(target, BASE);
+    // A proxy may send the whole URL; further on, all that counts is what lies here.
+    request.url = url.pathname + url.search;
     if (url.pathname === GRAPHQL) {
       await answerGraphQL(request, response, url, id);
       return;

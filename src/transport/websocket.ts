@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, Server } from 'node:http';
 import { GraphQLError, type ExecutionArgs, type ExecutionResult } from 'graphql';
-import type { SubscribePayload } from 'graphql-ws';
-import { useServer, type Extra } from 'graphql-ws/use/ws';
+import { CloseCode, handleProtocols, makeServer, type SubscribePayload } from 'graphql-ws';
+import type { Extra } from 'graphql-ws/use/ws';
 import { WebSocketServer, type WebSocket } from 'ws';
 import type { Caller } from '../domain/access.js';
 import type { Sender } from '../domain/sender.js';
@@ -26,9 +26,12 @@ import { SocketPace } from './socket-pace.js';
 const FORBIDDEN = 4403;
 /** The protocol's own: no connection_init in time. */
 const INIT_TIMEOUT = 5_000;
+/** A client that does not answer a ping before the next one is gone. Milliseconds. */
 const KEEP_ALIVE = 12_000;
 /** How long operations under way are waited for when the server closes. Milliseconds. */
 const PATIENCE = 3_000;
+/** How long a client may take to answer that its socket closes. Milliseconds. */
+const FAREWELL = 1_000;
 
 /** Whose a socket is, and how to forget it. */
 interface Held {
@@ -55,10 +58,14 @@ export function createWebSockets(deps: {
   observe: Observer;
 }): WebSockets {
   const { http, path, graphql, keys, senderOf, rateLimits, streams, observe } = deps;
-  const sockets = new WebSocketServer({ server: http, path, maxPayload: MOST_BYTES });
+  const sockets = new WebSocketServer({
+    server: http,
+    path,
+    maxPayload: MOST_BYTES,
+    handleProtocols: (protocols) => handleProtocols(protocols),
+  });
   // The HTTP server's own errors are its own affair; a socket's end the socket.
   sockets.on('error', (error) => observe({ kind: 'task.failed', task: 'websocket', error }));
-  sockets.on('connection', (socket) => socket.on('error', () => socket.terminate()));
   const held = new WeakMap<WebSocket, Held>();
   const shared = createSharedSubscriptions(observe);
   /** Queries and mutations being answered; subscriptions have no end to wait for. */
@@ -132,41 +139,89 @@ export function createWebSockets(deps: {
     }
   }
 
-  const server = useServer(
-    {
-      connectionInitWaitTimeout: INIT_TIMEOUT,
-      async onConnect({ connectionParams, extra }) {
-        const { socket } = extra;
-        try {
-          const credential = credentialIn(connectionParams?.['authorization']);
-          const sender = senderOf(extra.request);
-          const read = () => authenticate(credential, extra.request);
-          const caller = await admit(rateLimits, sender, read, () => {});
-          const forget = streams.open(caller, (why) =>
-            socket.close(FORBIDDEN, why === 'revoked' ? 'The key was revoked' : 'The token has expired'),
-          );
-          const pace = new SocketPace(socket, extra.request.socket);
-          held.set(socket, { credential, sender, pace, forget });
-          // One that has gone meanwhile is forgotten by nobody else.
-          if (socket.readyState === socket.CLOSED) forget();
-          return true;
-        } catch (error) {
-          if (!turnAway(socket, maskError(error, 'websocket', observe))) socket.close(1013, 'Try again later');
-          return undefined;
-        }
-      },
-      onClose: ({ extra }) => held.get(extra.socket)?.forget(),
-      onSubscribe: ({ extra }, id, params) => held.get(extra.socket)!.pace.during(prepare(extra, id, params)),
-      execute(args) {
-        const answer = (args.rootValue as { execute: (args: ExecutionArgs) => Promise<never> }).execute(args);
-        underWay.add(answer);
-        return answer.finally(() => underWay.delete(answer)) as never;
-      },
-      subscribe: (args) => (args.rootValue as { subscribe: (args: ExecutionArgs) => never }).subscribe(args),
+  const protocol = makeServer<Record<string, unknown>, Extra>({
+    connectionInitWaitTimeout: INIT_TIMEOUT,
+    async onConnect({ connectionParams, extra }) {
+      const { socket } = extra;
+      try {
+        const credential = credentialIn(connectionParams?.['authorization']);
+        const sender = senderOf(extra.request);
+        const caller = await admit(
+          rateLimits,
+          sender,
+          () => authenticate(credential, extra.request),
+          () => {},
+        );
+        const forget = streams.open(caller, (why) =>
+          socket.close(FORBIDDEN, why === 'revoked' ? 'The key was revoked' : 'The token has expired'),
+        );
+        const pace = new SocketPace(socket, extra.request.socket);
+        held.set(socket, { credential, sender, pace, forget });
+        // One that has gone meanwhile is forgotten by nobody else.
+        if (socket.readyState === socket.CLOSED) forget();
+        return true;
+      } catch (error) {
+        if (!turnAway(socket, maskError(error, 'websocket', observe))) socket.close(1013, 'Try again later');
+        // Whatever still comes is not heard.
+        return false;
+      }
     },
-    sockets,
-    KEEP_ALIVE,
-  );
+    onClose: ({ extra }) => held.get(extra.socket)?.forget(),
+    onSubscribe: ({ extra }, id, params) => held.get(extra.socket)!.pace.during(prepare(extra, id, params)),
+    execute(args) {
+      const answer = (args.rootValue as { execute: (args: ExecutionArgs) => Promise<never> }).execute(args);
+      underWay.add(answer);
+      return answer.finally(() => underWay.delete(answer)) as never;
+    },
+    subscribe: (args) => (args.rootValue as { subscribe: (args: ExecutionArgs) => never }).subscribe(args),
+  });
+
+  sockets.on('connection', (socket, request) => {
+    socket.on('error', () => socket.terminate());
+    let isThere = true;
+    socket.on('pong', () => {
+      isThere = true;
+    });
+    const beat = setInterval(() => {
+      if (!isThere) {
+        socket.terminate();
+        return;
+      }
+      isThere = false;
+      if (socket.readyState === socket.OPEN) socket.ping();
+    }, KEEP_ALIVE);
+    const closed = protocol.opened(
+      {
+        protocol: socket.protocol,
+        send: (text) =>
+          new Promise((resolve) => {
+            // A socket that fails meanwhile is closed by itself.
+            if (socket.readyState === socket.OPEN) socket.send(text, () => resolve());
+            else resolve();
+          }),
+        close: (code, reason) => socket.close(code, reason),
+        onMessage: (take) =>
+          socket.on('message', (data: Buffer) => {
+            take(data.toString()).catch((error: unknown) => {
+              // What only servers say: the client is wrong, and nobody needs to know.
+              if ((error as Error).message.startsWith('Unexpected message')) {
+                socket.close(CloseCode.BadRequest, 'Invalid message received');
+                return;
+              }
+              observe({ kind: 'task.failed', task: 'websocket', error });
+              socket.close(CloseCode.InternalServerError, 'Something went wrong on our side');
+            });
+          }),
+      },
+      { socket, request },
+    );
+    socket.once('close', (code, reason) => {
+      clearInterval(beat);
+      closed(code, reason.toString()).catch((error: unknown) =>
+        observe({ kind: 'task.failed', task: 'websocket', error }),
+      );
+    });
+  });
 
   return {
     async close() {
@@ -176,7 +231,13 @@ export function createWebSockets(deps: {
       ]);
       // The answers are handed to their sockets a turn after the promises above.
       await new Promise((resolve) => setImmediate(resolve));
-      await server.dispose();
+      for (const socket of sockets.clients) socket.close(1001, 'Going away');
+      // Who does not answer that is not waited for.
+      const timer = setTimeout(() => {
+        for (const socket of sockets.clients) socket.terminate();
+      }, FAREWELL);
+      await new Promise<void>((resolve) => sockets.close(() => resolve()));
+      clearTimeout(timer);
     },
   };
 }

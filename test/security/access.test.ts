@@ -755,6 +755,31 @@ describe('WebSockets', () => {
     expect([await isStored('early'), await isStored('racing')]).toEqual([false, false]);
   });
 
+  test('what only servers say closes the socket, and is no failure of ours', async () => {
+    for (const type of ['next', 'error', 'connection_ack']) {
+      const odd = rawSocket();
+      await odd.opened;
+      odd.send({ type, id: '1', payload: type === 'error' ? [{ message: 'x' }] : { data: {} } });
+      expect([type, await odd.closed]).toEqual([type, { code: 4400, reason: 'Invalid message received' }]);
+    }
+    expect(app.observations.filter(({ kind }) => kind === 'task.failed')).toEqual([]);
+  });
+
+  test('a client that was turned away and does not hear it is not listened to', async () => {
+    const deaf = rawSocket();
+    await deaf.opened;
+    deaf.socket.pause();
+    deaf.send({ type: 'connection_init', payload: { authorization: 'Bearer fs_wrong' } });
+    for (let id = 0; id < 20; id += 1) {
+      deaf.send({ id: String(id), type: 'subscribe', payload: { query: planted('turned away') } });
+      await post(app.url, ours.key, '{ project { name } }');
+    }
+    deaf.socket.resume();
+    expect([4401, 4403]).toContain((await deaf.closed).code);
+    expect(await isStored('turned away')).toBe(false);
+    expect(app.observations.filter(({ kind }) => kind === 'task.failed')).toEqual([]);
+  });
+
   test('who says nothing is not waited for', async () => {
     const silent = rawSocket();
     expect((await silent.closed).code).toBe(4408);
