@@ -5,7 +5,7 @@ import path from 'node:path';
 /** Shows what the tests have recorded (ledger.ts) as one table at the end of the run. */
 export default function setup(): () => void {
   const folder = mkdtempSync(path.join(tmpdir(), 'footsteps-ledger-'));
-  const file = path.join(folder, 'ledger');
+  const file = process.env['FOOTSTEPS_LEDGER'] ?? path.join(folder, 'ledger');
   // Test processes are started later, and inherit it.
   process.env['FOOTSTEPS_LEDGER'] = file;
   return () => {
