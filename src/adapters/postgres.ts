@@ -181,6 +181,8 @@ export function createDatabase({
     types,
     ...(!pooled && { ...TIMEOUTS, ...(indexPlans && { options: asOptions(INDEX_PLANS) }) }),
   });
+  // One that is lost in the very moment it is handed out has no listener yet, and such an error would end the process.
+  pool.on('connect', (client) => client.on('error', () => {}));
   pool.on('error', (error) => observe({ kind: 'database.lost', message: error.message }));
 
   const begin = pooled ? beginWith({ ...TIMEOUTS, ...(indexPlans && INDEX_PLANS) }) : 'BEGIN';
