@@ -22,7 +22,11 @@ const PARTS = {
 /** Takes minutes of storing before it can measure. */
 const SCALE = { 7: scale.stored };
 
-const median = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
+function median(values) {
+  const sorted = values.toSorted((a, b) => a - b);
+  const middle = sorted.length / 2;
+  return (sorted[Math.ceil(middle) - 1] + sorted[Math.floor(middle)]) / 2;
+}
 /** The median of the rounds' own ratios: a slow moment of the machine falls on both. */
 const ratioOf = ({ ours, theirs }) => median(ours.map((value, at) => (theirs ? value / theirs[at] : value)));
 const isReached = (row) => (row.smaller ? row.ratio <= row.reach : row.ratio >= row.reach);

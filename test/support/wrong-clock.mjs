@@ -1,0 +1,13 @@
+// Preloaded into a server: its machine's clock is wrong by WRONG_CLOCK milliseconds.
+const offset = Number(process.env.WRONG_CLOCK);
+const Right = Date;
+
+globalThis.Date = class extends Right {
+  constructor(...given) {
+    if (given.length === 0) super(Right.now() + offset);
+    else super(...given);
+  }
+  static now() {
+    return Right.now() + offset;
+  }
+};
