@@ -89,7 +89,7 @@ describe('times', () => {
     ['2000-02-29T23:59:59.999-00:30', '2000-03-01T00:29:59.999Z'],
     ['2026-12-31T23:59:59+00:00', '2026-12-31T23:59:59.000Z'],
   ])('%s is %s', (text, iso) => {
-    expect((DateTime.parseValue(text) as Date).toISOString()).toBe(iso);
+    expect(DateTime.parseValue(text).toISOString()).toBe(iso);
   });
 
   test.each([
