@@ -1,4 +1,4 @@
-import { useId, useState, type FormEvent, type ReactNode } from 'react';
+import { useId, useState, type ComponentProps, type FormEvent, type ReactNode } from 'react';
 import { useMutation } from 'urql';
 import { explain } from './api';
 import { textOf } from './form';
@@ -22,6 +22,14 @@ function Field({
       {children(id)}
       {note && <p className="field-note muted">{note}</p>}
     </div>
+  );
+}
+
+function NumberField({ label, note, ...input }: { label: string; note: string } & ComponentProps<'input'>): ReactNode {
+  return (
+    <Field name={label} note={note}>
+      {(id) => <input id={id} type="number" {...input} />}
+    </Field>
   );
 }
 
@@ -66,44 +74,32 @@ export function Settings({ project }: { project: SettingsFragment }): ReactNode 
           <Field name="Name">
             {(id) => <input id={id} name="name" required maxLength={100} defaultValue={project.name} />}
           </Field>
-          <Field name="Inactivity timeout (seconds)" note="A session without activity for so long is closed.">
-            {(id) => (
-              <input
-                id={id}
-                name="inactivityTimeout"
-                type="number"
-                required
-                min={10}
-                max={86_400}
-                defaultValue={settings.inactivityTimeout}
-              />
-            )}
-          </Field>
-          <Field name="Presence timeout (seconds)" note="Without a heartbeat for so long a user counts as offline.">
-            {(id) => (
-              <input
-                id={id}
-                name="presenceTimeout"
-                type="number"
-                required
-                min={2}
-                max={86_400}
-                defaultValue={settings.presenceTimeout}
-              />
-            )}
-          </Field>
-          <Field name="Keep for (days)" note="Empty keeps everything.">
-            {(id) => (
-              <input
-                id={id}
-                name="retentionDays"
-                type="number"
-                min={1}
-                max={36_500}
-                defaultValue={settings.retentionDays ?? ''}
-              />
-            )}
-          </Field>
+          <NumberField
+            label="Inactivity timeout (seconds)"
+            note="A session without activity for so long is closed."
+            name="inactivityTimeout"
+            required
+            min={10}
+            max={86_400}
+            defaultValue={settings.inactivityTimeout}
+          />
+          <NumberField
+            label="Presence timeout (seconds)"
+            note="Without a heartbeat for so long a user counts as offline."
+            name="presenceTimeout"
+            required
+            min={2}
+            max={86_400}
+            defaultValue={settings.presenceTimeout}
+          />
+          <NumberField
+            label="Keep for (days)"
+            note="Empty keeps everything."
+            name="retentionDays"
+            min={1}
+            max={36_500}
+            defaultValue={settings.retentionDays ?? ''}
+          />
           <Field name="A session event while one is open">
             {(id) => (
               <select id={id} name="sessionStart" defaultValue={settings.sessionStart}>

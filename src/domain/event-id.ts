@@ -7,8 +7,8 @@ function compose(milliseconds: number, sequence: number, tail: string): string {
 }
 
 /**
- * A new UUIDv7 whose time is `at` (milliseconds since the epoch, where it is a number). For events `at` is when they happened, so that ids sort as the events
- * do; `sequence` (0 to 4095) keeps the order of events of the same millisecond.
+ * A new UUIDv7 whose time is `at` (milliseconds since the epoch, where it is a number). For events `at` is when they
+ * happened, so that ids sort as the events do; `sequence` (0 to 4095) keeps the order of events of the same millisecond.
  */
 export function uuidAt(at: Date | number, sequence = 0): string {
   // The last two groups of a random UUID are the variant and 62 random bits: just those of this one.

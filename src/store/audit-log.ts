@@ -18,12 +18,11 @@ export async function listAuditEntries(
   { projectId }: Reach,
   page: Page<string>,
 ): Promise<Rows<AuditEntry>> {
-  const [order, later, earlier] = page.backwards ? ['ASC', '<', '>'] : ['DESC', '<', '>'];
   const rows = await database.query<AuditEntry>({
     name: 'audit.list',
     text: `SELECT id, at, key_id AS "keyId", action, details FROM audit_log
-           WHERE project_id = $1 AND ($2::uuid IS NULL OR id ${later} $2) AND ($3::uuid IS NULL OR id ${earlier} $3)
-           ORDER BY id ${order} LIMIT $4`,
+           WHERE project_id = $1 AND ($2::uuid IS NULL OR id < $2) AND ($3::uuid IS NULL OR id > $3)
+           ORDER BY id ${page.backwards ? 'ASC' : 'DESC'} LIMIT $4`,
     values: [projectId, page.after, page.before, page.limit + 1],
   });
   return toPage(rows, page);

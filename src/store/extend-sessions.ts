@@ -53,10 +53,12 @@ const NAME_CONFIRMED = 60;
  *
  * No user is locked: the update is relative to the row as it is when its turn comes, and its conditions are
  * asked of that row again. A session counts as online, and its user was told of as online, where online_until lies
- * ahead and due_at is no later: a closer or a plan that found otherwise a moment ago has moved due_at beyond. Rows are updated in the order of `extensions`. The first place at
- * or after a user in the index sessions_one_open is that user's or nobody's; asked like this, with OFFSET 0 and the CASE
- * around the conditions, the planner has one way to go, whatever it thinks of a table it has no statistics of (a plan
- * made while the table was empty took 1.2 s for 250 rows).
+ * ahead and due_at is no later: a closer or a plan that found otherwise a moment ago has moved due_at beyond.
+ *
+ * Rows are updated in the order of `extensions`. The first place at or after a user in the index sessions_one_open is
+ * that user's or nobody's; asked like this, with OFFSET 0 and the CASE around the conditions, the planner has one way to
+ * go, whatever it thinks of a table it has no statistics of (a plan made while the table was empty took 1.2 s for
+ * 250 rows).
  */
 export async function extendSessions(
   tx: Queryable,

@@ -33,6 +33,12 @@ export interface Door {
 /** 1,000 events of 8 kB; anything larger is better sent in several requests. */
 export const MOST_BYTES = 8 * 1024 * 1024;
 
+export const bodyTooLarge = (): AppError =>
+  new AppError(
+    'PAYLOAD_TOO_LARGE',
+    `The body is larger than ${MOST_BYTES} bytes; send the events in several requests.`,
+  );
+
 /** For pages of any origin, with a credential of their own; no cookie is ever looked at. */
 const CORS = {
   origin: '*',
@@ -63,15 +69,17 @@ function parseWithin(source: string, options?: object): DocumentNode {
   }
 }
 
+/** Holds an operation to the limits, and takes it off the caller's. Answers what it costs. */
+export async function admitOperation(args: ExecutionArgs): Promise<number> {
+  const operation = getOperationAST(args.document, args.operationName);
+  if (!operation) return 0;
+  const cost = checkQuerySize(args.schema, args.document, operation, args.variableValues ?? {});
+  await (args.contextValue as DoorContext).charge(pointsOf(cost));
+  return cost;
+}
+
 /** Stable codes for what is wrong with a document; and nothing larger than the limits is run. */
 function useChecks(): Plugin<Door, Context> {
-  async function check(args: ExecutionArgs): Promise<number> {
-    const operation = getOperationAST(args.document, args.operationName);
-    if (!operation) return 0;
-    const cost = checkQuerySize(args.schema, args.document, operation, args.variableValues ?? {});
-    await (args.contextValue as DoorContext).charge(pointsOf(cost));
-    return cost;
-  }
   return {
     onParse({ setParseFn }) {
       setParseFn(((source: string, options?: object) => {
@@ -90,7 +98,7 @@ function useChecks(): Plugin<Door, Context> {
       };
     },
     async onExecute({ args }) {
-      const requested = await check(args);
+      const requested = await admitOperation(args);
       return {
         onExecuteDone({ result, setResult }) {
           if (Symbol.asyncIterator in result) return;
@@ -100,7 +108,7 @@ function useChecks(): Plugin<Door, Context> {
       };
     },
     async onSubscribe({ args }) {
-      await check(args);
+      await admitOperation(args);
     },
   };
 }
@@ -160,7 +168,7 @@ function useMask(observe: Observer, masked: WeakSet<object>): Plugin<Door, Conte
 }
 
 /** A request's context, and how it is charged. */
-export type DoorContext = Context & Pick<Door, 'charge'>;
+type DoorContext = Context & Pick<Door, 'charge'>;
 
 export type GraphQLServer = YogaServerInstance<Door, Context>;
 

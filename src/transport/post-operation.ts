@@ -1,15 +1,10 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import {
-  getOperationAST,
-  OperationTypeNode,
-  type DocumentNode,
-  type ExecutionArgs,
-  type ExecutionResult,
-} from 'graphql';
-import { AppError } from '../errors.js';
+import { getOperationAST, OperationTypeNode, type ExecutionResult } from 'graphql';
 import type { Observer } from '../observation.js';
-import { CORS_HEADERS, MOST_BYTES, type Door, type GraphQLServer } from './graphql.js';
+import { bodyTooLarge, CORS_HEADERS, type Door, type GraphQLServer } from './graphql.js';
 import { maskError } from './mask-error.js';
+import { openOperation } from './open-operation.js';
+import { receiveBody } from './receive-body.js';
 
 /**
  * The straight way for what nearly every request is: a query or mutation posted as JSON that goes well. It runs
@@ -34,34 +29,6 @@ function mediaType(accept: string | undefined): string | null {
 export const isPlainPost = ({ method, headers }: IncomingMessage): boolean =>
   method === 'POST' && headers['content-encoding'] === undefined && mediaType(headers.accept) !== null;
 
-/** The whole body; PAYLOAD_TOO_LARGE beyond the limit. The rest of such a body is not read. */
-function receive(request: IncomingMessage): Promise<Buffer> {
-  return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = [];
-    let size = 0;
-    request.on('data', (chunk: Buffer) => {
-      size += chunk.length;
-      if (size <= MOST_BYTES) {
-        chunks.push(chunk);
-        return;
-      }
-      request.removeAllListeners('data');
-      request.pause();
-      reject(
-        new AppError(
-          'PAYLOAD_TOO_LARGE',
-          `The body is larger than ${MOST_BYTES} bytes; send the events in several requests.`,
-        ),
-      );
-    });
-    request.once('end', () => resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)));
-    request.once('error', reject);
-    request.once('close', () => {
-      if (!request.complete) reject(new AppError('BAD_USER_INPUT', 'The body ended before its end.'));
-    });
-  });
-}
-
 const isOptional = (value: unknown, type: string): boolean =>
   value === undefined || value === null || (typeof value === type && !Array.isArray(value));
 
@@ -79,26 +46,12 @@ function paramsIn(text: string): Params | null {
 
 /** Runs it where it can be run; null where it is not a query or mutation that is valid. */
 async function run(graphql: GraphQLServer, door: Door, params: Params): Promise<ExecutionResult | null> {
-  // The engine keeps its notes on an operation by `params`.
-  const enveloped = graphql.getEnveloped({ ...door, params } as Door);
-  let document: DocumentNode;
-  try {
-    document = enveloped.parse(params.query) as DocumentNode;
-  } catch {
-    return null;
-  }
-  if ((enveloped.validate(enveloped.schema, document) as readonly unknown[]).length > 0) return null;
-  const { operationName = null, variables } = params;
-  const operation = getOperationAST(document, operationName);
+  const opened = await openOperation(graphql, door, params).catch(() => null);
+  if (!opened || opened.errors) return null;
+  const { args, execute } = opened;
+  const operation = getOperationAST(args.document, args.operationName);
   if (!operation || operation.operation === OperationTypeNode.SUBSCRIPTION) return null;
-  const args = {
-    schema: enveloped.schema,
-    document,
-    operationName,
-    variableValues: variables ?? {},
-    contextValue: await enveloped.contextFactory(),
-  } as ExecutionArgs;
-  return enveloped.execute(args) as Promise<ExecutionResult>;
+  return execute(args) as Promise<ExecutionResult>;
 }
 
 /** Answers a plain POST, whatever comes of it. */
@@ -109,8 +62,7 @@ export async function answerPost(
   door: Door,
   observe: Observer,
 ): Promise<void> {
-  const body = await receive(request);
-  const text = body.toString('utf8');
+  const text = (await receiveBody(request, bodyTooLarge)).toString('utf8');
   const params = paramsIn(text);
   let result: ExecutionResult | null = null;
   if (params) {

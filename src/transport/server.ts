@@ -14,7 +14,7 @@ import type { RateLimits } from '../services/rate-limits.js';
 import { credentialOf } from './authenticate.js';
 import { createCollector } from './collector/collector.js';
 import { createDashboard } from './dashboard.js';
-import { createGraphQL, MOST_BYTES } from './graphql.js';
+import { bodyTooLarge, createGraphQL, MOST_BYTES } from './graphql.js';
 import { maskError } from './mask-error.js';
 import { createOpenStreams } from './open-streams.js';
 import { checkOrigin } from './origin.js';
@@ -138,12 +138,7 @@ export function createServer(deps: {
     if (request.method === 'POST' && !isJson(request.headers['content-type'])) {
       throw new AppError('UNSUPPORTED_MEDIA_TYPE', 'Send the operation as application/json.');
     }
-    if (Number(request.headers['content-length'] ?? 0) > MOST_BYTES) {
-      throw new AppError(
-        'PAYLOAD_TOO_LARGE',
-        `The body is larger than ${MOST_BYTES} bytes; send the events in several requests.`,
-      );
-    }
+    if (Number(request.headers['content-length'] ?? 0) > MOST_BYTES) throw bodyTooLarge();
   }
 
   async function answerGraphQL(

@@ -1,7 +1,6 @@
 import {
   createSourceEventStream,
   execute,
-  getOperationAST,
   type DocumentNode,
   type ExecutionArgs,
   type ExecutionResult,
@@ -10,10 +9,8 @@ import {
 import type { WebSocket } from 'ws';
 import type { Caller } from '../domain/access.js';
 import type { Context } from '../schema/context.js';
-import { pointsOf } from '../services/rate-limits.js';
-import type { DoorContext } from './graphql.js';
+import { admitOperation } from './graphql.js';
 import type { Observer } from '../observation.js';
-import { checkQuerySize } from './query-size.js';
 
 /**
  * Subscriptions over WebSockets. What a service hands to many subscribers is one object; those who ask the same
@@ -92,11 +89,7 @@ export function createSharedSubscriptions(observe: Observer): SharedSubscription
 
   return {
     async subscribe(args, { socket, id, mask }) {
-      const operation = getOperationAST(args.document, args.operationName);
-      if (operation) {
-        const cost = checkQuerySize(args.schema, args.document, operation, args.variableValues ?? {});
-        await (args.contextValue as DoorContext).charge(pointsOf(cost));
-      }
+      await admitOperation(args);
       const source = await createSourceEventStream(args);
       if (!(Symbol.asyncIterator in source)) return mask(source);
       const events = source as AsyncGenerator<object>;

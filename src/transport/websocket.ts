@@ -13,6 +13,7 @@ import { admit } from './admission.js';
 import { credentialIn } from './authenticate.js';
 import { MOST_BYTES, type Door, type GraphQLServer } from './graphql.js';
 import { maskError } from './mask-error.js';
+import { openOperation } from './open-operation.js';
 import { checkOrigin } from './origin.js';
 import type { OpenStreams } from './open-streams.js';
 import { createSharedSubscriptions } from './shared-subscriptions.js';
@@ -87,7 +88,6 @@ export function createWebSockets(deps: {
 
   /** What an operation runs with, or why it cannot. */
   async function prepare({ socket, request: opening }: Extra, id: string, params: SubscribePayload) {
-    const { query, operationName, variables } = params;
     const request = randomUUID();
     const { credential, sender, pace } = held.get(socket)!;
     let caller: Caller;
@@ -102,19 +102,10 @@ export function createWebSockets(deps: {
     }
     const charge = async (points: number): Promise<void> => void (await rateLimits.chargeKey(caller, points));
     const door: Door = { caller, sender, requestId: request, charge };
-    // The engine keeps its notes on an operation by `params`.
-    const enveloped = graphql.getEnveloped({ ...door, params } as Door);
     try {
-      const document = enveloped.parse(query) as ExecutionArgs['document'];
-      const errors = enveloped.validate(enveloped.schema, document) as readonly GraphQLError[];
-      if (errors.length > 0) return errors;
-      const args = {
-        schema: enveloped.schema,
-        document,
-        operationName,
-        variableValues: variables,
-        contextValue: await enveloped.contextFactory(),
-      };
+      const opened = await openOperation(graphql, door, params);
+      if (opened.errors) return opened.errors;
+      const { args, execute } = opened;
       const mask = (result: ExecutionResult): ExecutionResult =>
         result.errors
           ? { ...result, errors: result.errors.map((error) => maskError(error, request, observe)) }
@@ -130,7 +121,7 @@ export function createWebSockets(deps: {
       return {
         ...args,
         rootValue: {
-          execute: run((given) => pace.during(Promise.resolve(enveloped.execute(given)))),
+          execute: run((given) => pace.during(Promise.resolve(execute(given)))),
           subscribe: run(subscribe),
         },
       };

@@ -1,26 +1,17 @@
 import { gzipSync } from 'node:zlib';
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { createProject, startTestApp, type TestApp } from '../support/app.js';
-import { startChromium } from '../support/chromium.js';
-import { ago, openDashboard, send } from '../support/dashboard.js';
-import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { createProject } from '../support/app.js';
+import { ago, openDashboard, send, createDashboardStage, type DashboardStage } from '../support/dashboard.js';
 
-let db: TestDatabase;
-let app: TestApp;
+let stage: DashboardStage;
 let url: string;
 let browser: Browser;
 beforeAll(async () => {
-  db = await createTestDatabase();
-  app = await startTestApp(db);
-  ({ url } = app);
-  browser = await startChromium();
+  stage = await createDashboardStage();
+  ({ url, browser } = stage);
 }, 300_000);
-afterAll(async () => {
-  await browser?.close();
-  await app.close('test');
-  await db.drop();
-});
+afterAll(() => stage?.close());
 
 const get = (path: string, headers: Record<string, string> = {}): Promise<Response> => fetch(url + path, { headers });
 

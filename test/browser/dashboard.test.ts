@@ -1,29 +1,30 @@
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { createProject, eventually, post, startTestApp, type TestApp } from '../support/app.js';
-import { startChromium } from '../support/chromium.js';
-import { ago, openDashboard, openDoor, projectWith, send, sendFromAnotherProcess } from '../support/dashboard.js';
-import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { createProject, eventually, post, startTestApp } from '../support/app.js';
+import {
+  ago,
+  openDashboard,
+  openDoor,
+  projectWith,
+  send,
+  sendFromAnotherProcess,
+  createDashboardStage,
+  type DashboardStage,
+} from '../support/dashboard.js';
+import { createTestDatabase } from '../support/database.js';
 
 const CHROME =
   'Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Safari/537.36';
 const FIREFOX = 'Mozilla/5.0 (X11; Linux x86_64; rv:143.0) Gecko/20100101 Firefox/143.0';
 
-let db: TestDatabase;
-let app: TestApp;
+let stage: DashboardStage;
 let url: string;
 let browser: Browser;
 beforeAll(async () => {
-  db = await createTestDatabase();
-  app = await startTestApp(db);
-  ({ url } = app);
-  browser = await startChromium();
+  stage = await createDashboardStage();
+  ({ url, browser } = stage);
 }, 300_000);
-afterAll(async () => {
-  await browser?.close();
-  await app.close('test');
-  await db.drop();
-});
+afterAll(() => stage?.close());
 
 const request = (agent: string): object => ({ '@request': { user_agent: agent, client_ip_address: '203.0.113.7' } });
 const ada = { identity: 'ada@example.com', name: 'Ada' };

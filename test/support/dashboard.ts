@@ -1,7 +1,9 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
-import { createProject, post } from './app.js';
+import { createProject, post, startTestApp, type TestApp } from './app.js';
+import { startChromium } from './chromium.js';
+import { createTestDatabase, type TestDatabase } from './database.js';
 
 const run = promisify(execFile);
 
@@ -13,6 +15,32 @@ export interface OpenDashboard {
   /** What the page asked of any other place, and what the browser complained of. */
   outside: string[];
   problems: string[];
+}
+
+/** A server on a database of its own, and a browser. */
+export interface DashboardStage {
+  db: TestDatabase;
+  app: TestApp;
+  url: string;
+  browser: Browser;
+  close: () => Promise<void>;
+}
+
+export async function createDashboardStage(): Promise<DashboardStage> {
+  const db = await createTestDatabase();
+  const app = await startTestApp(db);
+  const browser = await startChromium();
+  return {
+    db,
+    app,
+    url: app.url,
+    browser,
+    async close() {
+      await browser.close();
+      await app.close('test');
+      await db.drop();
+    },
+  };
 }
 
 interface Look {

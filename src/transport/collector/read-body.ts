@@ -4,6 +4,7 @@ import { Writable, type Transform } from 'node:stream';
 import { createGunzip, createInflate, createInflateRaw } from 'node:zlib';
 import { AppError } from '../../errors.js';
 import { MOST_BYTES } from '../graphql.js';
+import { receiveBody } from '../receive-body.js';
 
 const tooLarge = (what: string): AppError =>
   new AppError('PAYLOAD_TOO_LARGE', `The body ${what} more than ${MOST_BYTES} bytes; send fewer events at a time.`);
@@ -48,29 +49,6 @@ function createSink(): { sink: Writable; bytes: () => Buffer } {
   return { sink, bytes: () => Buffer.concat(chunks) };
 }
 
-async function receive(request: IncomingMessage): Promise<Buffer> {
-  if (Number(request.headers['content-length'] ?? 0) > MOST_BYTES) throw tooLarge('has');
-  const chunks: Buffer[] = [];
-  let size = 0;
-  // Not `for await`: leaving such a loop destroys the socket, and with it the answer.
-  await new Promise<void>((resolve, reject) => {
-    request.on('data', (chunk: Buffer) => {
-      size += chunk.length;
-      if (size <= MOST_BYTES) {
-        chunks.push(chunk);
-        return;
-      }
-      request.removeAllListeners('data');
-      request.pause();
-      reject(tooLarge('has'));
-    });
-    request.once('end', resolve);
-    request.once('error', reject);
-    request.once('close', () => reject(new AppError('BAD_USER_INPUT', 'The body ended before its end.')));
-  });
-  return Buffer.concat(chunks);
-}
-
 /**
  * The body of a request as text: received whole, inflated by Content-Encoding (gzip, and deflate of both
  * kinds), decoded by the charset of Content-Type. At most 8 MiB before and after inflating: PAYLOAD_TOO_LARGE;
@@ -84,7 +62,8 @@ export async function readBody(request: IncomingMessage): Promise<string> {
   } catch {
     throw new AppError('UNSUPPORTED_MEDIA_TYPE', 'The charset is not known; send UTF-8.');
   }
-  const received = await receive(request);
+  if (Number(request.headers['content-length'] ?? 0) > MOST_BYTES) throw tooLarge('has');
+  const received = await receiveBody(request, () => tooLarge('has'));
   const encoding = (request.headers['content-encoding'] ?? '').trim().toLowerCase();
   const inflater = inflaterOf(encoding, received);
   if (!inflater) return decoder.decode(received);
