@@ -125,7 +125,7 @@ test('whatever is sent: the same outcomes, rows and edges with the short way and
       }
       expect(seen[0]).toEqual(seen[1]);
     }),
-    { numRuns: 150 },
+    { numRuns: 225 },
   );
   // It was not idle.
   expect(taken).toBeGreaterThan(100);
