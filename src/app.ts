@@ -30,10 +30,10 @@ import { createServer } from './transport/server.js';
 /** Connections to Postgres for everything but ingest and the closer. */
 const POOL_SIZE = 12;
 /**
- * For ingest and the closer, whose statements are planned once: their transactions, and the one that waits for its
- * turn. A plan of the closer's that the planner was free to choose read all of a million sessions for each thousand.
+ * For ingest and the closer, whose statements are planned once: their transactions, two of each, and those that wait
+ * for their turn. A plan of the closer's that the planner was free to choose read all of a million sessions for each thousand.
  */
-const INGEST_POOL_SIZE = 5;
+const INGEST_POOL_SIZE = 6;
 
 export interface App {
   /** Where it listens. */

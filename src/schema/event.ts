@@ -4,12 +4,15 @@ import {
   countSessionEvents,
   eventsByIds,
   listEvents,
+  EVENT_FIELDS,
   listSessionEvents,
+  type EventField,
   type EventParent,
   type EventPlace,
 } from '../store/events.js';
 import type { Rows } from '../store/keyset.js';
 import type { EventRow, SessionRow } from '../store/rows.js';
+import { askedOfNodes } from './asked-fields.js';
 import { builder } from './builder.js';
 import type { Context } from './context.js';
 import { fromGlobalId } from './global-id.js';
@@ -55,6 +58,21 @@ builder.node(Event, {
     data: t.expose('data', { type: 'JSONObject', description: 'What else came with it.' }),
   }),
 });
+
+/** What each field above is read from, where that is not the column of its name. */
+const READS: Readonly<Record<string, readonly EventField[]>> = {
+  __typename: [],
+  user: ['identity', 'userName'],
+  session: ['sessionId'],
+};
+
+/** What to read of events of which these fields are asked; in one order, so that equal statements are one. */
+function readsOf(names: ReadonlySet<string>): EventField[] {
+  // Its place in the list, for cursors, whatever is asked.
+  const reads = new Set<string>(['id']);
+  for (const name of names) for (const field of READS[name] ?? [name]) reads.add(field);
+  return EVENT_FIELDS.filter((field) => reads.has(field));
+}
 
 export const EventFilter = builder.inputType('EventFilter', {
   description: 'Which events. Conditions are joined with AND; a list means any of these.',
@@ -115,18 +133,20 @@ async function sessionEventConnection(
   context: Context,
   session: SessionRow,
   args: EventArgs,
+  asked: ReadonlySet<string>,
 ): Promise<ConnectionShape<EventRow>> {
   const { database } = context.services;
   const { reach } = projectCaller(context);
   const filter = checkEventFilter(args.filter);
   const page = toPage(OLDEST_FIRST, args);
-  const same = JSON.stringify([page, filter]);
+  const fields = readsOf(asked);
+  const same = JSON.stringify([page, filter, fields]);
   const byId = ({ id }: EventParent): string => id;
   const rows = await loaderOf<EventParent, Rows<EventRow>, string>(
     context,
     `events ${same}`,
     async (parents) => {
-      const lists = await listSessionEvents(database, reach, parents, filter, page);
+      const lists = await listSessionEvents(database, reach, parents, filter, page, fields);
       return parents.map(({ id }) => lists.get(id)!);
     },
     byId,
@@ -150,7 +170,7 @@ builder.objectField(Session, 'events', (t) =>
       type: Event,
       description: 'What the user did, the oldest first.',
       args: { filter: t.arg({ type: EventFilter, description: 'Which of them.' }) },
-      resolve: (session, args, context) => sessionEventConnection(context, session, args),
+      resolve: (session, args, context, info) => sessionEventConnection(context, session, args, askedOfNodes(info)),
     },
     EventConnection,
   ),

@@ -1,5 +1,6 @@
 import type { Queryable } from './database.js';
 import type { UserKey } from './ingest-reads.js';
+import { plainArray } from './parameters.js';
 
 /** A session the closer must look at. */
 export interface DueSession {
@@ -9,13 +10,17 @@ export interface DueSession {
   readonly dueAt: Date;
 }
 
-/** What is due by `now`, of all projects, the longest due first: a scan of the index sessions_due, `limit` rows at most. */
-export function readDueSessions(tx: Queryable, now: Date, limit: number): Promise<DueSession[]> {
+/**
+ * Takes what is due by `now`, of all projects, the longest due first: a scan of the index sessions_due, `limit` rows at
+ * most. They are locked until the transaction ends; what somebody else holds is passed over, so that several closers at
+ * once, of one server or of many, take different sessions, and none waits.
+ */
+export function takeDueSessions(tx: Queryable, now: Date, limit: number): Promise<DueSession[]> {
   return tx.query<DueSession>({
     name: 'closer.due',
     prepared: true,
     text: `SELECT project_id AS "projectId", id, user_id AS "userId", due_at AS "dueAt" FROM sessions
-           WHERE live AND due_at <= $1 ORDER BY due_at LIMIT $2`,
+           WHERE live AND due_at <= $1 ORDER BY due_at LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED`,
     values: [now, limit],
   });
 }
@@ -28,8 +33,8 @@ export function lockFreeUsers(tx: Queryable, users: readonly UserKey[]): Promise
     text: `SELECT u.project_id AS "projectId", u.id AS "userId"
            FROM unnest($1::uuid[], $2::uuid[]) k (project_id, id)
            JOIN users u ON u.project_id = k.project_id AND u.id = k.id
-           ORDER BY u.project_id, u.id FOR NO KEY UPDATE OF u SKIP LOCKED`,
-    values: [users.map((user) => user.projectId), users.map((user) => user.userId)],
+           FOR NO KEY UPDATE OF u SKIP LOCKED`,
+    values: [plainArray(users.map((user) => user.projectId)), plainArray(users.map((user) => user.userId))],
   });
 }
 
@@ -41,8 +46,8 @@ export interface LookedAt extends Omit<DueSession, 'dueAt'> {
 
 /**
  * Looks at due sessions (rules 20 and 21): closes what has been inactive for its project's timeout, lets go
- * of what was in its closing grace, and sets the next due time of the rest. The sessions' users must be
- * locked; sessions that somebody else holds are left out.
+ * of what was in its closing grace, and sets the next due time of the rest. The sessions must be taken
+ * (takeDueSessions), and their users locked.
  */
 export function closeSessions(
   tx: Queryable,
@@ -52,18 +57,7 @@ export function closeSessions(
   return tx.query<LookedAt>({
     name: 'closer.close',
     prepared: true,
-    text: `WITH due AS (
-             SELECT s.project_id, s.id, s.last_activity_at + make_interval(secs => p.inactivity_timeout) AS closes_at,
-                    s.ended_at IS NULL AS open
-             FROM unnest($1::uuid[], $2::uuid[]) k (project_id, id)
-             JOIN sessions s ON s.project_id = k.project_id AND s.id = k.id
-             JOIN projects p ON p.id = s.project_id
-             WHERE s.live AND s.due_at <= $3
-             ORDER BY s.project_id, s.id FOR NO KEY UPDATE OF s SKIP LOCKED
-           ), looked AS (
-             SELECT *, open AND closes_at <= $3 AS closes FROM due
-           )
-           UPDATE sessions s SET
+    text: `UPDATE sessions s SET
              ended_at = CASE WHEN l.closes THEN s.last_activity_at ELSE s.ended_at END,
              end_reason = CASE WHEN l.closes THEN 'INACTIVITY' ELSE s.end_reason END,
              ended_event_count = CASE WHEN l.closes THEN s.event_count ELSE s.ended_event_count END,
@@ -74,10 +68,20 @@ export function closeSessions(
                WHEN l.open THEN l.closes_at
                WHEN s.online_until > $3 THEN s.online_until
              END
-           FROM looked l
-           WHERE s.project_id = l.project_id AND s.id = l.id
+           FROM (
+             SELECT s.ctid AS place, c.closes_at, s.ended_at IS NULL AS open, s.ended_at IS NULL AND c.closes_at <= $3 AS closes
+             FROM unnest($1::uuid[], $2::uuid[]) k (project_id, id)
+             JOIN sessions s ON s.project_id = k.project_id AND s.id = k.id
+             JOIN projects p ON p.id = s.project_id
+             CROSS JOIN LATERAL (SELECT s.last_activity_at + make_interval(secs => p.inactivity_timeout) AS closes_at) c
+           ) l
+           WHERE s.ctid = l.place
            RETURNING s.project_id AS "projectId", s.id, s.user_id AS "userId", s.last_activity_at AS "lastActivityAt",
                      l.closes AS closed`,
-    values: [sessions.map((session) => session.projectId), sessions.map((session) => session.id), now],
+    values: [
+      plainArray(sessions.map((session) => session.projectId)),
+      plainArray(sessions.map((session) => session.id)),
+      now,
+    ],
   });
 }

@@ -4,7 +4,7 @@ import type { Reach } from '../../src/domain/access.js';
 import { uuidAt } from '../../src/domain/event-id.js';
 import { userIdOf } from '../../src/domain/identity.js';
 import { listAuditEntries } from '../../src/store/audit-log.js';
-import { closeSessions, readDueSessions } from '../../src/store/close-sessions.js';
+import { closeSessions, takeDueSessions } from '../../src/store/close-sessions.js';
 import type { Database, Statement } from '../../src/store/database.js';
 import { eventsByIds, listEvents, listSessionEvents } from '../../src/store/events.js';
 import { flipPresence } from '../../src/store/flip-presence.js';
@@ -213,7 +213,7 @@ const lookups: [string, (database: Database) => Promise<unknown>, number][] = [
       ),
     50,
   ],
-  ['closer: due sessions', (d) => readDueSessions(d, now, 1_000), 50],
+  ['closer: due sessions', (d) => takeDueSessions(d, now, 1_000), 50],
   ['closer: close', (d) => closeSessions(d, [{ projectId, id: randomUUID() }], now), 50],
   ['heartbeats: whose', (d) => findSubjects(d, reach, ['user50', 'key-of-nobody']), 50],
   ['audit: list', (d) => listAuditEntries(d, reach, { limit: 20, after: null, before: null, backwards: false }), 50],

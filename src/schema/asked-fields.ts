@@ -1,0 +1,41 @@
+import { Kind, type FieldNode, type GraphQLResolveInfo, type SelectionSetNode } from 'graphql';
+
+type Names = ReadonlySet<string>;
+
+/** By field of a document, which the parser's cache keeps one of: worked out once, however often the operation runs. */
+const known = new WeakMap<FieldNode, Names>();
+
+/** What a selection selects, fragments opened. Conditions (@skip, @include) are passed over: then it may be more than is asked. */
+function* fieldsOf(
+  set: SelectionSetNode | undefined,
+  fragments: GraphQLResolveInfo['fragments'],
+): Generator<FieldNode, void> {
+  for (const selection of set?.selections ?? []) {
+    if (selection.kind === Kind.FIELD) yield selection;
+    else if (selection.kind === Kind.INLINE_FRAGMENT) yield* fieldsOf(selection.selectionSet, fragments);
+    else yield* fieldsOf(fragments[selection.name.value]?.selectionSet, fragments);
+  }
+}
+
+function nodeFieldsOf(connection: FieldNode, fragments: GraphQLResolveInfo['fragments']): Names {
+  const names = new Set<string>();
+  const add = (node: FieldNode): void => {
+    for (const field of fieldsOf(node.selectionSet, fragments)) names.add(field.name.value);
+  };
+  for (const field of fieldsOf(connection.selectionSet, fragments)) {
+    if (field.name.value === 'nodes') add(field);
+    if (field.name.value !== 'edges') continue;
+    for (const inner of fieldsOf(field.selectionSet, fragments)) if (inner.name.value === 'node') add(inner);
+  }
+  return names;
+}
+
+/** The names of the fields that an operation asks of a connection's nodes: nothing else of them need be read. */
+export function askedOfNodes({ fieldNodes, fragments }: Pick<GraphQLResolveInfo, 'fieldNodes' | 'fragments'>): Names {
+  const [only] = fieldNodes;
+  // Fields of one name that stand in several places are one field, which asks for what each of them does.
+  if (fieldNodes.length > 1) return new Set(fieldNodes.flatMap((node) => [...nodeFieldsOf(node, fragments)]));
+  let names = known.get(only!);
+  if (!names) known.set(only!, (names = nodeFieldsOf(only!, fragments)));
+  return names;
+}
