@@ -66,10 +66,27 @@ export function toPage<Place>(
   };
 }
 
+/** A row in a page. Its cursor is made where one is asked for: most ask for the nodes alone. */
+class Edge<Place, Row> {
+  constructor(
+    private readonly list: { readonly kind: string; readonly placeOf: (row: Row) => Place },
+    readonly node: Row,
+  ) {}
+
+  get cursor(): string {
+    return encodeCursor(this.list.kind, this.list.placeOf(this.node));
+  }
+}
+
 /** What a connection's fields are read from. `totalCount` is called only where somebody asks. */
 export interface ConnectionShape<Row> {
-  edges: { cursor: string; node: Row }[];
-  pageInfo: { hasNextPage: boolean; hasPreviousPage: boolean; startCursor: string | null; endCursor: string | null };
+  edges: { readonly cursor: string; readonly node: Row }[];
+  pageInfo: {
+    readonly hasNextPage: boolean;
+    readonly hasPreviousPage: boolean;
+    readonly startCursor: string | null;
+    readonly endCursor: string | null;
+  };
   totalCount: () => Promise<number>;
 }
 
@@ -80,20 +97,19 @@ export function toConnection<Place, Row>(
   placeOf: (row: Row) => Place,
   totalCount: () => Promise<number>,
 ): ConnectionShape<Row> {
-  // A cursor is made where one is asked for: most ask for the nodes alone.
-  const edges = rows.map((node) => ({
-    get cursor() {
-      return encodeCursor(kind, placeOf(node));
-    },
-    node,
-  }));
+  const list = { kind, placeOf };
+  const edges = rows.map((node) => new Edge(list, node));
   return {
     edges,
     pageInfo: {
       hasNextPage: page.backwards ? page.before !== null : more,
       hasPreviousPage: page.backwards ? more : page.after !== null,
-      startCursor: edges[0]?.cursor ?? null,
-      endCursor: edges.at(-1)?.cursor ?? null,
+      get startCursor() {
+        return edges[0]?.cursor ?? null;
+      },
+      get endCursor() {
+        return edges.at(-1)?.cursor ?? null;
+      },
     },
     totalCount,
   };

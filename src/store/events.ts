@@ -106,23 +106,23 @@ const parentRows = (parents: readonly EventParent[]): Sql =>
 /** A column's values of a session's page, by field; null: the page is empty. */
 type ColumnsRow = { readonly parentId: string } & { readonly [Field in EventField]?: readonly unknown[] | null };
 
-const dateOf = (value: unknown): Date => new Date(value as string);
+/** A row of which some fields were read: the others are there, and undefined. */
+class PartOfRow {}
+Object.assign(PartOfRow.prototype, Object.fromEntries(EVENT_FIELDS.map((field) => [field, undefined])));
 
-/** The rows that the columns hold; what was not read is undefined. */
-function toRows({ parentId: _parentId, ...columns }: ColumnsRow, fields: readonly EventField[]): EventRow[] {
-  const valuesOf = (field: EventField): readonly unknown[] => columns[field] ?? [];
-  const count = valuesOf(fields[0]!).length;
-  const rows: { -readonly [Field in EventField]?: unknown }[] = Array.from({ length: count }, () => ({ ...UNREAD }));
+/** The rows that the columns hold. */
+function toRows(columns: ColumnsRow, fields: readonly EventField[]): EventRow[] {
+  const rows = Array.from(
+    columns[fields[0]!] ?? [],
+    () => new PartOfRow() as { -readonly [Field in EventField]: unknown },
+  );
   for (const field of fields) {
-    const values = valuesOf(field);
+    const values = columns[field]!;
     const isTime = field === 'occurredAt' || field === 'receivedAt';
-    for (let at = 0; at < count; at += 1) rows[at]![field] = isTime ? dateOf(values[at]) : values[at];
+    for (let at = 0; at < rows.length; at += 1) rows[at]![field] = isTime ? new Date(values[at] as string) : values[at];
   }
   return rows as EventRow[];
 }
-const UNREAD: { readonly [Field in EventField]?: undefined } = Object.fromEntries(
-  EVENT_FIELDS.map((field) => [field, undefined]),
-);
 
 /**
  * A page of events, oldest first, for each of several sessions, in one statement: each session is one LATERAL read with
