@@ -8,12 +8,30 @@ function hashToUuid(...parts: readonly string[]): string {
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20, 32)}`;
 }
 
+/** Ids that were worked out lately, by project, then identity: a site sees the same users all day. */
+const known = new Map<string, Map<string, string>>();
+/** Some 200 bytes each. */
+const MOST_KNOWN = 50_000;
+let count = 0;
+
 /**
  * The id under which a project knows a user: a hash of (project, identity). Two spellings are two users;
  * the identity is taken as it stands, after trimming at the door.
  */
 export function userIdOf(projectId: string, identity: string): string {
-  return hashToUuid('user', projectId, identity);
+  let ids = known.get(projectId);
+  const found = ids?.get(identity);
+  if (found !== undefined) return found;
+  const id = hashToUuid('user', projectId, identity);
+  if (count >= MOST_KNOWN) {
+    known.clear();
+    count = 0;
+    ids = undefined;
+  }
+  if (!ids) known.set(projectId, (ids = new Map()));
+  ids.set(identity, id);
+  count += 1;
+  return id;
 }
 
 /** The hash under which a client's own event id is remembered (rule 25). */

@@ -1,5 +1,5 @@
 import type { IngestOutcome } from '../domain/event.js';
-import { uuidAt } from '../domain/event-id.js';
+import { eventIds } from '../domain/event-id.js';
 import { livenessOf } from '../domain/online.js';
 import type { PlannedEvent, ReadyEvent, Verdict } from '../domain/planned-event.js';
 import type { SessionSettings } from '../domain/project.js';
@@ -249,10 +249,11 @@ export async function commitBatch(
   const eventWrites: EventWrite[] = [];
   const keyWrites: EventKeyWrite[] = [];
   const outcomes = new Map<PlannedEvent, IngestOutcome>();
-  for (const [at, one] of fresh.entries()) {
+  const newEventId = eventIds();
+  for (const one of fresh) {
     const { event } = one;
     const verdict = one.verdict!;
-    const eventId = verdict.status === 'ACCEPTED' ? uuidAt(event.time, at) : null;
+    const eventId = verdict.status === 'ACCEPTED' ? newEventId(event.time) : null;
     const outcome = outcomeOf(verdict, eventId);
     outcomes.set(one, outcome);
     if (verdict.status === 'REJECTED') continue;

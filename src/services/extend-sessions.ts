@@ -1,10 +1,9 @@
 import type { IngestOutcome } from '../domain/event.js';
-import { uuidAt } from '../domain/event-id.js';
+import { eventIds } from '../domain/event-id.js';
 import { discarded, type ReadyEvent } from '../domain/planned-event.js';
 import type { Database } from '../store/database.js';
 import { extendSessions, SAYS, type Extension, type ExtensionEvent } from '../store/extend-sessions.js';
 import type { Changes } from './publish-changes.js';
-import { userKey } from './sessionize.js';
 
 /**
  * The short way for what nearly every event is: one more of a user whose session is open, and goes on. It
@@ -14,12 +13,16 @@ import { userKey } from './sessionize.js';
 
 /** What the short way has done. */
 interface Shortcut {
-  /** By event; the others are left to the plan. */
-  readonly outcomes: ReadonlyMap<ReadyEvent, IngestOutcome>;
+  /** What became of each event, in their order; null: it is left to the plan. */
+  readonly outcomes: readonly (IngestOutcome | null)[];
   readonly changes: Changes;
 }
 
-const NOTHING: Shortcut = { outcomes: new Map(), changes: { edges: [], sessions: [], events: [] } };
+/**
+ * Takes those of a batch's events that only let an open session go on. One statement, which commits by itself:
+ * where it fails, nothing was stored, and the plan may try.
+ */
+export type ExtendOpenSessions = (database: Database, events: readonly ReadyEvent[], now: Date) => Promise<Shortcut>;
 
 /** Events that start or end something, name their session, may be repeats, or tell of the user: for the plan. */
 const isPlain = (event: ReadyEvent): boolean =>
@@ -39,37 +42,55 @@ function saysOf({ attributes }: ReadyEvent): number {
   return says;
 }
 
-interface Group extends Extension {
-  readonly members: ReadyEvent[];
+/**
+ * Where a user's events went last, and what that session is known to have by then. A hint, which any server may have
+ * overtaken: a session that has ended since, or is another's, is not taken by it. What a session has seen, it keeps.
+ */
+interface Hint {
+  readonly sessionId: string;
+  readonly types: readonly string[];
+  readonly says: number;
+  readonly dataKeys: readonly string[];
 }
+
+/** Users remembered at most: some 300 bytes each. */
+const MOST_HINTS = 50_000;
 
 type Writable<Type> = { -readonly [Key in keyof Type]: Type[Key] };
 
-function begin(event: ReadyEvent): Writable<Group> {
+/** A user's events of a batch: their places in it. */
+interface Group extends Writable<Extension> {
+  readonly members: number[];
+  hint: Hint | null;
+}
+
+function begin(event: ReadyEvent): Group {
   return {
     projectId: event.projectId,
     userId: event.user!.id,
+    sessionId: null,
+    hint: null,
     members: [],
     firstAt: event.time,
     lastAt: event.time,
     events: 0,
     errors: 0,
     beats: false,
-    types: [],
+    types: NONE,
     says: 0,
-    dataKeys: [],
+    dataKeys: NONE,
     name: null,
     nameAt: 0,
   };
 }
+const NONE: readonly string[] = [];
 
-function add(group: Writable<Group>, event: ReadyEvent): void {
-  group.members.push(event);
+function add(group: Group, event: ReadyEvent, place: number): void {
+  group.members.push(place);
   group.firstAt = Math.min(group.firstAt, event.time);
   group.lastAt = Math.max(group.lastAt, event.time);
   group.says |= saysOf(event);
-  const keys = Object.keys(event.attributes.data);
-  if (keys.length > 0) group.dataKeys = [...new Set([...group.dataKeys, ...keys])];
+  for (const key in event.attributes.data) if (!group.dataKeys.includes(key)) group.dataKeys = [...group.dataKeys, key];
   if (event.user!.name !== null && event.time >= group.nameAt) {
     group.name = event.user!.name;
     group.nameAt = event.time;
@@ -85,67 +106,104 @@ function add(group: Writable<Group>, event: ReadyEvent): void {
 
 /** The users all of whose events in this batch are plain, and give no two names; in the order of their locks. */
 function groupsOf(events: readonly ReadyEvent[]): Group[] {
-  const groups = new Map<string, Writable<Group> | null>();
-  for (const event of events) {
+  /** By user, whose id is a hash over the project too; null: for the plan. */
+  const groups = new Map<string, Group | null>();
+  for (const [place, event] of events.entries()) {
     if (!event.user) continue;
-    const key = userKey(event.projectId, event.user.id);
-    const known = groups.get(key);
-    if (known === null) continue;
-    const { name } = event.user;
-    if (!isPlain(event) || (known?.name && name && known.name !== name)) {
-      groups.set(key, null);
+    const { id, name } = event.user;
+    let group = groups.get(id);
+    if (group === null) continue;
+    if (!isPlain(event) || (group?.name && name && group.name !== name)) {
+      groups.set(id, null);
       continue;
     }
-    const group = known ?? begin(event);
-    add(group, event);
-    if (!known) groups.set(key, group);
+    if (!group) groups.set(id, (group = begin(event)));
+    add(group, event, place);
   }
-  return [...groups.entries()]
-    .filter((entry): entry is [string, Writable<Group>] => entry[1] !== null)
-    .toSorted(([a], [b]) => (a < b ? -1 : 1))
-    .map(([, group]) => group);
+  return [...groups.values()].filter((group) => group !== null).sort(inOrderOfLocks);
 }
 
-/**
- * Takes those of a batch's events that only let an open session go on. One statement, which commits by itself:
- * where it fails, nothing was stored, and the plan may try.
- */
-export async function extendOpenSessions(
-  database: Database,
-  events: readonly ReadyEvent[],
-  now: Date,
-): Promise<Shortcut> {
-  const groups = groupsOf(events);
-  if (groups.length === 0) return NOTHING;
-  const ids = new Map<ReadyEvent, string>();
-  const writes: ExtensionEvent[] = [];
-  let place = 0;
-  for (const { members } of groups) {
-    for (const event of members) {
-      if (event.type === 'heartbeat') continue;
-      const id = uuidAt(event.time, (place += 1));
-      ids.set(event, id);
-      writes.push({ id, event });
-    }
+function inOrderOfLocks(a: Group, b: Group): number {
+  if (a.projectId !== b.projectId) return a.projectId < b.projectId ? -1 : 1;
+  return a.userId < b.userId ? -1 : 1;
+}
+
+const isWithin = (part: readonly string[], whole: readonly string[]): boolean =>
+  part.every((one) => whole.includes(one));
+
+/** Leaves out of what the session must have what it is known to have. */
+function take(group: Group, hint: Hint | null): void {
+  if (!hint) return;
+  group.hint = hint;
+  group.sessionId = hint.sessionId;
+  if (isWithin(group.types, hint.types)) group.types = NONE;
+  if (isWithin(group.dataKeys, hint.dataKeys)) group.dataKeys = NONE;
+  group.says &= ~hint.says;
+}
+
+const joined = (some: readonly string[], more: readonly string[]): readonly string[] =>
+  isWithin(more, some) ? some : [...new Set([...some, ...more])];
+
+/** What is known of the session that has taken these events. */
+function learned({ hint, types, says, dataKeys }: Group, sessionId: string): Hint {
+  if (!hint) return { sessionId, types, says, dataKeys };
+  if (types.length === 0 && says === 0 && dataKeys.length === 0) return hint;
+  return {
+    sessionId,
+    types: joined(hint.types, types),
+    says: hint.says | says,
+    dataKeys: joined(hint.dataKeys, dataKeys),
+  };
+}
+
+const NO_CHANGES: Changes = { edges: [], sessions: [], events: [] };
+const HEARD = discarded('HEARTBEAT', null);
+
+/** The short way of one server, which remembers where its users' events went. */
+export function createExtendOpenSessions(): ExtendOpenSessions {
+  /** By user. */
+  const hints = new Map<string, Hint>();
+
+  function remember(userId: string, hint: Hint): void {
+    if (hints.size >= MOST_HINTS && !hints.has(userId)) hints.delete(hints.keys().next().value!);
+    hints.set(userId, hint);
   }
-  const extended = await extendSessions(database, groups, writes, now);
-  const sessions = new Map(extended.map((row) => [userKey(row.projectId, row.userId), row.sessionId]));
-  const outcomes = new Map<ReadyEvent, IngestOutcome>();
-  const changes: { [Kind in 'sessions' | 'events']: Changes[Kind][number][] } = { sessions: [], events: [] };
-  for (const { projectId, userId, members } of groups) {
-    const sessionId = sessions.get(userKey(projectId, userId));
-    if (sessionId === undefined) continue;
-    changes.sessions.push({ projectId, id: sessionId, kind: 'UPDATED' });
-    for (const event of members) {
-      const eventId = ids.get(event) ?? null;
-      if (eventId === null) {
-        const { status, code, message } = discarded('HEARTBEAT', null);
-        outcomes.set(event, { status, eventId, sessionId, code, message });
+
+  return async (database, events, now) => {
+    const outcomes: (IngestOutcome | null)[] = events.map(() => null);
+    const groups = groupsOf(events);
+    if (groups.length === 0) return { outcomes, changes: NO_CHANGES };
+    const newEventId = eventIds();
+    const writes: (ExtensionEvent & { readonly place: number })[] = [];
+    for (const [extension, group] of groups.entries()) {
+      take(group, hints.get(group.userId) ?? null);
+      for (const place of group.members) {
+        const event = events[place]!;
+        if (event.type !== 'heartbeat') writes.push({ id: newEventId(event.time), event, extension, place });
+      }
+    }
+    const extended = await extendSessions(database, groups, writes, now);
+    const changes: { [Kind in 'sessions' | 'events']: Changes[Kind][number][] } = { sessions: [], events: [] };
+    for (const [extension, group] of groups.entries()) {
+      const { projectId, userId, hint } = group;
+      const sessionId = extended.get(extension);
+      if (sessionId === undefined) {
+        hints.delete(userId);
         continue;
       }
-      outcomes.set(event, { status: 'ACCEPTED', eventId, sessionId, code: null, message: null });
-      changes.events.push({ projectId, id: eventId });
+      const known = learned(group, sessionId);
+      if (known !== hint) remember(userId, known);
+      changes.sessions.push({ projectId, id: sessionId, kind: 'UPDATED' });
+      if (!group.beats) continue;
+      const { status, code, message } = HEARD;
+      for (const place of group.members) outcomes[place] = { status, eventId: null, sessionId, code, message };
     }
-  }
-  return { outcomes, changes: { edges: [], ...changes } };
+    for (const { id, event, extension, place } of writes) {
+      const sessionId = extended.get(extension);
+      if (sessionId === undefined) continue;
+      outcomes[place] = { status: 'ACCEPTED', eventId: id, sessionId, code: null, message: null };
+      changes.events.push({ projectId: event.projectId, id });
+    }
+    return { outcomes, changes: { edges: [], ...changes } };
+  };
 }

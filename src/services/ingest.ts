@@ -13,7 +13,7 @@ import type { Database } from '../store/database.js';
 import { ensurePartitions } from '../store/partitions.js';
 import type { Bus } from './bus.js';
 import { commitBatch, PlanAnew, type Committed } from './commit-batch.js';
-import { extendOpenSessions } from './extend-sessions.js';
+import { createExtendOpenSessions, type ExtendOpenSessions } from './extend-sessions.js';
 import { createDescribeClient, isBotEvent } from './describe-client.js';
 import type { Geography } from './geography.js';
 import { createGroupCommit, type GroupCommitLimits } from './group-commit.js';
@@ -83,17 +83,17 @@ export function createIngest(deps: {
   geography?: Geography | null;
   limits?: GroupCommitLimits;
   /** The short way; a test does without. */
-  takeShortcut?: typeof extendOpenSessions;
+  takeShortcut?: ExtendOpenSessions;
 }): Ingest {
   const { database, bus, clock, observe, geography = null, limits = LIMITS } = deps;
-  const takeShortcut = deps.takeShortcut ?? extendOpenSessions;
+  const takeShortcut = deps.takeShortcut ?? createExtendOpenSessions();
   const describeClient = createDescribeClient(geography);
   let partitions = { from: new Date(8.64e15), to: new Date(-8.64e15) };
 
   /** What is stored and told of an event: its client as it is described, and addresses only where the project keeps them. */
   function ready(event: CheckedEvent, { storeIpAddress }: DoorSettings): ReadyEvent {
     const attributes = describeClient(event);
-    if (storeIpAddress) return { ...event, attributes };
+    if (storeIpAddress) return Object.assign(event, { attributes });
     const data = event.data && withoutIpAddress(event.data);
     return {
       ...event,
@@ -146,7 +146,8 @@ export function createIngest(deps: {
       onPoison: (events, error) => observe({ kind: 'batch.poisoned', events, error }),
     });
 
-  async function shortcut(events: readonly ReadyEvent[]): Promise<ReadonlyMap<ReadyEvent, IngestOutcome>> {
+  /** What became of each event; null: it needs a plan. */
+  async function shortcut(events: readonly ReadyEvent[]): Promise<readonly (IngestOutcome | null)[]> {
     try {
       const { outcomes, changes } = await takeShortcut(database, events, clock.now());
       publishChanges(bus, observe, changes, clock.now());
@@ -155,7 +156,7 @@ export function createIngest(deps: {
       // Without a database there is no other way either; whatever else it was, the plan finds out.
       if (error instanceof AppError) throw error;
       observe({ kind: 'batch.retried', reason: `shortcut: ${sqlState(error)}`, attempt: 0 });
-      return new Map();
+      return events.map(() => null);
     }
   }
 
@@ -167,7 +168,8 @@ export function createIngest(deps: {
     await havePartitions();
     const events = requests.flat();
     const taken = await shortcut(events);
-    const left = requests.map((request) => request.filter((event) => !taken.has(event)));
+    let at = 0;
+    const left = requests.map((request) => request.filter(() => taken[at++] === null));
     const planned = left.filter((request) => request.length > 0);
     let outcomes: IngestOutcome[][] = [];
     let failure: Error | null = null;
@@ -187,11 +189,13 @@ export function createIngest(deps: {
       waited,
     });
     let next = 0;
-    return requests.map((request, at) => {
-      const own = left[at]!.length === 0 ? [] : (outcomes[next++] ?? null);
+    at = 0;
+    return requests.map((request, number) => {
+      const own = left[number]!.length === 0 ? [] : (outcomes[next++] ?? null);
+      const answers = taken.slice(at, (at += request.length));
       if (own === null) return failure!;
       let place = 0;
-      return request.map((event) => taken.get(event) ?? own[place++]!);
+      return answers.map((answer) => answer ?? own[place++]!);
     });
   }
 
@@ -218,7 +222,8 @@ export function createIngest(deps: {
       }
       const now = clock.now();
       const checked = events.map((event) => dropBots(settings, checkEvent(reach, event, sender, now)));
-      const good = checked.flatMap((event) => ('code' in event ? [] : [ready(event, settings)]));
+      const good: ReadyEvent[] = [];
+      for (const event of checked) if (!('code' in event)) good.push(ready(event, settings));
       const outcomes = good.length > 0 ? await queue.submit(good) : [];
       let next = 0;
       const answers = checked.map((event) => ('code' in event ? rejected(event) : outcomes[next++]!));

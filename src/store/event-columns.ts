@@ -1,5 +1,5 @@
 import type { CheckedEvent } from '../domain/check-event.js';
-import { plainArray, textArray, timestamp } from './parameters.js';
+import { column, instant, textArray, WRITERS } from './parameters.js';
 
 /** An event as it is stored. */
 export interface EventWrite {
@@ -7,52 +7,46 @@ export interface EventWrite {
   readonly sessionId: string | null;
   readonly event: CheckedEvent;
 }
+type Write = Pick<EventWrite, 'id' | 'event'>;
 
-/** The columns of an event but for its session, and their types: tags travel as text. */
-export const EVENT_COLUMNS = [
-  'project_id',
-  'id',
-  'type',
-  'source',
-  'message',
-  'occurred_at',
-  'received_at',
-  'value',
-  'tags',
-  'reference_id',
-  'version',
-  'user_id',
-  'data',
-] as const;
-export const EVENT_TYPES = [
-  'uuid',
-  'uuid',
-  'text',
-  'text',
-  'text',
-  'timestamptz',
-  'timestamptz',
-  'float8',
-  'text',
-  'text',
-  'text',
-  'uuid',
-  'jsonb',
-] as const;
+/**
+ * A column, the type its values travel as, how it is made of the row `e` of them, and the value of an event. What most
+ * events have not, or have alike, costs little to send and to read.
+ */
+type EventColumn = readonly [name: string, type: string, sql: string, arrayOf: (writes: readonly Write[]) => string];
 
-/** Array parameters, in the order of EVENT_COLUMNS. */
-export const toEventColumns = (writes: readonly Pick<EventWrite, 'id' | 'event'>[]): string[] => [
-  plainArray(writes.map(({ event }) => event.projectId)),
-  plainArray(writes.map(({ id }) => id)),
-  textArray(writes.map(({ event }) => event.type)),
-  textArray(writes.map(({ event }) => event.source)),
-  textArray(writes.map(({ event }) => event.message)),
-  plainArray(writes.map(({ event }) => timestamp(event.time))),
-  plainArray(writes.map(({ event }) => timestamp(event.receivedAt))),
-  plainArray(writes.map(({ event }) => event.value)),
-  textArray(writes.map(({ event }) => textArray(event.tags))),
-  textArray(writes.map(({ event }) => event.referenceId)),
-  textArray(writes.map(({ event }) => event.version)),
-  plainArray(writes.map(({ event }) => event.user?.id ?? null)),
-  textArray(writes.map(({ event }) => event.json)),
+const { plain, text, json } = WRITERS;
+
+const EVENT_COLUMNS: readonly EventColumn[] = [
+  ['id', 'uuid', 'e.id', (writes) => column(writes, ({ id }) => id, plain)],
+  ['type', 'text', 'e.type', (writes) => column(writes, ({ event }) => event.type, text)],
+  ['source', 'text', 'e.source', (writes) => column(writes, ({ event }) => event.source, text)],
+  ['message', 'text', 'e.message', (writes) => column(writes, ({ event }) => event.message, text)],
+  ['occurred_at', 'bigint', instant('e.occurred_at'), (writes) => column(writes, ({ event }) => event.time, plain)],
+  [
+    'received_at',
+    'bigint',
+    instant('coalesce(e.received_at, e.occurred_at)'),
+    (writes) => column(writes, ({ event }) => (event.receivedAt === event.time ? null : event.receivedAt), plain),
+  ],
+  ['value', 'float8', 'e.value', (writes) => column(writes, ({ event }) => event.value, plain)],
+  [
+    'tags',
+    'text',
+    `coalesce(e.tags::text[], '{}')`,
+    (writes) => column(writes, ({ event }) => (event.tags.length === 0 ? null : textArray(event.tags)), text),
+  ],
+  ['reference_id', 'text', 'e.reference_id', (writes) => column(writes, ({ event }) => event.referenceId, text)],
+  ['version', 'text', 'e.version', (writes) => column(writes, ({ event }) => event.version, text)],
+  ['data', 'jsonb', 'e.data', (writes) => column(writes, ({ event }) => event.json, json)],
 ];
+
+/** The columns of an event but for whose it is, and their values of a row `e`. */
+export const EVENT_NAMES = EVENT_COLUMNS.map(([name]) => name).join(', ');
+export const EVENT_VALUES = EVENT_COLUMNS.map(([, , sql]) => sql).join(', ');
+/** Their parameters, the first of which is $`first`. */
+export const eventParameters = (first: number): string =>
+  EVENT_COLUMNS.map(([, type], at) => `$${first + at}::${type}[]`).join(', ');
+/** What those hold. */
+export const eventArrays = (writes: readonly Write[]): string[] =>
+  EVENT_COLUMNS.map(([, , , arrayOf]) => arrayOf(writes));

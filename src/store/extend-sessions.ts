@@ -1,7 +1,7 @@
 import type { Queryable } from './database.js';
-import { toEventColumns, EVENT_COLUMNS, EVENT_TYPES, type EventWrite } from './event-columns.js';
+import { eventArrays, EVENT_NAMES, eventParameters, EVENT_VALUES, type EventWrite } from './event-columns.js';
 import type { UserKey } from './ingest-reads.js';
-import { plainArray, textArray, timestamp } from './parameters.js';
+import { column, instant, plainArray, textArray, WRITERS } from './parameters.js';
 
 /** Bits of `says`: what an event brings for its session (rule 22), in the order of SAID. */
 export const SAYS = {
@@ -20,115 +20,137 @@ const SAID = `(CASE WHEN s.version IS NULL THEN 0 ELSE 1 END | CASE WHEN s.brows
 
 /** What a batch does to one user's open session, if it does no more than let it go on. Times in milliseconds. */
 export interface Extension extends UserKey {
+  /** Where the user's events went last; null: to be found by the user. */
+  readonly sessionId: string | null;
   readonly firstAt: number;
   readonly lastAt: number;
   readonly events: number;
   readonly errors: number;
   /** Holds heartbeats. */
   readonly beats: boolean;
+  /** What the session must have seen or hold already: types of events, SAYS, and keys of its data. */
   readonly types: readonly string[];
   readonly says: number;
-  /** Keys of the data it brings for the session. */
   readonly dataKeys: readonly string[];
   /** The name it gives the user, and when; null: none. */
   readonly name: string | null;
   readonly nameAt: number;
 }
 
-/** An event of one of those users. Its session is the one that goes on. */
-export type ExtensionEvent = Omit<EventWrite, 'sessionId'>;
-
-export interface Extended extends UserKey {
-  readonly sessionId: string;
+/** An event of one of those users, `extension` by its place. Its session is the one that goes on. */
+export interface ExtensionEvent extends Omit<EventWrite, 'sessionId'> {
+  readonly extension: number;
 }
 
 /** How long a name needs no confirmation (rule 24). Seconds. */
 const NAME_CONFIRMED = 60;
 
+const { plain, text } = WRITERS;
+const orNull = (texts: readonly string[]): string | null => (texts.length === 0 ? null : textArray(texts));
+
+const EXTEND = `
+  WITH projects_of AS MATERIALIZED (
+    SELECT array_agg(u.id ORDER BY u.n) AS ids, array_agg(p.inactivity_timeout ORDER BY u.n) AS inactivity_timeouts,
+           array_agg(p.presence_timeout ORDER BY u.n) AS presence_timeouts
+    FROM unnest($1::uuid[]) WITH ORDINALITY u (id, n) LEFT JOIN projects p ON p.id = u.id
+  ), moved AS (
+    UPDATE sessions s SET
+      last_activity_at = greatest(s.last_activity_at, k.last_at),
+      online_until = greatest(s.last_activity_at, k.last_at) + interval '1 second' * CASE WHEN s.has_heartbeat
+        THEN least(k.presence_timeout, k.inactivity_timeout) ELSE k.inactivity_timeout END,
+      event_count = s.event_count + k.events,
+      error_count = s.error_count + k.errors
+    FROM (
+      SELECT k.n, k.user_id, coalesce(k.events, 1) AS events, coalesce(k.errors, 0) AS errors, k.beats, k.types::text[], k.says, k.data_keys::text[], k.name,
+             ${instant('k.first_at')} AS first_at, ${instant('coalesce(k.last_at, k.first_at)')} AS last_at, ${instant('k.name_at')} AS name_at,
+             p.ids[coalesce(k.project, 1)] AS project_id, p.inactivity_timeouts[coalesce(k.project, 1)] AS inactivity_timeout,
+             p.presence_timeouts[coalesce(k.project, 1)] AS presence_timeout, coalesce(k.session_id, o.id) AS session_id, o.id AS found
+      FROM unnest($3::integer[], $4::uuid[], $5::uuid[], $6::bigint[], $7::bigint[], $8::integer[], $9::integer[], $10::boolean[],
+                  $11::text[], $12::integer[], $13::text[], $14::text[], $15::bigint[]) WITH ORDINALITY
+             k (project, user_id, session_id, first_at, last_at, events, errors, beats, types, says, data_keys, name, name_at, n)
+      CROSS JOIN projects_of p
+      LEFT JOIN LATERAL (
+        SELECT id, user_id FROM sessions o
+        WHERE k.session_id IS NULL AND (o.project_id, o.user_id) >= (p.ids[coalesce(k.project, 1)], k.user_id)
+          AND o.key IS NULL AND o.user_id IS NOT NULL AND o.ended_at IS NULL
+        ORDER BY o.project_id, o.user_id LIMIT 1
+      ) o ON o.user_id = k.user_id
+      OFFSET 0
+    ) k
+    WHERE s.project_id = k.project_id AND s.id = k.session_id AND CASE WHEN k.events IS NOT NULL THEN
+      s.user_id = k.user_id AND s.key IS NULL AND s.ended_at IS NULL
+      AND s.started_at <= k.first_at
+      AND k.last_at <= s.last_activity_at + interval '1 second' * k.inactivity_timeout
+      AND s.live AND s.due_at <= s.online_until AND s.online_until > $2
+      AND (s.has_heartbeat OR k.beats IS NULL)
+      AND (k.types IS NULL OR k.types <@ s.event_types)
+      AND (k.says IS NULL OR k.says & ${SAID} = k.says)
+      AND (k.data_keys IS NULL OR s.data ?& k.data_keys)
+      AND (k.name IS NULL OR EXISTS (
+        SELECT 1 FROM users u WHERE u.project_id = k.project_id AND u.id = k.user_id AND u.name = k.name
+          AND k.name_at >= u.name_at AND k.name_at < u.name_at + make_interval(secs => ${NAME_CONFIRMED})))
+    END
+    RETURNING k.n, k.found, s.project_id, s.user_id, s.id
+  ), stored AS (
+    INSERT INTO events (project_id, user_id, session_id, ${EVENT_NAMES})
+    SELECT m.project_id, m.user_id, m.id, ${EVENT_VALUES}
+    FROM unnest($16::integer[], ${eventParameters(17)}) WITH ORDINALITY e (extension, ${EVENT_NAMES}, n)
+    JOIN moved m ON m.n = coalesce(e.extension, e.n)
+  )
+  SELECT coalesce(json_agg(n), '[]') AS places, coalesce(json_agg(found), '[]') AS found FROM moved`;
+
 /**
  * Lets open sessions go on, and stores the events that do so, in one statement. A user's session is left
  * alone, and the user's events with it, where anything else would happen: nothing is open, an event lies
  * before the session's start or after its timeout, there is something new to know of client or user, or the
- * user's presence may change. Those are for the plan (commit-batch). Answers whose sessions went on.
+ * user's presence may change. Those are for the plan (commit-batch). Answers the ids of the sessions that went on, by
+ * the places of their extensions.
  *
  * No user is locked: the update is relative to the row as it is when its turn comes, and its conditions are
  * asked of that row again. A session counts as online, and its user was told of as online, where online_until lies
  * ahead and due_at is no later: a closer or a plan that found otherwise a moment ago has moved due_at beyond.
  *
  * Rows are updated in the order of `extensions`. The first place at or after a user in the index sessions_one_open is
- * that user's or nobody's; asked like this, with OFFSET 0 and the CASE around the conditions, the planner has one way to
- * go, whatever it thinks of a table it has no statistics of (a plan made while the table was empty took 1.2 s for
- * 250 rows).
+ * that user's or nobody's; asked like this, with OFFSET 0 and the CASE around the conditions, the planner has one way to go, whatever it thinks
+ * of a table it has no statistics of (a plan made while the table was empty took 1.2 s for 250 rows). The row itself is
+ * reached by its key and not by its place (ctid): a look through an index clears the dead versions off the page,
+ * and without that the next version finds no room there and enters every index (7 µs became 25).
  */
 export async function extendSessions(
   tx: Queryable,
   extensions: readonly Extension[],
   events: readonly ExtensionEvent[],
   now: Date,
-): Promise<Extended[]> {
-  const columns = toEventColumns(events);
-  return tx.query<Extended>({
+): Promise<ReadonlyMap<number, string>> {
+  const projects = new Map<string, number>();
+  for (const { projectId } of extensions) if (!projects.has(projectId)) projects.set(projectId, projects.size + 1);
+  // What is the same for nearly all is left out, and filled in by Postgres.
+  const isOfOneProject = projects.size === 1;
+  const isOneEach = events.every(({ extension }, at) => extension === at);
+  const [row] = await tx.query<{ places: number[]; found: (string | null)[] }>({
     name: 'ingest.extend',
     prepared: true,
-    text: `WITH moved AS (
-             UPDATE sessions s SET
-               last_activity_at = greatest(s.last_activity_at, k.last_at),
-               online_until = greatest(s.last_activity_at, k.last_at) + make_interval(secs => CASE WHEN s.has_heartbeat
-                 THEN least(k.presence_timeout, k.inactivity_timeout) ELSE k.inactivity_timeout END),
-               event_count = s.event_count + k.events,
-               error_count = s.error_count + k.errors
-             FROM (
-               SELECT k.*, $26::timestamptz AS now, o.place, p.inactivity_timeout, p.presence_timeout
-               FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::timestamptz[], $5::integer[], $6::integer[], $7::boolean[],
-                           $8::text[], $9::integer[], $10::text[], $11::text[], $12::timestamptz[])
-                      k (project_id, user_id, first_at, last_at, events, errors, beats, types, says, data_keys, name, name_at)
-               CROSS JOIN LATERAL (
-                 SELECT ctid AS place, user_id FROM sessions o
-                 WHERE (o.project_id, o.user_id) >= (k.project_id, k.user_id)
-                   AND o.key IS NULL AND o.user_id IS NOT NULL AND o.ended_at IS NULL
-                 ORDER BY o.project_id, o.user_id LIMIT 1
-               ) o
-               JOIN projects p ON p.id = k.project_id
-               WHERE o.user_id = k.user_id
-               OFFSET 0
-             ) k
-             WHERE s.ctid = k.place
-               AND CASE WHEN k.events IS NOT NULL THEN
-                 s.ended_at IS NULL
-                 AND s.started_at <= k.first_at
-                 AND k.last_at <= s.last_activity_at + make_interval(secs => k.inactivity_timeout)
-                 AND s.live AND s.due_at <= s.online_until AND s.online_until > k.now
-                 AND (s.has_heartbeat OR NOT k.beats)
-                 AND k.types::text[] <@ s.event_types
-                 AND k.says & ${SAID} = k.says
-                 AND (k.data_keys = '{}' OR s.data ?& k.data_keys::text[])
-                 AND (k.name IS NULL OR EXISTS (
-                   SELECT 1 FROM users u WHERE u.project_id = k.project_id AND u.id = k.user_id AND u.name = k.name
-                     AND k.name_at >= u.name_at AND k.name_at < u.name_at + make_interval(secs => ${NAME_CONFIRMED})))
-               END
-             RETURNING s.project_id, s.user_id, s.id
-           ), stored AS (
-             INSERT INTO events (${EVENT_COLUMNS.join(', ')}, session_id)
-             SELECT ${EVENT_COLUMNS.map((name) => (name === 'tags' ? 'e.tags::text[]' : `e.${name}`)).join(', ')}, m.id
-             FROM unnest(${EVENT_TYPES.map((type, at) => `$${at + 13}::${type}[]`).join(', ')}) e (${EVENT_COLUMNS.join(', ')})
-             JOIN moved m ON m.project_id = e.project_id AND m.user_id = e.user_id
-           )
-           SELECT project_id AS "projectId", user_id AS "userId", id AS "sessionId" FROM moved`,
+    text: EXTEND,
     values: [
-      plainArray(extensions.map((row) => row.projectId)),
-      plainArray(extensions.map((row) => row.userId)),
-      plainArray(extensions.map((row) => timestamp(row.firstAt))),
-      plainArray(extensions.map((row) => timestamp(row.lastAt))),
-      plainArray(extensions.map((row) => row.events)),
-      plainArray(extensions.map((row) => row.errors)),
-      plainArray(extensions.map((row) => row.beats)),
-      textArray(extensions.map((row) => textArray(row.types))),
-      plainArray(extensions.map((row) => row.says)),
-      textArray(extensions.map((row) => textArray(row.dataKeys))),
-      textArray(extensions.map((row) => row.name)),
-      plainArray(extensions.map((row) => (row.name === null ? null : timestamp(row.nameAt)))),
-      ...columns,
+      plainArray([...projects.keys()]),
       now,
+      column(extensions, (one) => (isOfOneProject ? null : projects.get(one.projectId)!), plain),
+      column(extensions, (one) => one.userId, plain),
+      column(extensions, (one) => one.sessionId, plain),
+      column(extensions, (one) => one.firstAt, plain),
+      column(extensions, (one) => (one.lastAt === one.firstAt ? null : one.lastAt), plain),
+      column(extensions, (one) => (one.events === 1 ? null : one.events), plain),
+      column(extensions, (one) => one.errors || null, plain),
+      column(extensions, (one) => one.beats || null, plain),
+      column(extensions, (one) => orNull(one.types), text),
+      column(extensions, (one) => one.says || null, plain),
+      column(extensions, (one) => orNull(one.dataKeys), text),
+      column(extensions, (one) => one.name, text),
+      column(extensions, (one) => (one.name === null ? null : one.nameAt), plain),
+      // Places count from 1, as Postgres counts rows.
+      isOneEach ? '{}' : column(events, ({ extension }) => extension + 1, plain),
+      ...eventArrays(events),
     ],
   });
+  return new Map(row!.places.map((place, at) => [place - 1, row!.found[at] ?? extensions[place - 1]!.sessionId!]));
 }

@@ -2,7 +2,7 @@ import type { Liveness } from '../domain/online.js';
 import { isOpen, type WorkingSession } from '../domain/session.js';
 import { toStorableJson } from '../domain/well-formed.js';
 import type { Queryable } from './database.js';
-import { EVENT_COLUMNS, EVENT_TYPES, toEventColumns, type EventWrite } from './event-columns.js';
+import { eventArrays, EVENT_NAMES, eventParameters, EVENT_VALUES, type EventWrite } from './event-columns.js';
 import type { UserKey } from './ingest-reads.js';
 import { plainArray, textArray, timestamp } from './parameters.js';
 
@@ -161,16 +161,21 @@ export async function absorbSessions(
 }
 
 const INSERT_EVENTS = `
-  INSERT INTO events (${EVENT_COLUMNS.join(', ')}, session_id)
-  SELECT ${EVENT_COLUMNS.map((name) => (name === 'tags' ? 'tags::text[]' : name)).join(', ')}, session_id
-  FROM unnest(${parameters([...EVENT_TYPES, 'uuid'])}) w (${EVENT_COLUMNS.join(', ')}, session_id)`;
+  INSERT INTO events (project_id, user_id, session_id, ${EVENT_NAMES})
+  SELECT e.project_id, e.user_id, e.session_id, ${EVENT_VALUES}
+  FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], ${eventParameters(4)}) e (project_id, user_id, session_id, ${EVENT_NAMES})`;
 
 export async function insertEvents(tx: Queryable, writes: readonly EventWrite[]): Promise<void> {
   await tx.query({
     name: 'ingest.insertEvents',
     prepared: true,
     text: INSERT_EVENTS,
-    values: [...toEventColumns(writes), plainArray(writes.map(({ sessionId }) => sessionId))],
+    values: [
+      plainArray(writes.map(({ event }) => event.projectId)),
+      plainArray(writes.map(({ event }) => event.user?.id ?? null)),
+      plainArray(writes.map(({ sessionId }) => sessionId)),
+      ...eventArrays(writes),
+    ],
   });
 }
 

@@ -1,7 +1,7 @@
 // The limit for row 1: nothing but inserts into the product's own event table, 1,000 rows a statement, 2 connections.
 // A user's id stands for the session's, so that the rows enter the same indexes.
 import pg from 'pg';
-import { uuidAt } from '../../../dist/domain/event-id.js';
+import { eventIds } from '../../../dist/domain/event-id.js';
 import { userIdOf } from '../../../dist/domain/identity.js';
 import { eventAt } from '../events.mjs';
 
@@ -31,7 +31,8 @@ process.on('message', async ({ databaseUrl, projectId, users, seconds }) => {
       for (let at = first; performance.now() < deadline; at += 1) {
         const [types, sources, messages, userIds, data] = batches[at % batches.length];
         const now = new Date();
-        const ids = types.map((_, sequence) => uuidAt(now, sequence));
+        const newId = eventIds();
+        const ids = types.map(() => newId(now.getTime()));
         const times = types.map(() => now.toISOString());
         const values = [projectId, ids, types, sources, messages, times, times, userIds, data];
         await client.query({ name: 'insert', text: TEXT, values });
