@@ -119,7 +119,6 @@ export async function startApp(config: Config, log: Observer): Promise<App> {
 
     // What they can do.
     const ingest = lifetimes.add(createIngest({ database: ingestDatabase, bus, clock, observe, geography }));
-    const queued = (): number => ingest.room.limit - ingest.room.remaining;
     const closer = lifetimes.add(
       createCloser({
         database: ingestDatabase,
@@ -127,7 +126,7 @@ export async function startApp(config: Config, log: Observer): Promise<App> {
         clock,
         observe,
         interval: config.closerInterval,
-        isBusy: () => queued() > 0,
+        isBusy: () => ingest.busy,
       }),
     );
     const presence = lifetimes.add(createPresence({ database, bus, clock, observe }));
@@ -162,7 +161,11 @@ export async function startApp(config: Config, log: Observer): Promise<App> {
       perKey: config.rateLimitPerKey,
       perAddress: config.rateLimitPerAddress,
     });
-    metrics.gauge('ingest_queue_events', 'Events that wait for a batch.', queued);
+    metrics.gauge(
+      'ingest_queue_events',
+      'Events that wait for a batch.',
+      () => ingest.room.limit - ingest.room.remaining,
+    );
 
     // The doors.
     const server = createServer({

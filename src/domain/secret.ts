@@ -1,4 +1,4 @@
-import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
+import { hash, randomBytes, timingSafeEqual } from 'node:crypto';
 
 /** Keys: what they look like, how they are made, how they are compared. */
 
@@ -23,7 +23,7 @@ export const newOperatorKey = (): string => `fs_op_${randomText(40)}`;
 export const prefixOf = (key: string): string => key.slice(0, 8);
 
 /** SHA-256: enough for keys, which are random throughout, and quick. */
-export const hashSecret = (secret: string): Buffer => createHash('sha256').update(secret).digest();
+export const hashSecret = (secret: string): Buffer => hash('sha256', secret, 'buffer');
 
 /** In constant time. */
 export const sameHash = (a: Uint8Array, b: Uint8Array): boolean => a.length === b.length && timingSafeEqual(a, b);

@@ -1,6 +1,7 @@
 import SchemaBuilder from '@pothos/core';
 import RelayPlugin, { decodeGlobalID } from '@pothos/plugin-relay';
 import { AppError } from '../errors.js';
+import type { Instant } from '../store/rows.js';
 import type { Context } from './context.js';
 import { DateTime, JSONObject } from './scalars.js';
 
@@ -24,7 +25,7 @@ export const builder = new SchemaBuilder<{
   DefaultNodeNullability: false;
   Connection: { totalCount: () => Promise<number> };
   Scalars: {
-    DateTime: { Input: Date; Output: Date };
+    DateTime: { Input: Date; Output: Instant };
     JSONObject: { Input: Json; Output: Json };
     ID: { Input: string; Output: string };
   };

@@ -37,7 +37,9 @@ export const DateTime = new GraphQLScalarType<Date, string>({
   specifiedByURL: 'https://www.rfc-editor.org/rfc/rfc3339',
   serialize(value) {
     if (value instanceof Date) return value.toISOString();
-    throw new GraphQLError('A DateTime is answered from a Date.');
+    // Written so by the store (Instant).
+    if (typeof value === 'string') return value;
+    throw new GraphQLError('A DateTime is answered from an instant.');
   },
   parseValue: parseInstant,
   parseLiteral: (node: ValueNode) => parseInstant(node.kind === Kind.STRING ? node.value : null),

@@ -118,8 +118,14 @@ export function createDescribeClient(geography: Geography | null): DescribeClien
     const userAgent = userAgentOf(event);
     const ipAddress = ipAddressOf(event);
     const place = ownPlace(event) ?? (ipAddress === null ? null : (geography?.locate(ipAddress) ?? null));
+    const client = userAgent === null ? UNKNOWN : parseUserAgent(userAgent);
     return {
-      ...(userAgent ? parseUserAgent(userAgent) : UNKNOWN),
+      browserName: client.browserName,
+      browserVersion: client.browserVersion,
+      osName: client.osName,
+      osVersion: client.osVersion,
+      device: client.device,
+      isBot: client.isBot,
       version: event.version,
       ipAddress,
       country: place?.country ?? null,

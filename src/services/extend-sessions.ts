@@ -120,7 +120,7 @@ function groupsOf(events: readonly ReadyEvent[]): Group[] {
     if (!group) groups.set(id, (group = begin(event)));
     add(group, event, place);
   }
-  return [...groups.values()].filter((group) => group !== null).sort(inOrderOfLocks);
+  return [...groups.values()].filter((group) => group !== null).toSorted(inOrderOfLocks);
 }
 
 function inOrderOfLocks(a: Group, b: Group): number {

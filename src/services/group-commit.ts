@@ -9,6 +9,12 @@ export interface Weight {
 export interface GroupCommitLimits {
   /** Transactions under way at once. */
   readonly concurrency: number;
+  /**
+   * When another one begins beside those under way: for so many events, or where the oldest has waited so long
+   * (milliseconds) behind one that takes its time. Fewer are better gathered: a transaction has costs of its own, which
+   * its events share.
+   */
+  readonly another: { readonly events: number; readonly milliseconds: number };
   /** A batch takes no further work once it holds this much; one piece alone may weigh more. */
   readonly batch: Weight;
   /** Work waiting; more is refused at once. */
@@ -20,6 +26,8 @@ export interface GroupCommit<Work, Result> {
   submit(work: Work): Promise<Result>;
   /** Events that wait. */
   readonly queued: number;
+  /** Whether a further piece would have to wait. */
+  readonly busy: boolean;
   /** Takes nothing new; resolves when all that was taken is answered. */
   close(): Promise<void>;
 }
@@ -33,7 +41,7 @@ interface Waiting<Work, Result> {
 }
 
 /**
- * Joins concurrent pieces of work into batches. There is no timer: while a transaction is under way the
+ * Joins concurrent pieces of work into batches. While a transaction is under way the
  * next batch gathers, so one caller alone never waits, and the busier it is the larger the batches are.
  * `commit` answers one result for each piece, in order, or an Error with which that piece fails; where it throws,
  * all pieces of the batch fail alike.
@@ -51,6 +59,8 @@ export function createGroupCommit<Work, Result>(options: {
   let running = 0;
   let closed = false;
   let drained: (() => void) | null = null;
+  let scheduled = false;
+  let patience: NodeJS.Timeout | null = null;
 
   function take(): Waiting<Work, Result>[] {
     let taken = 0;
@@ -90,17 +100,36 @@ export function createGroupCommit<Work, Result>(options: {
     }
   }
 
+  const isTimeForAnother = (): boolean =>
+    events >= limits.another.events || performance.now() - waiting[0]!.since >= limits.another.milliseconds;
+
   function pump(): void {
-    while (running < limits.concurrency && waiting.length > 0) {
+    scheduled = false;
+    while (waiting.length > 0 && running < limits.concurrency && (running === 0 || isTimeForAnother())) {
       running += 1;
       void run(take());
     }
     if (running === 0 && waiting.length === 0) drained?.();
+    if (waiting.length === 0 || running >= limits.concurrency) return;
+    patience ??= setTimeout(() => {
+      patience = null;
+      pump();
+    }, limits.another.milliseconds);
+  }
+
+  /** A turn of the loop later, so that requests read from their sockets together travel together. */
+  function pumpSoon(): void {
+    if (scheduled || running >= limits.concurrency) return;
+    scheduled = true;
+    setImmediate(pump);
   }
 
   return {
     get queued() {
       return events;
+    },
+    get busy() {
+      return running >= limits.concurrency || waiting.length > 0;
     },
     submit(work) {
       if (closed) {
@@ -126,8 +155,7 @@ export function createGroupCommit<Work, Result>(options: {
         waiting.push({ work, weight, since: performance.now(), resolve, reject });
         events += weight.events;
         bytes += weight.bytes;
-        // A turn of the loop later, so that requests read from their sockets together travel together.
-        if (running < limits.concurrency) setImmediate(pump);
+        pumpSoon();
       });
     },
     async close() {

@@ -36,6 +36,8 @@ export interface Ingest {
   ): Promise<{ acknowledged: boolean; sessionId: string | null }>;
   /** How many events can wait, and for how many there is room just now. */
   readonly room: { readonly limit: number; readonly remaining: number };
+  /** Whether a further event would have to wait for the database. */
+  readonly busy: boolean;
   /** Takes nothing new, finishes what is queued. */
   close(): Promise<void>;
 }
@@ -43,9 +45,13 @@ export interface Ingest {
 /** The contract's limit for one request. */
 const MOST_EVENTS = 1_000;
 
-/** Two transactions: one commits while the next is planned. The queue is a few seconds' work of a small machine. */
+/**
+ * Two transactions: one commits while the next is planned; for single events one is quicker, since a batch's statement
+ * takes Postgres 340 µs however few its events are, and 22 µs for each. The queue is a few seconds' work of a small machine.
+ */
 const LIMITS: GroupCommitLimits = {
   concurrency: 2,
+  another: { events: 200, milliseconds: 20 },
   batch: { events: 2_000, bytes: 8_000_000 },
   queue: { events: 50_000, bytes: 64_000_000 },
 };
@@ -252,6 +258,9 @@ export function createIngest(deps: {
 
     get room() {
       return { limit: limits.queue.events, remaining: Math.max(0, limits.queue.events - queue.queued) };
+    },
+    get busy() {
+      return queue.busy;
     },
     close: () => queue.close(),
   };

@@ -10,6 +10,9 @@ interface Asked {
 const matches = (query: KeyQuery, key: KnownKey): boolean =>
   'hash' in query ? key.hash.equals(query.hash) : key.projectId === query.projectId && key.id === query.id;
 
+const nameOf = (query: KeyQuery): string =>
+  'hash' in query ? query.hash.toString('base64') : `${query.projectId} ${query.id}`;
+
 /**
  * Looks keys up in the database for every request, so that a revoked key is of no use from the moment its
  * revocation has committed, on any server. Requests that arrive while a look-up is under way share the
@@ -25,10 +28,9 @@ export function createKeyLookup(database: Database): (query: KeyQuery) => Promis
       const asked = waiting;
       waiting = [];
       try {
-        const keys = await findKeys(
-          database,
-          asked.map(({ query }) => query),
-        );
+        // Most of those who ask at once ask with the same key.
+        const different = new Map(asked.map(({ query }) => [nameOf(query), query]));
+        const keys = await findKeys(database, [...different.values()]);
         for (const { query, resolve } of asked) resolve(keys.find((key) => matches(query, key)) ?? null);
       } catch (error) {
         for (const { reject } of asked) reject(error);

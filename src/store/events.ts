@@ -5,7 +5,7 @@ import type { Database } from './database.js';
 import { eventConditions } from './event-filter.js';
 import { Prisma } from './generated/prisma/client.js';
 import { toPage, type Page, type Rows } from './keyset.js';
-import type { EventRow } from './rows.js';
+import type { EventRow, Instant } from './rows.js';
 import type { Sql } from './session-filter.js';
 
 const { sql, raw, empty } = Prisma;
@@ -106,20 +106,25 @@ const parentRows = (parents: readonly EventParent[]): Sql =>
 /** A column's values of a session's page, by field; null: the page is empty. */
 type ColumnsRow = { readonly parentId: string } & { readonly [Field in EventField]?: readonly unknown[] | null };
 
-/** A row of which some fields were read: the others are there, and undefined. */
-class PartOfRow {}
-Object.assign(PartOfRow.prototype, Object.fromEntries(EVENT_FIELDS.map((field) => [field, undefined])));
+const UTC = '+00:00';
+
+/** As Postgres writes a timestamptz into JSON: in its session's zone, without trailing zeros. */
+const instantOf = (text: string): Instant =>
+  text.length === 23 + UTC.length && text.endsWith(UTC) ? `${text.slice(0, 23)}Z` : new Date(text);
+
+/** What a row of which some fields were read has of the others: they are there, and undefined. */
+const UNREAD: object = Object.fromEntries(EVENT_FIELDS.map((field) => [field, undefined]));
 
 /** The rows that the columns hold. */
 function toRows(columns: ColumnsRow, fields: readonly EventField[]): EventRow[] {
   const rows = Array.from(
     columns[fields[0]!] ?? [],
-    () => new PartOfRow() as { -readonly [Field in EventField]: unknown },
+    () => Object.create(UNREAD) as { -readonly [Field in EventField]: unknown },
   );
   for (const field of fields) {
     const values = columns[field]!;
     const isTime = field === 'occurredAt' || field === 'receivedAt';
-    for (let at = 0; at < rows.length; at += 1) rows[at]![field] = isTime ? new Date(values[at] as string) : values[at];
+    for (const [at, row] of rows.entries()) row[field] = isTime ? instantOf(values[at] as string) : values[at];
   }
   return rows as EventRow[];
 }

@@ -13,7 +13,7 @@ import type { Sender } from '../domain/sender.js';
 import { AppError } from '../errors.js';
 import type { Observer } from '../observation.js';
 import type { Context, Services } from '../schema/context.js';
-import { useCompiledOperations } from './compiled-operations.js';
+import { createRunOperation } from './compiled-operations.js';
 import { pointsOf } from '../services/rate-limits.js';
 import { maskError } from './mask-error.js';
 import type { OpenStreams } from './open-streams.js';
@@ -78,8 +78,20 @@ export async function admitOperation(args: ExecutionArgs): Promise<number> {
   return cost;
 }
 
+/** Runs a query or mutation that is valid; what goes wrong is told as callers may hear it. Throws where a limit does not let it. */
+type Execute = (args: ExecutionArgs) => Promise<ExecutionResult>;
+
+function createExecute(mask: Mask): Execute {
+  const run = createRunOperation();
+  return async (args) => {
+    const requested = await admitOperation(args);
+    const answer = mask(await run(args), args.contextValue as Context);
+    return { ...answer, extensions: { ...answer.extensions, cost: { requested, limit: QUERY_LIMITS.rows } } };
+  };
+}
+
 /** Stable codes for what is wrong with a document; and nothing larger than the limits is run. */
-function useChecks(): Plugin<Door, Context> {
+function useChecks(execute: Execute): Plugin<Door, Context> {
   return {
     onParse({ setParseFn }) {
       setParseFn(((source: string, options?: object) => {
@@ -97,15 +109,8 @@ function useChecks(): Plugin<Door, Context> {
         for (const error of result as readonly GraphQLError[]) withCode(error, 'GRAPHQL_VALIDATION_FAILED');
       };
     },
-    async onExecute({ args }) {
-      const requested = await admitOperation(args);
-      return {
-        onExecuteDone({ result, setResult }) {
-          if (Symbol.asyncIterator in result) return;
-          const answer = result as ExecutionResult;
-          setResult({ ...answer, extensions: { ...answer.extensions, cost: { requested, limit: QUERY_LIMITS.rows } } });
-        },
-      };
+    onExecute({ setExecuteFn }) {
+      setExecuteFn(execute);
     },
     async onSubscribe({ args }) {
       await admitOperation(args);
@@ -140,20 +145,21 @@ function useAnswerThatIsThere(): Plugin<Door, Context> {
   };
 }
 
+type Mask = <Result extends ExecutionResult>(result: Result, context: Pick<Context, 'requestId'>) => Result;
+
 /** Tells callers of errors what they can use, and the log the rest, with the request's id. */
-function useMask(observe: Observer, masked: WeakSet<object>): Plugin<Door, Context> {
-  function mask<Result extends ExecutionResult>(result: Result, { requestId }: Pick<Door, 'requestId'>): Result {
+function createMask(observe: Observer, masked: WeakSet<object>): Mask {
+  return (result, { requestId }) => {
     if (!result.errors) return result;
     const errors = result.errors.map((error) => maskError(error, requestId, observe));
     for (const error of errors) masked.add(error);
     return { ...result, errors };
-  }
+  };
+}
+
+/** What a subscription over HTTP fails with. */
+function useMask(mask: Mask): Plugin<Door, Context> {
   return {
-    onExecute: ({ args }) => ({
-      onExecuteDone({ result, setResult }) {
-        if (!(Symbol.asyncIterator in result)) setResult(mask(result as ExecutionResult, args.contextValue));
-      },
-    }),
     onSubscribe: ({ args }) => ({
       onSubscribeResult: ({ result, setResult }) => {
         if (!(Symbol.asyncIterator in result)) setResult(mask(result as ExecutionResult, args.contextValue));
@@ -170,33 +176,68 @@ function useMask(observe: Observer, masked: WeakSet<object>): Plugin<Door, Conte
 /** A request's context, and how it is charged. */
 type DoorContext = Context & Pick<Door, 'charge'>;
 
-export type GraphQLServer = YogaServerInstance<Door, Context>;
+/** An operation as a client sends it. */
+export interface OperationParams {
+  readonly query: string;
+  readonly operationName?: string | null | undefined;
+  readonly variables?: Record<string, unknown> | null | undefined;
+}
 
 /** The GraphQL engine behind every door: schema, context, limits, and errors that tell callers what they can use. */
+export interface GraphQLEngine {
+  /** GraphQL over HTTP, whatever the form. */
+  readonly http: YogaServerInstance<Door, Context>;
+  /** Parses and validates an operation: what it runs with, or what is wrong with it. Throws where it does not parse. */
+  open(
+    door: Door,
+    params: OperationParams,
+  ): { readonly errors: readonly GraphQLError[] } | { readonly errors: null; readonly args: ExecutionArgs };
+  readonly execute: Execute;
+}
+
+/** Documents that are valid, by their text, so that each is parsed and checked once. A character of text is some 50 bytes of document. */
+function createKnownDocuments(): {
+  get(text: string): DocumentNode | undefined;
+  add(text: string, document: DocumentNode): void;
+} {
+  const MOST_CHARACTERS = 1_000_000;
+  const documents = new Map<string, DocumentNode>();
+  let characters = 0;
+  return {
+    get: (text) => documents.get(text),
+    add(text, document) {
+      documents.set(text, document);
+      characters += text.length;
+      for (const oldest of documents.keys()) {
+        if (characters <= MOST_CHARACTERS) break;
+        documents.delete(oldest);
+        characters -= oldest.length;
+      }
+    },
+  };
+}
+
 export function createGraphQL(deps: {
   schema: GraphQLSchema;
   services: Services;
   streams: OpenStreams;
   observe: Observer;
-}): GraphQLServer {
+}): GraphQLEngine {
   const { schema, services, streams, observe } = deps;
   const masked = new WeakSet<object>();
-  return createYoga<Door, Context>({
+  const mask = createMask(observe, masked);
+  const execute = createExecute(mask);
+  const contextOf = ({ caller, sender, requestId, charge }: Door): DoorContext => ({
+    caller,
+    sender,
+    requestId,
+    services,
+    charge,
+  });
+  const http = createYoga<Door, Context>({
     schema,
-    context: ({ caller, sender, requestId, charge }: Door): DoorContext => ({
-      caller,
-      sender,
-      requestId,
-      services,
-      charge,
-    }),
-    plugins: [
-      useChecks(),
-      useCompiledOperations(),
-      useLifetimes(streams),
-      useAnswerThatIsThere(),
-      useMask(observe, masked),
-    ],
+    context: contextOf,
+    plugins: [useChecks(execute), useLifetimes(streams), useAnswerThatIsThere(), useMask(mask)],
     // What no operation is to blame for: documents that do not parse, and the like.
     maskedErrors: {
       maskError: (error) => (masked.has(error as object) ? (error as Error) : maskError(error, 'none', observe)),
@@ -208,6 +249,34 @@ export function createGraphQL(deps: {
     multipart: false,
     batching: false,
     logging: false,
-    parserAndValidationCache: true,
+    // What comes again is known below; the rest is not worth keeping.
+    parserAndValidationCache: false,
   });
+  const documents = createKnownDocuments();
+
+  function read(door: Door, params: OperationParams): { document: DocumentNode; errors: readonly GraphQLError[] } {
+    // The engine keeps its notes on an operation by `params`.
+    const enveloped = http.getEnveloped({ ...door, params } as Door);
+    const document = enveloped.parse(params.query) as DocumentNode;
+    return { document, errors: enveloped.validate(enveloped.schema, document) as readonly GraphQLError[] };
+  }
+
+  return {
+    http,
+    execute,
+    open(door, params) {
+      let document = documents.get(params.query);
+      if (!document) {
+        const found = read(door, params);
+        if (found.errors.length > 0) return { errors: found.errors };
+        ({ document } = found);
+        documents.add(params.query, document);
+      }
+      const { operationName = null, variables } = params;
+      return {
+        errors: null,
+        args: { schema, document, operationName, variableValues: variables ?? {}, contextValue: contextOf(door) },
+      };
+    },
+  };
 }

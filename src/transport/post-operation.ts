@@ -1,9 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { getOperationAST, OperationTypeNode, type ExecutionResult } from 'graphql';
+import { getOperationAST, OperationTypeNode, type ExecutionArgs, type ExecutionResult } from 'graphql';
 import type { Observer } from '../observation.js';
-import { bodyTooLarge, CORS_HEADERS, type Door, type GraphQLServer } from './graphql.js';
+import { bodyTooLarge, CORS_HEADERS, type Door, type GraphQLEngine, type OperationParams } from './graphql.js';
 import { maskError } from './mask-error.js';
-import { openOperation } from './open-operation.js';
 import { receiveBody } from './receive-body.js';
 
 /**
@@ -12,12 +11,6 @@ import { receiveBody } from './receive-body.js';
  * standard in between, which costs more than all the rest of a small request. Whatever is out of the ordinary is
  * answered by Yoga as ever: errors, subscriptions, parameters of unusual shape.
  */
-
-interface Params {
-  query: string;
-  operationName?: string | null;
-  variables?: Record<string, unknown> | null;
-}
 
 /** The answer's media type, for the Accept headers that clients send; null where Yoga must negotiate. */
 function mediaType(accept: string | undefined): string | null {
@@ -32,9 +25,9 @@ export const isPlainPost = ({ method, headers }: IncomingMessage): boolean =>
 const isOptional = (value: unknown, type: string): boolean =>
   value === undefined || value === null || (typeof value === type && !Array.isArray(value));
 
-function paramsIn(text: string): Params | null {
+function paramsIn(text: string): OperationParams | null {
   try {
-    const params = JSON.parse(text) as Params & { extensions?: unknown };
+    const params = JSON.parse(text) as OperationParams & { extensions?: unknown };
     if (typeof params !== 'object' || params === null || typeof params.query !== 'string') return null;
     const { operationName, variables, extensions } = params;
     const isUsual = isOptional(operationName, 'string') && isOptional(variables, 'object') && extensions == null;
@@ -44,19 +37,21 @@ function paramsIn(text: string): Params | null {
   }
 }
 
-/** Runs it where it can be run; null where it is not a query or mutation that is valid. */
-async function run(graphql: GraphQLServer, door: Door, params: Params): Promise<ExecutionResult | null> {
-  const opened = await openOperation(graphql, door, params).catch(() => null);
-  if (!opened || opened.errors) return null;
-  const { args, execute } = opened;
-  const operation = getOperationAST(args.document, args.operationName);
-  if (!operation || operation.operation === OperationTypeNode.SUBSCRIPTION) return null;
-  return execute(args) as Promise<ExecutionResult>;
+/** What it runs with; null where it is not a query or mutation that is valid. */
+function open(graphql: GraphQLEngine, door: Door, params: OperationParams): ExecutionArgs | null {
+  try {
+    const opened = graphql.open(door, params);
+    if (opened.errors) return null;
+    const operation = getOperationAST(opened.args.document, opened.args.operationName);
+    return operation && operation.operation !== OperationTypeNode.SUBSCRIPTION ? opened.args : null;
+  } catch {
+    return null;
+  }
 }
 
 /** Answers a plain POST, whatever comes of it. */
 export async function answerPost(
-  graphql: GraphQLServer,
+  graphql: GraphQLEngine,
   request: IncomingMessage,
   response: ServerResponse,
   door: Door,
@@ -65,9 +60,10 @@ export async function answerPost(
   const text = (await receiveBody(request, bodyTooLarge)).toString('utf8');
   const params = paramsIn(text);
   let result: ExecutionResult | null = null;
-  if (params) {
+  const args = params && open(graphql, door, params);
+  if (args) {
     try {
-      result = await run(graphql, door, params);
+      result = await graphql.execute(args);
     } catch (error) {
       // Thrown before anything was run: a limit.
       result = { errors: [maskError(error, door.requestId, observe)] };
@@ -88,7 +84,7 @@ export async function answerPost(
   for (const [name, value] of Object.entries(headers)) {
     if (typeof value === 'string' && name !== 'content-length') given.push([name, value]);
   }
-  const answer = await graphql.fetch(
+  const answer = await graphql.http.fetch(
     `http://localhost${request.url}`,
     { method: 'POST', headers: given, body: text },
     { ...door, result },

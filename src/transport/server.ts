@@ -74,6 +74,14 @@ async function within(milliseconds: number, begin: (resolve: () => void) => bool
   clearTimeout(timer);
 }
 
+/** What nearly every request asks for. */
+const GRAPHQL_URL = new URL(GRAPHQL, BASE);
+
+function urlOf(target: string): URL {
+  if (!URL.canParse(target, BASE)) throw new AppError('BAD_USER_INPUT', 'The path is not part of any URL.');
+  return new URL(target, BASE);
+}
+
 const isJson = (contentType: string | undefined): boolean =>
   /^application\/(graphql\+)?json\s*(;|$)/i.test(contentType ?? '');
 
@@ -130,8 +138,8 @@ export function createServer(deps: {
   }
 
   /** What GraphQL over HTTP would take and a browser may send unasked, or cannot read: refused before anything is read. */
-  function checkRequest(request: IncomingMessage, { searchParams }: URL): void {
-    for (const name of ['variables', 'extensions']) {
+  function checkRequest(request: IncomingMessage, { search, searchParams }: URL): void {
+    for (const name of search === '' ? [] : ['variables', 'extensions']) {
       if (!isJsonObject(searchParams.get(name) || '{}'))
         throw new AppError('BAD_USER_INPUT', `${name} is a JSON object.`, { field: name });
     }
@@ -153,7 +161,7 @@ export function createServer(deps: {
     }
     // A preflight carries no credential, and learns nothing.
     if (request.method === 'OPTIONS') {
-      await graphql(request, response, {
+      await graphql.http(request, response, {
         caller: { kind: 'operator' },
         sender: senderOf(request),
         requestId: id,
@@ -170,7 +178,7 @@ export function createServer(deps: {
     const door = { caller, sender, requestId: id, charge };
     await (isPlainPost(request)
       ? answerPost(graphql, request, response, door, observe)
-      : graphql(request, response, door));
+      : graphql.http(request, response, door));
   }
 
   async function answerMetrics(request: IncomingMessage, response: ServerResponse, url: URL): Promise<void> {
@@ -189,8 +197,7 @@ export function createServer(deps: {
       return;
     }
     const target = (request.url ?? '/').replace(/^\/{2,}/, '/');
-    if (!URL.canParse(target, BASE)) throw new AppError('BAD_USER_INPUT', 'The path is not part of any URL.');
-    const url = new URL(target, BASE);
+    const url = target === GRAPHQL ? GRAPHQL_URL : urlOf(target);
     // A proxy may send the whole URL; further on, all that counts is what lies here.
     request.url = url.pathname + url.search;
     if (url.pathname === GRAPHQL) {
@@ -326,7 +333,7 @@ export function createServer(deps: {
       await closed;
       stuckSockets.close();
       streams.close();
-      await graphql.dispose();
+      await graphql.http.dispose();
     },
   };
 }

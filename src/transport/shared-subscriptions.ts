@@ -6,7 +6,8 @@ import {
   type ExecutionResult,
   type GraphQLError,
 } from 'graphql';
-import type { WebSocket } from 'ws';
+import type { Socket } from 'node:net';
+import { Sender, type WebSocket } from 'ws';
 import type { Caller } from '../domain/access.js';
 import type { Context } from '../schema/context.js';
 import { admitOperation } from './graphql.js';
@@ -21,12 +22,48 @@ export interface SharedSubscriptions {
   /**
    * Begins a subscription, and sends its messages on the socket, under `id`, itself: what is answered yields
    * nothing, ends when the subscription does, and throws what it fails with. Errors before the first event
-   * come back as a result. `mask` makes of an error what the caller may hear.
+   * come back as a result. `connection` is what the WebSocket runs over; `mask` makes of an error what the caller may hear.
    */
   subscribe(
     args: ExecutionArgs,
-    to: { socket: WebSocket; id: string; mask: (result: ExecutionResult) => ExecutionResult },
+    to: Subscriber & { readonly mask: (result: ExecutionResult) => ExecutionResult },
   ): Promise<AsyncIterableIterator<never> | ExecutionResult>;
+}
+
+interface Subscriber {
+  readonly socket: WebSocket;
+  readonly connection: Socket;
+  /** The client's name for the subscription. */
+  readonly id: string;
+}
+
+/** The ws package's own way to make a frame; it has no types. */
+declare module 'ws' {
+  export const Sender: {
+    frame(
+      data: Buffer,
+      options: { fin: boolean; opcode: number; mask: boolean; readOnly: boolean; rsv1: boolean },
+    ): Buffer[];
+  };
+}
+/** RFC 6455, 5.2: a whole message of text, as a server sends it. */
+const TEXT_FRAME = { fin: true, opcode: 1, mask: false, readOnly: true, rsv1: false };
+
+/** A result, ready for the sockets that wait for it. */
+class Message {
+  /** By id: many clients call their first subscription the same. */
+  private readonly frames = new Map<string, Buffer>();
+
+  constructor(private readonly result: string) {}
+
+  frameFor(id: string): Buffer {
+    let frame = this.frames.get(id);
+    if (!frame) {
+      const message = Buffer.from(`{"id":${JSON.stringify(id)},"type":"next","payload":${this.result}}`);
+      this.frames.set(id, (frame = Buffer.concat(Sender.frame(message, TEXT_FRAME))));
+    }
+    return frame;
+  }
 }
 
 /** Bytes that wait in a socket before its subscription waits too: then what comes meanwhile is joined. */
@@ -38,18 +75,22 @@ function rightsOf(caller: Caller): string {
   return `${reach.projectId} ${[...scopes].toSorted().join()} ${reach.userIds?.toSorted().join() ?? '*'}`;
 }
 
-function send(socket: WebSocket, frame: string): Promise<void> | void {
-  if (socket.bufferedAmount < MOST_WAITING) {
-    socket.send(frame);
+/**
+ * One write of bytes that are the same for all, where the WebSocket's own send would copy the text, frame it, and write
+ * in two parts, for each subscriber. It comes between no frames of the socket's own, which writes each of them at once.
+ */
+function send(connection: Socket, frame: Buffer): Promise<void> | void {
+  if (connection.writableLength < MOST_WAITING) {
+    connection.write(frame);
     return undefined;
   }
   // A socket that fails meanwhile ends its subscriptions by itself.
-  return new Promise((resolve) => socket.send(frame, () => resolve()));
+  return new Promise((resolve) => connection.write(frame, () => resolve()));
 }
 
 export function createSharedSubscriptions(observe: Observer): SharedSubscriptions {
-  /** By event, then by subscription: the text of the result. */
-  const texts = new WeakMap<object, Map<string, Promise<string>>>();
+  /** By event, then by subscription. */
+  const made = new WeakMap<object, Map<string, Promise<Message>>>();
   const documents = new WeakMap<DocumentNode, number>();
   let count = 0;
   let delivered = 0;
@@ -71,36 +112,37 @@ export function createSharedSubscriptions(observe: Observer): SharedSubscription
     return `${number} ${operationName ?? ''} ${JSON.stringify(variableValues ?? {})} ${rightsOf(caller)}`;
   }
 
-  function textOf(
+  function messageOf(
     event: object,
     kind: string,
     args: ExecutionArgs,
     mask: (result: ExecutionResult) => ExecutionResult,
-  ): Promise<string> {
-    let byKind = texts.get(event);
-    if (!byKind) texts.set(event, (byKind = new Map()));
-    let text = byKind.get(kind);
-    if (!text) {
-      text = Promise.resolve(execute({ ...args, rootValue: event })).then((result) => JSON.stringify(mask(result)));
-      byKind.set(kind, text);
+  ): Promise<Message> {
+    let byKind = made.get(event);
+    if (!byKind) made.set(event, (byKind = new Map()));
+    let message = byKind.get(kind);
+    if (!message) {
+      message = Promise.resolve(execute({ ...args, rootValue: event })).then(
+        (result) => new Message(JSON.stringify(mask(result))),
+      );
+      byKind.set(kind, message);
     }
-    return text;
+    return message;
   }
 
   return {
-    async subscribe(args, { socket, id, mask }) {
+    async subscribe(args, { socket, connection, id, mask }) {
       await admitOperation(args);
       const source = await createSourceEventStream(args);
       if (!(Symbol.asyncIterator in source)) return mask(source);
       const events = source as AsyncGenerator<object>;
       const kind = kindOf(args);
-      const head = `{"id":${JSON.stringify(id)},"type":"next","payload":`;
 
       async function pump(): Promise<void> {
         for await (const event of events) {
-          const text = await textOf(event, kind, args, mask);
+          const message = await messageOf(event, kind, args, mask);
           if (socket.readyState !== socket.OPEN) return;
-          const sent = send(socket, `${head}${text}}`);
+          const sent = send(connection, message.frameFor(id));
           delivers();
           if (sent) await sent;
         }

@@ -11,9 +11,8 @@ import type { Keys } from '../services/keys.js';
 import type { RateLimits } from '../services/rate-limits.js';
 import { admit } from './admission.js';
 import { credentialIn } from './authenticate.js';
-import { MOST_BYTES, type Door, type GraphQLServer } from './graphql.js';
+import { MOST_BYTES, type Door, type GraphQLEngine } from './graphql.js';
 import { maskError } from './mask-error.js';
-import { openOperation } from './open-operation.js';
 import { checkOrigin } from './origin.js';
 import type { OpenStreams } from './open-streams.js';
 import { createSharedSubscriptions } from './shared-subscriptions.js';
@@ -51,7 +50,7 @@ export interface WebSockets {
 export function createWebSockets(deps: {
   http: Server;
   path: string;
-  graphql: GraphQLServer;
+  graphql: GraphQLEngine;
   keys: Keys;
   senderOf: SenderOf;
   rateLimits: RateLimits;
@@ -103,14 +102,14 @@ export function createWebSockets(deps: {
     const charge = async (points: number): Promise<void> => void (await rateLimits.chargeKey(caller, points));
     const door: Door = { caller, sender, requestId: request, charge };
     try {
-      const opened = await openOperation(graphql, door, params);
+      const opened = graphql.open(door, params);
       if (opened.errors) return opened.errors;
-      const { args, execute } = opened;
+      const { args } = opened;
       const mask = (result: ExecutionResult): ExecutionResult =>
         result.errors
           ? { ...result, errors: result.errors.map((error) => maskError(error, request, observe)) }
           : result;
-      const subscribe = () => shared.subscribe(args, { socket, id, mask });
+      const subscribe = () => shared.subscribe(args, { socket, connection: opening.socket, id, mask });
       const run = (how: (args: ExecutionArgs) => unknown) => async (given: ExecutionArgs) => {
         try {
           return await how(given);
@@ -121,7 +120,7 @@ export function createWebSockets(deps: {
       return {
         ...args,
         rootValue: {
-          execute: run((given) => pace.during(Promise.resolve(execute(given)))),
+          execute: run((given) => pace.during(graphql.execute(given))),
           subscribe: run(subscribe),
         },
       };

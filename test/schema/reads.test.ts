@@ -437,3 +437,74 @@ describe('who may see what', () => {
     });
   });
 });
+
+describe('what an operation asks of the events of sessions', () => {
+  const FIELDS = [
+    'id',
+    'type',
+    'source',
+    'message',
+    'occurredAt',
+    'receivedAt',
+    'value',
+    'tags',
+    'referenceId',
+    'version',
+    'data',
+    'user { identity name }',
+    'session { id }',
+  ];
+  const all = FIELDS.join(' ');
+  const events = ({ sessions }: any) => sessions.nodes.map((session: any) => session.events);
+
+  test('each field alone is what it is among all, and in the list of all events', async () => {
+    const whole = events(await data(`{ sessions(first: 30) { nodes { events(first: 40) { nodes { ${all} } } } } }`));
+    const listed = new Map<string, unknown>();
+    for (let after: string | null = null, more = true; more;) {
+      const page: any = (
+        await data(
+          `query ($after: String) { events(first: 100, after: $after) { nodes { ${all} } pageInfo { hasNextPage endCursor } } }`,
+          { after },
+        )
+      ).events;
+      for (const event of page.nodes) listed.set(event.id, event);
+      ({ endCursor: after, hasNextPage: more } = page.pageInfo);
+    }
+    const nested = whole.flatMap(({ nodes }: any) => nodes);
+    expect(nested.length).toBeGreaterThan(400);
+    for (const event of nested) expect(event).toEqual(listed.get(event.id));
+    for (const field of FIELDS) {
+      const name = field.split(' ')[0]!;
+      const only = (nodes: any[]) => nodes.map((node) => ({ [name]: node[name] }));
+      const query = `{ sessions(first: 30) { nodes { events(first: 40) { nodes { ${field} } } } } }`;
+      expect(events(await data(query)).map(({ nodes }: any) => nodes)).toEqual(
+        whole.map(({ nodes }: any) => only(nodes)),
+      );
+    }
+  });
+
+  test('through edges, fragments, aliases, directives and places that are joined', async () => {
+    const query = `query ($no: Boolean = false) {
+      sessions(first: 30) {
+        nodes {
+          full: events(first: 3) { nodes { ${all} } }
+          events(first: 3) { edges { cursor node { type ...Said } } ... on EventConnection { nodes { id @skip(if: $no) } } }
+          events(first: 3) { nodes { source ... on Event { version } ... on Node { id } __typename } }
+          counted: events(first: 3) { totalCount pageInfo { hasNextPage endCursor } }
+        }
+      }
+    }
+    fragment Said on Event { message user { ...Named } }
+    fragment Named on User { name }`;
+    for (const { full, events: asked, counted } of (await data(query)).sessions.nodes) {
+      expect(asked.edges.map(({ node }: any) => node)).toEqual(
+        full.nodes.map(({ type, message, user }: any) => ({ type, message, user: { name: user.name } })),
+      );
+      expect(asked.nodes).toEqual(
+        full.nodes.map(({ id, source, version }: any) => ({ id, source, version, __typename: 'Event' })),
+      );
+      expect(counted.pageInfo.endCursor).toBe(asked.edges.at(-1).cursor);
+      expect(counted.pageInfo.hasNextPage).toBe(counted.totalCount > 3);
+    }
+  });
+});

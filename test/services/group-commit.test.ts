@@ -8,7 +8,13 @@ function createGate(limits = {}) {
   let arrived: (() => void) | null = null;
   const refused: number[] = [];
   const queue = createGroupCommit<number, string>({
-    limits: { concurrency: 1, batch: { events: 3, bytes: 1_000 }, queue: { events: 5, bytes: 1_000 }, ...limits },
+    limits: {
+      concurrency: 1,
+      another: { events: 1, milliseconds: 0 },
+      batch: { events: 3, bytes: 1_000 },
+      queue: { events: 5, bytes: 1_000 },
+      ...limits,
+    },
     weigh: (work) => ({ events: 1, bytes: work }),
     commit: (work) =>
       new Promise((resolve, reject) => {
@@ -36,6 +42,31 @@ test('work that comes while a batch is under way travels together, up to the lim
   (await batch(1)).pass();
   (await batch(2)).pass();
   expect(await Promise.all(rest)).toEqual(['done 2', 'done 3', 'done 4', 'done 5']);
+});
+
+test('a second batch begins beside the first once enough has gathered', async () => {
+  const { queue, batch, batches } = createGate({ concurrency: 2, another: { events: 3, milliseconds: 1e6 } });
+  const work = [queue.submit(1)];
+  await batch(0);
+  work.push(queue.submit(2), queue.submit(3));
+  // What is to be done soon has been done by then.
+  await new Promise((resolve) => setTimeout(resolve, 0));
+  expect(batches).toHaveLength(1);
+  work.push(queue.submit(4));
+  expect((await batch(1)).work).toEqual([2, 3, 4]);
+  for (const { pass } of batches) pass();
+  expect(await Promise.all(work)).toHaveLength(4);
+});
+
+test('a second batch begins for whoever has waited long behind the first', async () => {
+  const { queue, batch, batches } = createGate({ concurrency: 2, another: { events: 3, milliseconds: 1 } });
+  const work = [queue.submit(1)];
+  await batch(0);
+  // Nothing that comes later brings it on.
+  work.push(queue.submit(2));
+  expect((await batch(1)).work).toEqual([2]);
+  for (const { pass } of batches) pass();
+  expect(await Promise.all(work)).toEqual(['done 1', 'done 2']);
 });
 
 test('a full queue refuses at once and says when to try again', async () => {

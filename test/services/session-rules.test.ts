@@ -78,7 +78,12 @@ describe('which session an event belongs to', () => {
       bus: stage.bus,
       clock: { now: () => stage.now() },
       observe: () => {},
-      limits: { concurrency: 8, batch: { events: 1, bytes: 1 }, queue: { events: 1_000, bytes: 1e7 } },
+      limits: {
+        concurrency: 8,
+        another: { events: 1, milliseconds: 0 },
+        batch: { events: 1, bytes: 1 },
+        queue: { events: 1_000, bytes: 1e7 },
+      },
     });
     const event = [toIncoming({ user: 'ada', t: 0 }, stage.time)];
     const answers = await Promise.all(
@@ -91,7 +96,12 @@ describe('which session an event belongs to', () => {
 
   test('rule 5: fifty parallel ingests of one key over two servers make one session', async () => {
     const stage = await createStage(db);
-    const limits = { concurrency: 8, batch: { events: 1, bytes: 1 }, queue: { events: 1_000, bytes: 1e7 } };
+    const limits = {
+      concurrency: 8,
+      another: { events: 1, milliseconds: 0 },
+      batch: { events: 1, bytes: 1 },
+      queue: { events: 1_000, bytes: 1e7 },
+    };
     const servers = [0, 1].map(() =>
       createIngest({
         database: db.open(),
@@ -461,6 +471,18 @@ describe('closing', () => {
     for (const session of await stage.sessions())
       expect(span(session)).toEqual({ start: 0, last: 0, end: 0, reason: 'INACTIVITY' });
     expect(stage.edges().filter(({ presence }) => presence.status === 'OFFLINE')).toHaveLength(20);
+  });
+
+  test('rule 20: closers at once share what is more than a batch, and close each session once', async () => {
+    const stage = await createStage(db);
+    const users = Array.from({ length: 2_500 }, (_, at) => ({ user: `user ${at}`, t: 0 }));
+    for (let first = 0; first < users.length; first += 1_000) await stage.send(...users.slice(first, first + 1_000));
+    stage.at(300);
+    const looks = await Promise.all([stage.closer.runOnce(stage.now()), stage.closer.runOnce(stage.now())]);
+    expect(looks.reduce((sum, { closed }) => sum + closed, 0) + (await stage.close())).toBe(users.length);
+    const ended = stage.edges().filter(({ presence }) => presence.status === 'OFFLINE');
+    expect(new Set(ended.map(({ userId }) => userId)).size).toBe(users.length);
+    expect(ended).toHaveLength(users.length);
   });
 
   test('rule 21: a session that sent heartbeats is offline without them, and open', async () => {

@@ -7,6 +7,7 @@ import { listAuditEntries } from '../../src/store/audit-log.js';
 import { closeSessions, takeDueSessions } from '../../src/store/close-sessions.js';
 import type { Database, Statement } from '../../src/store/database.js';
 import { eventsByIds, listEvents, listSessionEvents } from '../../src/store/events.js';
+import { extendSessions, type Extension } from '../../src/store/extend-sessions.js';
 import { flipPresence } from '../../src/store/flip-presence.js';
 import { lockUsers, readIdentitySessions, readKnownEvents } from '../../src/store/ingest-reads.js';
 import { findSubjects } from '../../src/store/heartbeat-subject.js';
@@ -190,12 +191,32 @@ test('fifty sessions with twenty events each: one LIMIT for each session, and on
 });
 
 const user = { projectId, userId: userIdOf(projectId, 'user50') };
+const extension: Extension = {
+  ...user,
+  sessionId: null,
+  firstAt: now.getTime(),
+  lastAt: now.getTime(),
+  events: 1,
+  errors: 0,
+  beats: false,
+  types: ['log'],
+  says: 0,
+  dataKeys: [],
+  name: null,
+  nameAt: 0,
+};
 const lookups: [string, (database: Database) => Promise<unknown>, number][] = [
   ['presence of some', (d) => presenceOf(d, reach, ['user50', 'user51'], now), 50],
   ['presence snapshot of some', (d) => presenceSnapshot(d, reach, ['user50', 'user51'], now), 50],
   ['recent edges', (d) => recentEdges(d, [reach], new Date(now.getTime() + 600_000), now), 50],
   ['sessions by id', (d) => sessionsByIds(d, reach, [randomUUID()]), 50],
   ['events by id', (d) => eventsByIds(d, reach, [uuidAt(now)]), 50],
+  ['ingest: extend, the session found by its user', (d) => extendSessions(d, [extension], [], now), 50],
+  [
+    'ingest: extend, the session remembered',
+    (d) => extendSessions(d, [{ ...extension, sessionId: randomUUID() }], [], now),
+    50,
+  ],
   ['ingest: lock users', (d) => lockUsers(d, [user]), 50],
   [
     'ingest: identity sessions',

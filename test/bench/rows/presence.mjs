@@ -53,7 +53,7 @@ export async function fanOut({ postgres, rounds }) {
     rate.ours.push((EDGES * SUBSCRIBERS * 1_000) / (await deliver(ours, EDGES, () => arriveMany(EDGES, 10))).milliseconds);
     rate.theirs.push((EDGES * SUBSCRIBERS * 1_000) / (await deliver(theirs, EDGES, () => bare.ask({ messages: EDGES }))).milliseconds);
     const one = { ours: [], theirs: [] };
-    for (let edge = 0; edge < EDGES / 2; edge += 1) {
+    for (let edge = 0; edge < EDGES; edge += 1) {
       one.ours.push((await deliver(ours, 1, arrive)).milliseconds);
       one.theirs.push((await deliver(theirs, 1, () => bare.ask({ messages: 1 }))).milliseconds);
     }

@@ -1,0 +1,83 @@
+import {
+  buildSchema,
+  execute,
+  getNamedType,
+  isInputObjectType,
+  parse,
+  type ExecutionArgs,
+  type GraphQLInputObjectType,
+} from 'graphql';
+import { expect, test } from 'vitest';
+import { schema as product } from '../../src/schema/schema.js';
+import { createRunOperation } from '../../src/transport/compiled-operations.js';
+
+/** Operations that come again are compiled, and answer as the interpreter does, whatever their variables leave out. */
+
+const schema = buildSchema(`
+  enum Direction { UP DOWN }
+  input Innermost { flag: Boolean! = true, label: String }
+  input Inner { count: Int! = 3, label: String = "none", innermost: [Innermost!] }
+  input Outer { name: String! = "log", direction: Direction! = DOWN, inner: Inner, list: [Inner!], free: String }
+  type Query { told(outer: Outer, list: [Outer!], direction: Direction! = UP): String! }
+`);
+/** Who ran it: the interpreter tells the type that each step of a path lies in. */
+let by: string[] = [];
+schema.getQueryType()!.getFields()['told']!.resolve = (_root, args: object, _context, { path }) => {
+  by.push(path.typename === undefined ? 'compiled' : 'interpreter');
+  return JSON.stringify(args);
+};
+const TOLD = parse(
+  'query ($outer: Outer, $list: [Outer!], $direction: Direction! = UP) { told(outer: $outer, list: $list, direction: $direction) }',
+);
+const given = (document: ExecutionArgs['document'], variableValues: Record<string, unknown>): ExecutionArgs => ({
+  schema,
+  document,
+  variableValues,
+});
+/** As a request brings them: nobody else's. */
+const own = <Value>(value: Value): Value => structuredClone(value);
+
+test.each<[string, Record<string, unknown>]>([
+  ['nothing', {}],
+  ['null', { outer: null, list: null }],
+  ['empty inputs', { outer: {}, list: [{}] }],
+  ['a list of one that is no list', { list: { free: 'x' } }],
+  [
+    'inputs within inputs',
+    { outer: { inner: { label: null, innermost: [{}, { label: null }] }, list: [{}, { count: 4 }] } },
+  ],
+  ['all of it', { outer: { name: 'a', direction: 'UP', inner: { count: 1 } }, direction: 'DOWN' }],
+  ['null where there must be something', { outer: { name: null } }],
+  ['what is none of its type', { outer: { direction: 'SIDEWAYS' }, list: 7 }],
+])('%s: compiled as interpreted', async (_name, variables) => {
+  const run = createRunOperation(1);
+  const interpreted = await execute(given(TOLD, own(variables)));
+  for (let time = 0; time < 4; time += 1) {
+    const { data, errors } = await run(given(TOLD, own(variables)));
+    // In whatever order.
+    const told = (answer: typeof data) => answer && JSON.parse(String(answer['told']));
+    expect(told(data)).toEqual(told(interpreted.data));
+    expect(errors?.map(({ message }) => message)).toEqual(interpreted.errors?.map(({ message }) => message));
+  }
+});
+
+test('an operation that comes again runs compiled, though its variables leave defaults out', async () => {
+  const run = createRunOperation(1);
+  by = [];
+  for (let time = 0; time < 3; time += 1) await run(given(TOLD, { outer: {}, list: [{ inner: {} }] }));
+  expect(by).toEqual(['interpreter', 'compiled', 'compiled']);
+});
+
+test('no input holds itself: compiling what reads it would take seconds', () => {
+  const holds = (type: GraphQLInputObjectType): GraphQLInputObjectType[] =>
+    Object.values(type.getFields())
+      .map((field) => getNamedType(field.type))
+      .filter(isInputObjectType);
+  const inputs = Object.values(product.getTypeMap()).filter(isInputObjectType);
+  expect(inputs.length).toBeGreaterThan(5);
+  for (const input of inputs) {
+    const within = new Set(holds(input));
+    for (const type of within) for (const inner of holds(type)) within.add(inner);
+    expect(within).not.toContain(input);
+  }
+});
