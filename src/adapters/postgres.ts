@@ -59,8 +59,8 @@ const types: pg.CustomTypesConfig = {
     (oid === TIMESTAMPTZ && format !== 'binary' ? readInstant : pg.types.getTypeParser(oid, format)) as never,
 };
 
-/** Different texts that are prepared in a process's life; those beyond are planned each time. */
-const MOST_PREPARED = 200;
+/** Different texts of one statement that are prepared in a process's life; those beyond are planned each time. */
+const MOST_PREPARED = 20;
 
 /** SQLSTATE classes, errors of the socket, and Prisma's own, which say that the database cannot be had just now. */
 const LOST = /^(08|57P0|53300$|P10(01|02|08|17)$)|^E(CONN|PIPE|AI_|TIMEDOUT|HOSTUNREACH|NOTFOUND)/;
@@ -186,13 +186,16 @@ export function createDatabase({
   pool.on('error', (error) => observe({ kind: 'database.lost', message: error.message }));
 
   const begin = pooled ? beginWith({ ...TIMEOUTS, ...(indexPlans && INDEX_PLANS) }) : 'BEGIN';
-  const preparedNames = new Map<string, string>();
-  /** What the driver calls a text on every connection; undefined: not prepared. */
+  /** What the driver calls a text on every connection, by statement, then text. */
+  const preparedNames = new Map<string, Map<string, string>>();
+  /** Undefined: not prepared. */
   function preparedName({ name, text }: Statement): string | undefined {
-    const known = preparedNames.get(text);
-    if (known !== undefined || preparedNames.size >= MOST_PREPARED) return known;
-    const fresh = `${name}.${preparedNames.size}`;
-    preparedNames.set(text, fresh);
+    let names = preparedNames.get(name);
+    if (!names) preparedNames.set(name, (names = new Map()));
+    const known = names.get(text);
+    if (known !== undefined || names.size >= MOST_PREPARED) return known;
+    const fresh = `${name}.${names.size}`;
+    names.set(text, fresh);
     return fresh;
   }
 

@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto';
+import { detached } from './well-formed.js';
 
 /** The first 128 bits of SHA-256 over the parts, as a UUID's text; parts cannot run into each other. */
 function hashToUuid(...parts: readonly string[]): string {
@@ -10,8 +11,8 @@ function hashToUuid(...parts: readonly string[]): string {
 
 /** Ids that were worked out lately, by project, then identity: a site sees the same users all day. */
 const known = new Map<string, Map<string, string>>();
-/** Some 200 bytes each. */
-const MOST_KNOWN = 50_000;
+/** Up to some 600 bytes each. */
+const MOST_KNOWN = { ids: 50_000, characters: 255 };
 let count = 0;
 
 /**
@@ -23,13 +24,15 @@ export function userIdOf(projectId: string, identity: string): string {
   const found = ids?.get(identity);
   if (found !== undefined) return found;
   const id = hashToUuid('user', projectId, identity);
-  if (count >= MOST_KNOWN) {
+  // What is longer is no user's: a filter may ask for anything.
+  if (identity.length > MOST_KNOWN.characters) return id;
+  if (count >= MOST_KNOWN.ids) {
     known.clear();
     count = 0;
     ids = undefined;
   }
   if (!ids) known.set(projectId, (ids = new Map()));
-  ids.set(identity, id);
+  ids.set(detached(identity), id);
   count += 1;
   return id;
 }

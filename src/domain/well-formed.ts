@@ -51,3 +51,6 @@ export function toStorableJson(value: Readonly<Record<string, unknown>>): string
   if (depthOf(json) > DEEPEST) return null;
   return SUSPECT.test(json) ? JSON.stringify(wellFormedValue(value)) : json;
 }
+
+/** The text by itself. A part that a parser has cut out of a larger text keeps the whole of it in memory, for as long as it is kept. */
+export const detached = (text: string): string => Buffer.from(text).toString();

@@ -2,30 +2,40 @@ import { Kind, type FieldNode, type GraphQLResolveInfo, type SelectionSetNode } 
 
 type Names = ReadonlySet<string>;
 
-/** By field of a document, which the parser's cache keeps one of: worked out once, however often the operation runs. */
+/** By field of a document that comes again: worked out once, however often the operation runs. */
 const known = new WeakMap<FieldNode, Names>();
 
-/** What a selection selects, fragments opened. Conditions (@skip, @include) are passed over: then it may be more than is asked. */
+/**
+ * What a selection selects, fragments opened, each once: spread again it selects the same, and fragments that double
+ * would take for ever. Conditions (@skip, @include) are passed over: then it may be more than is asked.
+ */
 function* fieldsOf(
   set: SelectionSetNode | undefined,
   fragments: GraphQLResolveInfo['fragments'],
+  opened: Set<string>,
 ): Generator<FieldNode, void> {
   for (const selection of set?.selections ?? []) {
     if (selection.kind === Kind.FIELD) yield selection;
-    else if (selection.kind === Kind.INLINE_FRAGMENT) yield* fieldsOf(selection.selectionSet, fragments);
-    else yield* fieldsOf(fragments[selection.name.value]?.selectionSet, fragments);
+    else if (selection.kind === Kind.INLINE_FRAGMENT) yield* fieldsOf(selection.selectionSet, fragments, opened);
+    else if (!opened.has(selection.name.value)) {
+      opened.add(selection.name.value);
+      yield* fieldsOf(fragments[selection.name.value]?.selectionSet, fragments, opened);
+    }
   }
 }
 
 function nodeFieldsOf(connection: FieldNode, fragments: GraphQLResolveInfo['fragments']): Names {
   const names = new Set<string>();
+  const opened = { connections: new Set<string>(), edges: new Set<string>(), nodes: new Set<string>() };
   const add = (node: FieldNode): void => {
-    for (const field of fieldsOf(node.selectionSet, fragments)) names.add(field.name.value);
+    for (const field of fieldsOf(node.selectionSet, fragments, opened.nodes)) names.add(field.name.value);
   };
-  for (const field of fieldsOf(connection.selectionSet, fragments)) {
+  for (const field of fieldsOf(connection.selectionSet, fragments, opened.connections)) {
     if (field.name.value === 'nodes') add(field);
     if (field.name.value !== 'edges') continue;
-    for (const inner of fieldsOf(field.selectionSet, fragments)) if (inner.name.value === 'node') add(inner);
+    for (const inner of fieldsOf(field.selectionSet, fragments, opened.edges)) {
+      if (inner.name.value === 'node') add(inner);
+    }
   }
   return names;
 }

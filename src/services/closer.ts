@@ -55,7 +55,8 @@ function suspects(looked: readonly LookedAt[]) {
 
 /** What a batch found and did. */
 interface Looked {
-  readonly due: number;
+  /** Whether another look is worth it: it was a whole batch, or somebody else held some of it. */
+  readonly isMore: boolean;
   readonly closed: number;
   /** How late the latest of it was. Milliseconds. */
   readonly lag: number;
@@ -64,7 +65,7 @@ interface Looked {
 
 async function look(tx: Queryable, now: Date): Promise<Looked> {
   const due = await takeDueSessions(tx, now, BATCH);
-  if (due.length === 0) return { due: 0, closed: 0, lag: 0, changes: { edges: [], sessions: [], events: [] } };
+  if (due.length === 0) return { isMore: false, closed: 0, lag: 0, changes: { edges: [], sessions: [], events: [] } };
   const users = distinctUsers(due);
   const locked = users.length > 0 ? await lockFreeUsers(tx, users) : [];
   const held = new Set(locked.map(({ projectId, userId }) => userKey(projectId, userId)));
@@ -74,7 +75,7 @@ async function look(tx: Queryable, now: Date): Promise<Looked> {
   const closed = looked.filter((session) => session.closed);
   return {
     // What others hold is theirs to finish: a look that found nothing free is over.
-    due: looked.length === 0 ? 0 : due.length,
+    isMore: looked.length > 0 && (due.length === BATCH || looked.length < due.length),
     closed: closed.length,
     lag: now.getTime() - due[0]!.dueAt.getTime(),
     changes: {
@@ -120,7 +121,7 @@ export function createCloser(deps: {
         closed += result.closed;
         lag = Math.max(lag, result.lag);
         lapsed += result.changes.edges.length;
-        isMore ||= result.due === BATCH;
+        isMore ||= result.isMore;
       }
       if (!isMore || stopped) break;
       if (isBusy()) await setTimeout(performance.now() - begun);

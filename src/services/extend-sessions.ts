@@ -1,5 +1,6 @@
 import type { IngestOutcome } from '../domain/event.js';
 import { eventIds } from '../domain/event-id.js';
+import { detached } from '../domain/well-formed.js';
 import { discarded, type ReadyEvent } from '../domain/planned-event.js';
 import type { Database } from '../store/database.js';
 import { extendSessions, SAYS, type Extension, type ExtensionEvent } from '../store/extend-sessions.js';
@@ -12,17 +13,25 @@ import type { Changes } from './publish-changes.js';
  */
 
 /** What the short way has done. */
-interface Shortcut {
+interface Taken {
   /** What became of each event, in their order; null: it is left to the plan. */
   readonly outcomes: readonly (IngestOutcome | null)[];
   readonly changes: Changes;
 }
 
-/**
- * Takes those of a batch's events that only let an open session go on. One statement, which commits by itself:
- * where it fails, nothing was stored, and the plan may try.
- */
-export type ExtendOpenSessions = (database: Database, events: readonly ReadyEvent[], now: Date) => Promise<Shortcut>;
+/** The short way of one server, which remembers where its users' events went. */
+export interface Shortcut {
+  /**
+   * Takes those of a batch's events that only let an open session go on. One statement, which commits by itself:
+   * where it fails, nothing was stored, and the plan may try.
+   */
+  take(database: Database, events: readonly ReadyEvent[], now: Date): Promise<Taken>;
+  /** Hears where the plan has put an event. */
+  learn(event: ReadyEvent, outcome: IngestOutcome): void;
+}
+
+/** So few events of users of whom nothing is remembered are mostly their first: the statement would be in vain. */
+const FEW = 8;
 
 /** Events that start or end something, name their session, may be repeats, or tell of the user: for the plan. */
 const isPlain = (event: ReadyEvent): boolean =>
@@ -53,8 +62,8 @@ interface Hint {
   readonly dataKeys: readonly string[];
 }
 
-/** Users remembered at most: some 300 bytes each. */
-const MOST_HINTS = 50_000;
+/** Users remembered at most, and types of events of each: some 300 bytes each, as sessions are. What is not known is asked. */
+const MOST_KNOWN = { hints: 50_000, types: 50 };
 
 type Writable<Type> = { -readonly [Key in keyof Type]: Type[Key] };
 
@@ -132,7 +141,7 @@ const isWithin = (part: readonly string[], whole: readonly string[]): boolean =>
   part.every((one) => whole.includes(one));
 
 /** Leaves out of what the session must have what it is known to have. */
-function take(group: Group, hint: Hint | null): void {
+function leaveOutKnown(group: Group, hint: Hint | null): void {
   if (!hint) return;
   group.hint = hint;
   group.sessionId = hint.sessionId;
@@ -142,68 +151,73 @@ function take(group: Group, hint: Hint | null): void {
 }
 
 const joined = (some: readonly string[], more: readonly string[]): readonly string[] =>
-  isWithin(more, some) ? some : [...new Set([...some, ...more])];
+  isWithin(more, some) ? some : [...new Set([...some, ...more.map(detached)])].slice(0, MOST_KNOWN.types);
 
 /** What is known of the session that has taken these events. */
 function learned({ hint, types, says, dataKeys }: Group, sessionId: string): Hint {
-  if (!hint) return { sessionId, types, says, dataKeys };
-  if (types.length === 0 && says === 0 && dataKeys.length === 0) return hint;
+  if (hint && types.length === 0 && says === 0 && dataKeys.length === 0) return hint;
   return {
     sessionId,
-    types: joined(hint.types, types),
-    says: hint.says | says,
-    dataKeys: joined(hint.dataKeys, dataKeys),
+    types: joined(hint?.types ?? NONE, types),
+    says: (hint?.says ?? 0) | says,
+    dataKeys: joined(hint?.dataKeys ?? NONE, dataKeys),
   };
 }
 
 const NO_CHANGES: Changes = { edges: [], sessions: [], events: [] };
 const HEARD = discarded('HEARTBEAT', null);
 
-/** The short way of one server, which remembers where its users' events went. */
-export function createExtendOpenSessions(): ExtendOpenSessions {
+export function createShortcut(): Shortcut {
   /** By user. */
   const hints = new Map<string, Hint>();
 
   function remember(userId: string, hint: Hint): void {
-    if (hints.size >= MOST_HINTS && !hints.has(userId)) hints.delete(hints.keys().next().value!);
+    if (hints.size >= MOST_KNOWN.hints && !hints.has(userId)) hints.delete(hints.keys().next().value!);
     hints.set(userId, hint);
   }
 
-  return async (database, events, now) => {
-    const outcomes: (IngestOutcome | null)[] = events.map(() => null);
-    const groups = groupsOf(events);
-    if (groups.length === 0) return { outcomes, changes: NO_CHANGES };
-    const newEventId = eventIds();
-    const writes: (ExtensionEvent & { readonly place: number })[] = [];
-    for (const [extension, group] of groups.entries()) {
-      take(group, hints.get(group.userId) ?? null);
-      for (const place of group.members) {
-        const event = events[place]!;
-        if (event.type !== 'heartbeat') writes.push({ id: newEventId(event.time), event, extension, place });
+  return {
+    async take(database, events, now) {
+      const outcomes: (IngestOutcome | null)[] = events.map(() => null);
+      const groups = groupsOf(events);
+      for (const group of groups) leaveOutKnown(group, hints.get(group.userId) ?? null);
+      if (groups.length < FEW && groups.every(({ hint }) => hint === null)) return { outcomes, changes: NO_CHANGES };
+      const newEventId = eventIds();
+      const writes: (ExtensionEvent & { readonly place: number })[] = [];
+      for (const [extension, { members }] of groups.entries()) {
+        for (const place of members) {
+          const event = events[place]!;
+          if (event.type !== 'heartbeat') writes.push({ id: newEventId(event.time), event, extension, place });
+        }
       }
-    }
-    const extended = await extendSessions(database, groups, writes, now);
-    const changes: { [Kind in 'sessions' | 'events']: Changes[Kind][number][] } = { sessions: [], events: [] };
-    for (const [extension, group] of groups.entries()) {
-      const { projectId, userId, hint } = group;
-      const sessionId = extended.get(extension);
-      if (sessionId === undefined) {
-        hints.delete(userId);
-        continue;
+      const extended = await extendSessions(database, groups, writes, now);
+      const changes: { [Kind in 'sessions' | 'events']: Changes[Kind][number][] } = { sessions: [], events: [] };
+      for (const [extension, group] of groups.entries()) {
+        const { projectId, userId, hint } = group;
+        const sessionId = extended.get(extension);
+        if (sessionId === undefined) {
+          hints.delete(userId);
+          continue;
+        }
+        const known = learned(group, sessionId);
+        if (known !== hint) remember(userId, known);
+        changes.sessions.push({ projectId, id: sessionId, kind: 'UPDATED' });
+        if (!group.beats) continue;
+        const { status, code, message } = HEARD;
+        for (const place of group.members) outcomes[place] = { status, eventId: null, sessionId, code, message };
       }
-      const known = learned(group, sessionId);
-      if (known !== hint) remember(userId, known);
-      changes.sessions.push({ projectId, id: sessionId, kind: 'UPDATED' });
-      if (!group.beats) continue;
-      const { status, code, message } = HEARD;
-      for (const place of group.members) outcomes[place] = { status, eventId: null, sessionId, code, message };
-    }
-    for (const { id, event, extension, place } of writes) {
-      const sessionId = extended.get(extension);
-      if (sessionId === undefined) continue;
-      outcomes[place] = { status: 'ACCEPTED', eventId: id, sessionId, code: null, message: null };
-      changes.events.push({ projectId: event.projectId, id });
-    }
-    return { outcomes, changes: { edges: [], ...changes } };
+      for (const { id, event, extension, place } of writes) {
+        const sessionId = extended.get(extension);
+        if (sessionId === undefined) continue;
+        outcomes[place] = { status: 'ACCEPTED', eventId: id, sessionId, code: null, message: null };
+        changes.events.push({ projectId: event.projectId, id });
+      }
+      return { outcomes, changes: { edges: [], ...changes } };
+    },
+    learn({ user, sessionKey }, { sessionId }) {
+      if (user === null || sessionKey !== null || sessionId === null || hints.get(user.id)?.sessionId === sessionId)
+        return;
+      remember(user.id, { sessionId, types: NONE, says: 0, dataKeys: NONE });
+    },
   };
 }

@@ -111,10 +111,14 @@ export function createGroupCommit<Work, Result>(options: {
     }
     if (running === 0 && waiting.length === 0) drained?.();
     if (waiting.length === 0 || running >= limits.concurrency) return;
-    patience ??= setTimeout(() => {
-      patience = null;
-      pump();
-    }, limits.another.milliseconds);
+    const waited = performance.now() - waiting[0]!.since;
+    patience ??= setTimeout(
+      () => {
+        patience = null;
+        pump();
+      },
+      Math.max(1, limits.another.milliseconds - waited),
+    );
   }
 
   /** A turn of the loop later, so that requests read from their sockets together travel together. */

@@ -13,7 +13,7 @@ import type { Database } from '../store/database.js';
 import { ensurePartitions } from '../store/partitions.js';
 import type { Bus } from './bus.js';
 import { commitBatch, PlanAnew, type Committed } from './commit-batch.js';
-import { createExtendOpenSessions, type ExtendOpenSessions } from './extend-sessions.js';
+import { createShortcut, type Shortcut } from './extend-sessions.js';
 import { createDescribeClient, isBotEvent } from './describe-client.js';
 import type { Geography } from './geography.js';
 import { createGroupCommit, type GroupCommitLimits } from './group-commit.js';
@@ -89,10 +89,10 @@ export function createIngest(deps: {
   geography?: Geography | null;
   limits?: GroupCommitLimits;
   /** The short way; a test does without. */
-  takeShortcut?: ExtendOpenSessions;
+  shortcut?: Shortcut;
 }): Ingest {
   const { database, bus, clock, observe, geography = null, limits = LIMITS } = deps;
-  const takeShortcut = deps.takeShortcut ?? createExtendOpenSessions();
+  const shortcut = deps.shortcut ?? createShortcut();
   const describeClient = createDescribeClient(geography);
   let partitions = { from: new Date(8.64e15), to: new Date(-8.64e15) };
 
@@ -153,9 +153,9 @@ export function createIngest(deps: {
     });
 
   /** What became of each event; null: it needs a plan. */
-  async function shortcut(events: readonly ReadyEvent[]): Promise<readonly (IngestOutcome | null)[]> {
+  async function takeShortcut(events: readonly ReadyEvent[]): Promise<readonly (IngestOutcome | null)[]> {
     try {
-      const { outcomes, changes } = await takeShortcut(database, events, clock.now());
+      const { outcomes, changes } = await shortcut.take(database, events, clock.now());
       publishChanges(bus, observe, changes, clock.now());
       return outcomes;
     } catch (error) {
@@ -173,7 +173,7 @@ export function createIngest(deps: {
     const start = performance.now();
     await havePartitions();
     const events = requests.flat();
-    const taken = await shortcut(events);
+    const taken = await takeShortcut(events);
     let at = 0;
     const left = requests.map((request) => request.filter(() => taken[at++] === null));
     const planned = left.filter((request) => request.length > 0);
@@ -185,6 +185,9 @@ export function createIngest(deps: {
         failure = error as Error;
         return [];
       });
+      for (const [request, answers] of outcomes.entries()) {
+        for (const [place, outcome] of answers.entries()) shortcut.learn(planned[request]![place]!, outcome);
+      }
     }
     observe({
       kind: 'batch.committed',

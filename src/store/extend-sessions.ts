@@ -111,10 +111,12 @@ const EXTEND = `
  * ahead and due_at is no later: a closer or a plan that found otherwise a moment ago has moved due_at beyond.
  *
  * Rows are updated in the order of `extensions`. The first place at or after a user in the index sessions_one_open is
- * that user's or nobody's; asked like this, with OFFSET 0 and the CASE around the conditions, the planner has one way to go, whatever it thinks
- * of a table it has no statistics of (a plan made while the table was empty took 1.2 s for 250 rows). The row itself is
- * reached by its key and not by its place (ctid): a look through an index clears the dead versions off the page,
- * and without that the next version finds no room there and enters every index (7 µs became 25).
+ * that user's or nobody's; asked like this, with OFFSET 0 and the CASE around the conditions, the planner has one way to
+ * go, whatever it thinks of a table it has no statistics of (a plan made while the table was empty took 1.2 s for 250
+ * rows). The row itself is reached by its key and not by its place (ctid): a look through an index clears the dead
+ * versions off the page, and without that the next version finds no room there and enters every index (7 µs became
+ * 25). A plan made for an empty table may hash that key, and take the sessions there are by the time of the first
+ * statistics, seconds later (store/statistics), in any order: who waits in a ring then is planned instead.
  */
 export async function extendSessions(
   tx: Queryable,

@@ -20,7 +20,7 @@ import { compileQuery, isCompiledQuery, type CompiledQuery } from 'graphql-jit';
 
 /** Runs of an operation before it is compiled: compiling takes about a millisecond, which a query of one time only would waste. */
 const RUNS = 2;
-/** Operations compiled at most in a process's life, so that a stranger's endless new ones cannot fill its memory. */
+/** Compiled operations at most whose documents are still known, so that a stranger's endless new ones cannot fill the memory. */
 const MOST = 500;
 
 type Variables = Record<string, unknown>;
@@ -96,12 +96,14 @@ function fillDefaults(schema: GraphQLSchema, { variableDefinitions = [] }: Opera
 export function createRunOperation(runs = RUNS): (args: ExecutionArgs) => Promise<ExecutionResult> | ExecutionResult {
   /** By document, then by the operation's name. */
   const documents = new WeakMap<DocumentNode, Map<string, Known>>();
-  let compiled = 0;
+  let alive = 0;
+  const forgotten = new FinalizationRegistry<null>(() => (alive -= 1));
 
   function compile({ schema, document, operationName }: ExecutionArgs): Compiled | null {
     const operation = getOperationAST(document, operationName);
-    if (!operation || compiled >= MOST) return null;
-    compiled += 1;
+    if (!operation || alive >= MOST) return null;
+    alive += 1;
+    forgotten.register(document, null);
     const result = compileQuery(schema, document, operationName ?? undefined);
     return isCompiledQuery(result) ? { query: result.query, fillDefaults: fillDefaults(schema, operation) } : null;
   }

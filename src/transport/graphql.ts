@@ -204,7 +204,14 @@ function createKnownDocuments(): {
   const documents = new Map<string, DocumentNode>();
   let characters = 0;
   return {
-    get: (text) => documents.get(text),
+    get(text) {
+      const document = documents.get(text);
+      if (!document) return undefined;
+      // The latest used is the last to go.
+      documents.delete(text);
+      documents.set(text, document);
+      return document;
+    },
     add(text, document) {
       documents.set(text, document);
       characters += text.length;

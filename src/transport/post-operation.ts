@@ -6,8 +6,8 @@ import { maskError } from './mask-error.js';
 import { receiveBody } from './receive-body.js';
 
 /**
- * The straight way for what nearly every request is: a query or mutation posted as JSON that goes well. It runs
- * through the same engine, with every plugin, but neither request nor answer becomes an object of the Fetch
+ * The straight way for what nearly every request is: a query or mutation posted as JSON that goes well. It is
+ * opened and executed by the same engine, but neither request nor answer becomes an object of the Fetch
  * standard in between, which costs more than all the rest of a small request. Whatever is out of the ordinary is
  * answered by Yoga as ever: errors, subscriptions, parameters of unusual shape.
  */

@@ -49,19 +49,23 @@ declare module 'ws' {
 /** RFC 6455, 5.2: a whole message of text, as a server sends it. */
 const TEXT_FRAME = { fin: true, opcode: 1, mask: false, readOnly: true, rsv1: false };
 
-/** A result, ready for the sockets that wait for it. */
-class Message {
-  /** By id: many clients call their first subscription the same. */
-  private readonly frames = new Map<string, Buffer>();
+const CLOSE = Buffer.from('}');
 
-  constructor(private readonly result: string) {}
+/** A result, ready for the sockets that wait for it: encoded once. */
+class Message {
+  private readonly result: Buffer;
+  /** The last frame: some clients call all their subscriptions alike, others each differently. */
+  private last: { readonly id: string; readonly frame: Buffer } | null = null;
+
+  constructor(result: ExecutionResult) {
+    this.result = Buffer.from(JSON.stringify(result));
+  }
 
   frameFor(id: string): Buffer {
-    let frame = this.frames.get(id);
-    if (!frame) {
-      const message = Buffer.from(`{"id":${JSON.stringify(id)},"type":"next","payload":${this.result}}`);
-      this.frames.set(id, (frame = Buffer.concat(Sender.frame(message, TEXT_FRAME))));
-    }
+    if (this.last?.id === id) return this.last.frame;
+    const head = Buffer.from(`{"id":${JSON.stringify(id)},"type":"next","payload":`);
+    const frame = Buffer.concat(Sender.frame(Buffer.concat([head, this.result, CLOSE]), TEXT_FRAME));
+    this.last = { id, frame };
     return frame;
   }
 }
@@ -122,9 +126,7 @@ export function createSharedSubscriptions(observe: Observer): SharedSubscription
     if (!byKind) made.set(event, (byKind = new Map()));
     let message = byKind.get(kind);
     if (!message) {
-      message = Promise.resolve(execute({ ...args, rootValue: event })).then(
-        (result) => new Message(JSON.stringify(mask(result))),
-      );
+      message = Promise.resolve(execute({ ...args, rootValue: event })).then((result) => new Message(mask(result)));
       byKind.set(kind, message);
     }
     return message;

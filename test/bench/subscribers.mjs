@@ -1,4 +1,5 @@
 // Many subscribers in one process: each has a WebSocket of its own, and counts the edges that it is sent.
+import { randomUUID } from 'node:crypto';
 import WebSocket from 'ws';
 
 const QUERY = 'subscription { userPresence { kind users { identity status onlineSessions } } }';
@@ -11,9 +12,10 @@ let messages = 0;
 let lastAt = 0;
 let wanted = null;
 
-/** What a message holds, worked out once however many sockets it comes to. */
+/** What a message holds, worked out once however many sockets it comes to: all but the id is the same. */
 const known = new Map();
-function edgesIn(text) {
+function edgesIn(message) {
+  const text = message.startsWith('{"id":"') ? `{${message.slice(message.indexOf('"', 7) + 2)}` : message;
   let edges = known.get(text);
   if (edges === undefined) {
     const { type, payload } = JSON.parse(text);
@@ -52,7 +54,8 @@ function open(index, { url, key, bare }) {
     socket.on('message', (/** @type {Buffer} */ data) => {
       const text = data.toString('utf8');
       if (text.startsWith('{"type":"connection_ack"')) {
-        socket.send(JSON.stringify({ id: '1', type: 'subscribe', payload: { query: QUERY } }));
+        // Each calls its subscription differently, as graphql-ws clients do.
+        socket.send(JSON.stringify({ id: randomUUID(), type: 'subscribe', payload: { query: QUERY } }));
         return;
       }
       if (text === '{"type":"ping"}') {

@@ -483,6 +483,15 @@ describe('what an operation asks of the events of sessions', () => {
     }
   });
 
+  test('fragments that double are read once each', async () => {
+    const doubled = Array.from({ length: 40 }, (_, at) => `fragment F${at} on Event { ...F${at + 1} ...F${at + 1} }`);
+    const query = `{ sessions(first: 1) { nodes { events(first: 1) { nodes { ...F0 } edges { node { ...F0 } } } } } }
+      ${doubled.join(' ')} fragment F40 on Event { source }`;
+    const [{ nodes, edges }] = events(await data(query));
+    expect(nodes).toEqual([{ source: '/page/0' }]);
+    expect(edges).toEqual([{ node: { source: '/page/0' } }]);
+  });
+
   test('through edges, fragments, aliases, directives and places that are joined', async () => {
     const query = `query ($no: Boolean = false) {
       sessions(first: 30) {

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { createExtendOpenSessions, type ExtendOpenSessions } from '../../src/services/extend-sessions.js';
+import { createShortcut, type Shortcut } from '../../src/services/extend-sessions.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { createStage, type Stage, type StageEvent } from '../support/stage.js';
 
@@ -13,18 +13,25 @@ beforeAll(async () => {
 afterAll(() => db.drop());
 
 const withoutShortcut = {
-  takeShortcut: async (_database: unknown, events: readonly unknown[]) => ({
-    outcomes: events.map(() => null),
-    changes: { edges: [], sessions: [], events: [] },
-  }),
+  shortcut: {
+    take: async (_database: unknown, events: readonly unknown[]) => ({
+      outcomes: events.map(() => null),
+      changes: { edges: [], sessions: [], events: [] },
+    }),
+    learn: () => {},
+  },
 };
 
 /** As if two servers took turns: what each remembers of a user's session, the other has overtaken. */
-function withTwoMemories() {
-  const memories = [createExtendOpenSessions(), createExtendOpenSessions()];
+function withTwoMemories(): { shortcut: Shortcut } {
+  const memories = [createShortcut(), createShortcut()];
   let turn = 0;
-  const takeShortcut: ExtendOpenSessions = (...batch) => memories[(turn += 1) % 2]!(...batch);
-  return { takeShortcut };
+  return {
+    shortcut: {
+      take: (...batch) => memories[(turn += 1) % 2]!.take(...batch),
+      learn: (...planned) => memories[turn % 2]!.learn(...planned),
+    },
+  };
 }
 
 const without = (row: Record<string, unknown>, ...names: string[]) =>

@@ -44,6 +44,22 @@ async function isWell(): Promise<void> {
 const codeOf = ({ errors }: { errors: { extensions: Record<string, unknown> }[] | undefined }) =>
   errors?.[0]?.extensions['code'];
 
+test('an operation that comes again, and is compiled by then, answers the same', async () => {
+  await send(one.url, key, [{ type: 'page view', source: '/twice', user: { identity: 'again@example.com' } }]);
+  const query = `{ sessions(filter: { identities: ["again@example.com"] }) { nodes {
+    events(first: 3) { edges { cursor node { type ...Said } } } events(first: 3) { nodes { source __typename } }
+    other: events(first: 3) { nodes { id occurredAt session { id } } }
+  } } } fragment Said on Event { message tags user { identity } }`;
+  const answers = [];
+  for (let time = 0; time < 5; time += 1) answers.push(await post(one.url, key, query));
+  expect(answers[0]!.errors).toBeUndefined();
+  expect(answers[0]!.data.sessions.nodes[0].events).toMatchObject({
+    edges: [{ node: { type: 'page view', user: { identity: 'again@example.com' } } }],
+    nodes: [{ source: '/twice', __typename: 'Event' }],
+  });
+  for (const answer of answers) expect(answer.data).toEqual(answers[0]!.data);
+});
+
 describe('bad input over HTTP: a clear error with a stable code, and the server unharmed', () => {
   const deep = `{ sessions { nodes { ${'events { nodes { session { '.repeat(66)} id ${'} } }'.repeat(66)} } } }`;
   const aliases = `{ ${Array.from({ length: 500 }, (_, at) => `a${at}: project { name }`).join(' ')} }`;
