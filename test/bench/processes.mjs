@@ -142,7 +142,7 @@ export async function startFootsteps(databaseUrl, env = {}) {
   };
 }
 
-export async function graphql(url, key, query, variables = {}) {
+async function graphql(url, key, query, variables = {}) {
   const response = await fetch(`${url}/graphql`, {
     method: 'POST',
     headers: { 'Content-Type': 'application/json', Authorization: `Bearer ${key}` },
