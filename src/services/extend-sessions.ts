@@ -1,7 +1,7 @@
 import type { IngestOutcome } from '../domain/event.js';
 import { eventIds } from '../domain/event-id.js';
-import { detached } from '../domain/well-formed.js';
 import { discarded, type ReadyEvent } from '../domain/planned-event.js';
+import { detached } from '../domain/well-formed.js';
 import type { Database } from '../store/database.js';
 import { extendSessions, SAYS, type Extension, type ExtensionEvent } from '../store/extend-sessions.js';
 import type { Changes } from './publish-changes.js';
@@ -67,6 +67,8 @@ const MOST_KNOWN = { hints: 50_000, types: 50 };
 
 type Writable<Type> = { -readonly [Key in keyof Type]: Type[Key] };
 
+const NONE: readonly string[] = [];
+
 /** A user's events of a batch: their places in it. */
 interface Group extends Writable<Extension> {
   readonly members: number[];
@@ -92,7 +94,6 @@ function begin(event: ReadyEvent): Group {
     nameAt: 0,
   };
 }
-const NONE: readonly string[] = [];
 
 function add(group: Group, event: ReadyEvent, place: number): void {
   group.members.push(place);

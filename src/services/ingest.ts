@@ -99,6 +99,7 @@ export function createIngest(deps: {
   /** What is stored and told of an event: its client as it is described, and addresses only where the project keeps them. */
   function ready(event: CheckedEvent, { storeIpAddress }: DoorSettings): ReadyEvent {
     const attributes = describeClient(event);
+    // The event was made for this request: it grows rather than being copied.
     if (storeIpAddress) return Object.assign(event, { attributes });
     const data = event.data && withoutIpAddress(event.data);
     return {

@@ -224,6 +224,7 @@ function createKnownDocuments(): {
   };
 }
 
+/** Makes the engine. `streams` ends subscriptions over HTTP with their callers' rights; `observe` hears what callers do not. */
 export function createGraphQL(deps: {
   schema: GraphQLSchema;
   services: Services;
