@@ -1,5 +1,6 @@
 import Bowser from 'bowser';
 import { isbot } from 'isbot';
+import { LRUCache } from 'lru-cache';
 import type { CheckedEvent } from '../domain/check-event.js';
 import type { Sender } from '../domain/sender.js';
 import type { SessionAttributes } from '../domain/session.js';
@@ -20,7 +21,7 @@ const UNKNOWN: Client = {
 /** Parsing takes 44 µs; a site sees the same few hundred user agents all day. */
 const CACHE_SIZE = 1_000;
 const LONGEST_USER_AGENT = 1_000;
-const cache = new Map<string, Client>();
+const cache = new LRUCache<string, Client>({ max: CACHE_SIZE });
 
 function parseUserAgent(userAgent: string): Client {
   const known = cache.get(userAgent);
@@ -34,7 +35,6 @@ function parseUserAgent(userAgent: string): Client {
     device: parsed.platform.model || parsed.platform.type || null,
     isBot: isbot(userAgent),
   };
-  if (cache.size >= CACHE_SIZE) cache.delete(cache.keys().next().value!);
   cache.set(userAgent, client);
   return client;
 }

@@ -1,3 +1,4 @@
+import { LRUCache } from 'lru-cache';
 import { SCOPES, type Caller, type ProjectCaller, type Reach, type Scope } from '../domain/access.js';
 import type { Clock } from '../domain/clock.js';
 import { uuidAt } from '../domain/event-id.js';
@@ -82,7 +83,7 @@ export async function createKeys(deps: {
   const startedAt = clock.now();
   const findKey = createKeyLookup(database);
   /** What tokens say, by their hash, so that each signature is checked once. Whether the key behind one is good is asked each time. */
-  const tokens = new Map<string, TokenClaims>();
+  const tokens = new LRUCache<string, TokenClaims>({ max: CACHE_SIZE });
   const touched = new Map<string, number>();
   const listeners = new Set<(keyId: string) => void>();
 
@@ -116,7 +117,6 @@ export async function createKeys(deps: {
     if (known && known.expiresAt > now) return known;
     tokens.delete(hash);
     const claims = await verifyToken(token, tokenSecret, now);
-    if (tokens.size >= CACHE_SIZE) tokens.delete(tokens.keys().next().value!);
     tokens.set(hash, claims);
     return claims;
   }

@@ -8,6 +8,7 @@ import {
   type GraphQLSchema,
 } from 'graphql';
 import { createYoga, type Plugin, type YogaServerInstance } from 'graphql-yoga';
+import { LRUCache } from 'lru-cache';
 import type { Caller } from '../domain/access.js';
 import type { Sender } from '../domain/sender.js';
 import { AppError } from '../errors.js';
@@ -195,34 +196,8 @@ export interface GraphQLEngine {
   readonly execute: Execute;
 }
 
-/** Documents that are valid, by their text, so that each is parsed and checked once. A character of text is some 50 bytes of document. */
-function createKnownDocuments(): {
-  get(text: string): DocumentNode | undefined;
-  add(text: string, document: DocumentNode): void;
-} {
-  const MOST_CHARACTERS = 1_000_000;
-  const documents = new Map<string, DocumentNode>();
-  let characters = 0;
-  return {
-    get(text) {
-      const document = documents.get(text);
-      if (!document) return undefined;
-      // The latest used is the last to go.
-      documents.delete(text);
-      documents.set(text, document);
-      return document;
-    },
-    add(text, document) {
-      documents.set(text, document);
-      characters += text.length;
-      for (const oldest of documents.keys()) {
-        if (characters <= MOST_CHARACTERS) break;
-        documents.delete(oldest);
-        characters -= oldest.length;
-      }
-    },
-  };
-}
+/** Characters of known documents at most; each is some 50 bytes of document. */
+const MOST_KNOWN_CHARACTERS = 1_000_000;
 
 /** Makes the engine. `streams` ends subscriptions over HTTP with their callers' rights; `observe` hears what callers do not. */
 export function createGraphQL(deps: {
@@ -260,7 +235,11 @@ export function createGraphQL(deps: {
     // What comes again is known below; the rest is not worth keeping.
     parserAndValidationCache: false,
   });
-  const documents = createKnownDocuments();
+  /** Documents that are valid, by their text, so that each is parsed and checked once. */
+  const documents = new LRUCache<string, DocumentNode>({
+    maxSize: MOST_KNOWN_CHARACTERS,
+    sizeCalculation: (_document, text) => text.length,
+  });
 
   function read(door: Door, params: OperationParams): { document: DocumentNode; errors: readonly GraphQLError[] } {
     // The engine keeps its notes on an operation by `params`.
@@ -278,7 +257,7 @@ export function createGraphQL(deps: {
         const found = read(door, params);
         if (found.errors.length > 0) return { errors: found.errors };
         ({ document } = found);
-        documents.add(params.query, document);
+        documents.set(params.query, document);
       }
       const { operationName = null, variables } = params;
       return {
