@@ -178,6 +178,8 @@ export function createDatabase({
     max: poolSize,
     connectionTimeoutMillis: 5_000,
     application_name: 'footsteps',
+    // Statements of a transaction that need not wait for each other's answers are sent at once.
+    pipeline: true,
     types,
     ...(!pooled && { ...TIMEOUTS, ...(indexPlans && { options: asOptions(INDEX_PLANS) }) }),
   });
@@ -226,8 +228,13 @@ export function createDatabase({
     };
     held.on('error', onError);
     try {
-      await held.query(begin);
-      const result = await work({ query: (statement) => run(held, statement) });
+      // The first statements travel with it; nothing of theirs is taken for true before it is.
+      const begun = held.query(begin);
+      begun.catch(() => {});
+      const result = await work({
+        query: async <Row>(statement: Statement) => (await Promise.all([run<Row>(held, statement), begun]))[0],
+      });
+      await begun;
       await held.query('COMMIT');
       return result;
     } catch (error) {

@@ -22,9 +22,9 @@ export function firstUuidAt(at: Date): string {
 const SEQUENCES = Array.from({ length: 4_096 }, (_, sequence) => sequence.toString(16).padStart(3, '0'));
 
 /**
- * Makes UUIDv7s for the events of a batch, from when each happened (milliseconds since the epoch), so that ids sort as
+ * Makes UUIDv7s for the events of a request, from when each happened (milliseconds since the epoch), so that ids sort as
  * the events do. Those of one millisecond keep the order in which they are asked for, by the 12 bits behind the time; so
- * told apart, they share their random bits, which are drawn anew for each batch (and each 4,096 ids).
+ * told apart, they share their random bits, which are drawn anew for each request (and each 4,096 ids).
  */
 export function eventIds(): (at: number) => string {
   let lastAt = Number.NaN;

@@ -1,8 +1,6 @@
 import type { IngestOutcome } from '../domain/event.js';
-import { eventIds } from '../domain/event-id.js';
 import { livenessOf } from '../domain/online.js';
 import type { PlannedEvent, ReadyEvent, Verdict } from '../domain/planned-event.js';
-import type { SessionSettings } from '../domain/project.js';
 import { isOpen, survivor, type WorkingSession } from '../domain/session.js';
 import type { Queryable } from '../store/database.js';
 import type { EventWrite } from '../store/event-columns.js';
@@ -70,16 +68,12 @@ function uniqueUsers(users: readonly (UserKey & { identity: string })[]): (UserK
   return [...unique].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, user]) => user);
 }
 
-/** How far back each identity's sessions matter: its earliest event less the longest time that still joins one. */
-function earliestByUser(
-  events: readonly PlannedEvent[],
-  settings: ReadonlyMap<string, SessionSettings>,
-): Map<string, UserKey & { from: Date }> {
-  const earliest = new Map<string, UserKey & { from: Date }>();
+/** From when on each identity's sessions matter: its earliest event. */
+function earliestByUser(events: readonly PlannedEvent[]): Map<string, UserKey & { from: number }> {
+  const earliest = new Map<string, UserKey & { from: number }>();
   for (const { event } of events) {
     if (event.sessionKey !== null || !event.user) continue;
-    const { inactivityTimeout, presenceTimeout } = settings.get(event.projectId)!;
-    const from = new Date(event.time - Math.max(inactivityTimeout, presenceTimeout) * 1000);
+    const from = event.time;
     const key = userKey(event.projectId, event.user.id);
     const known = earliest.get(key);
     if (!known || known.from > from) earliest.set(key, { projectId: event.projectId, userId: event.user.id, from });
@@ -88,8 +82,9 @@ function earliestByUser(
   return new Map([...earliest].toSorted(([a], [b]) => (a < b ? -1 : 1)));
 }
 
+/** Reads and locks. What need not wait for an answer is sent at once: for identities alone that is all of it. */
 async function readState(tx: Queryable, events: readonly PlannedEvent[]): Promise<BatchState> {
-  const settings = await readSettings(tx, [...new Set(events.map(({ event }) => event.projectId))]);
+  const settings = readSettings(tx, [...new Set(events.map(({ event }) => event.projectId))]);
   const keys = [
     ...new Map(
       events
@@ -97,25 +92,26 @@ async function readState(tx: Queryable, events: readonly PlannedEvent[]): Promis
         .map(({ event }) => [subjectOf(event)!, { projectId: event.projectId, key: event.sessionKey! }]),
     ).values(),
   ];
-  const owners = keys.length > 0 ? await readSessionOwners(tx, keys) : [];
-  const named = events.flatMap(({ event }) =>
+  const [owners] = keys.length > 0 ? await Promise.all([readSessionOwners(tx, keys), settings]) : [[]];
+  const mentioned = events.flatMap(({ event }) =>
     event.user ? [{ projectId: event.projectId, userId: event.user.id, identity: event.user.identity }] : [],
   );
-  const wanted = uniqueUsers([...owners, ...named]);
-  const users = new Map<string, LockedUser>();
-  if (wanted.length > 0) {
-    await addUsers(tx, wanted);
-    for (const user of await lockUsers(tx, wanted)) users.set(userKey(user.projectId, user.userId), user);
-    // Erased between the two statements.
-    if (users.size < wanted.length) throw new PlanAnew('a user is gone');
-  }
-  const sessions = keys.length > 0 ? await lockNamedSessions(tx, keys) : [];
-  for (const { projectId, userId } of sessions) {
+  const wanted = uniqueUsers([...owners, ...mentioned]);
+  const near = [...earliestByUser(events).values()];
+  const [known, , locked, named, identified] = await Promise.all([
+    settings,
+    wanted.length > 0 && addUsers(tx, wanted),
+    wanted.length > 0 ? lockUsers(tx, wanted) : [],
+    keys.length > 0 ? lockNamedSessions(tx, keys) : [],
+    near.length > 0 ? readIdentitySessions(tx, near) : [],
+  ]);
+  const users = new Map(locked.map((user) => [userKey(user.projectId, user.userId), user]));
+  // Erased between the two statements.
+  if (users.size < wanted.length) throw new PlanAnew('a user is gone');
+  for (const { projectId, userId } of named) {
     if (userId && !users.has(userKey(projectId, userId))) throw new PlanAnew('a named session has found its user');
   }
-  const near = earliestByUser(events, settings);
-  if (near.size > 0) sessions.push(...(await readIdentitySessions(tx, [...near.values()])));
-  return { settings, users, sessions };
+  return { settings: known, users, sessions: [...named, ...identified] };
 }
 
 /** Answers repeats (rule 25): of what is stored, and of what stands earlier in the batch. */
@@ -249,11 +245,10 @@ export async function commitBatch(
   const eventWrites: EventWrite[] = [];
   const keyWrites: EventKeyWrite[] = [];
   const outcomes = new Map<PlannedEvent, IngestOutcome>();
-  const newEventId = eventIds();
   for (const one of fresh) {
     const { event } = one;
     const verdict = one.verdict!;
-    const eventId = verdict.status === 'ACCEPTED' ? newEventId(event.time) : null;
+    const eventId = verdict.status === 'ACCEPTED' ? event.id : null;
     const outcome = outcomeOf(verdict, eventId);
     outcomes.set(one, outcome);
     if (verdict.status === 'REJECTED') continue;
@@ -280,24 +275,25 @@ export async function commitBatch(
   const staying = stored.filter(({ session }) => session.moved && isOpen(session));
   const inserted = changed.filter(({ session }) => session.isNew);
   const described = stored.filter(({ session }) => session.described);
-  if (merged.length > 0) {
-    const moves = merged.map((session) => ({
-      projectId: session.projectId,
-      from: session.id,
-      to: survivor(session).id,
-    }));
-    await absorbSessions(tx, moves);
-  }
-  // Rule 5's index is checked row by row: the open session of a user closes before the next one opens.
-  if (closing.length > 0) await moveSessions(tx, closing);
-  if (staying.length > 0) await moveSessions(tx, staying);
-  if (inserted.length > 0) await insertSessions(tx, inserted);
-  if (described.length > 0) await describeSessions(tx, described);
-  if (eventWrites.length > 0) await insertEvents(tx, eventWrites);
-  if (keyWrites.length > 0) await insertEventKeys(tx, keyWrites);
+  const moves = merged.map((session) => ({
+    projectId: session.projectId,
+    from: session.id,
+    to: survivor(session).id,
+  }));
   const learned = userWrites(fresh, state, plan.ends);
-  if (learned.length > 0) await updateUsers(tx, learned);
-  const edges = await flipPresence(tx, suspects(changed, state.users, now.getTime()), now);
+  // Sent at once, in this order. Rule 5's index is checked row by row: a user's open session closes before the next opens.
+  const written = [
+    moves.length > 0 && absorbSessions(tx, moves),
+    closing.length > 0 && moveSessions(tx, closing),
+    staying.length > 0 && moveSessions(tx, staying),
+    inserted.length > 0 && insertSessions(tx, inserted),
+    described.length > 0 && describeSessions(tx, described),
+    eventWrites.length > 0 && insertEvents(tx, eventWrites),
+    keyWrites.length > 0 && insertEventKeys(tx, keyWrites),
+    learned.length > 0 && updateUsers(tx, learned),
+  ];
+  const flipped = flipPresence(tx, suspects(changed, state.users, now.getTime()), now);
+  const [edges] = await Promise.all([flipped, ...written]);
 
   return {
     outcomes: planned.map((events) =>

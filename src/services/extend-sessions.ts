@@ -1,5 +1,5 @@
+import { LRUCache } from 'lru-cache';
 import type { IngestOutcome } from '../domain/event.js';
-import { eventIds } from '../domain/event-id.js';
 import { discarded, type ReadyEvent } from '../domain/planned-event.js';
 import { detached } from '../domain/well-formed.js';
 import type { Database } from '../store/database.js';
@@ -34,7 +34,7 @@ export interface Shortcut {
 const FEW = 8;
 
 /** Events that start or end something, name their session, may be repeats, or tell of the user: for the plan. */
-const isPlain = (event: ReadyEvent): boolean =>
+export const isPlain = (event: ReadyEvent): boolean =>
   event.user !== null &&
   event.user.data === null &&
   event.sessionKey === null &&
@@ -63,7 +63,7 @@ interface Hint {
 }
 
 /** Users remembered at most, and types of events of each: some 300 bytes each, as sessions are. What is not known is asked. */
-const MOST_KNOWN = { hints: 50_000, types: 50 };
+const MOST_KNOWN = { hints: 100_000, types: 50 };
 
 type Writable<Type> = { -readonly [Key in keyof Type]: Type[Key] };
 
@@ -170,12 +170,7 @@ const HEARD = discarded('HEARTBEAT', null);
 
 export function createShortcut(): Shortcut {
   /** By user. */
-  const hints = new Map<string, Hint>();
-
-  function remember(userId: string, hint: Hint): void {
-    if (hints.size >= MOST_KNOWN.hints && !hints.has(userId)) hints.delete(hints.keys().next().value!);
-    hints.set(userId, hint);
-  }
+  const hints = new LRUCache<string, Hint>({ max: MOST_KNOWN.hints });
 
   return {
     async take(database, events, now) {
@@ -183,12 +178,11 @@ export function createShortcut(): Shortcut {
       const groups = groupsOf(events);
       for (const group of groups) leaveOutKnown(group, hints.get(group.userId) ?? null);
       if (groups.length < FEW && groups.every(({ hint }) => hint === null)) return { outcomes, changes: NO_CHANGES };
-      const newEventId = eventIds();
       const writes: (ExtensionEvent & { readonly place: number })[] = [];
       for (const [extension, { members }] of groups.entries()) {
         for (const place of members) {
           const event = events[place]!;
-          if (event.type !== 'heartbeat') writes.push({ id: newEventId(event.time), event, extension, place });
+          if (event.id !== null) writes.push({ id: event.id, event, extension, place });
         }
       }
       const extended = await extendSessions(database, groups, writes, now);
@@ -201,7 +195,7 @@ export function createShortcut(): Shortcut {
           continue;
         }
         const known = learned(group, sessionId);
-        if (known !== hint) remember(userId, known);
+        if (known !== hint) hints.set(userId, known);
         changes.sessions.push({ projectId, id: sessionId, kind: 'UPDATED' });
         if (!group.beats) continue;
         const { status, code, message } = HEARD;
@@ -218,7 +212,7 @@ export function createShortcut(): Shortcut {
     learn({ user, sessionKey }, { sessionId }) {
       if (user === null || sessionKey !== null || sessionId === null || hints.get(user.id)?.sessionId === sessionId)
         return;
-      remember(user.id, { sessionId, types: NONE, says: 0, dataKeys: NONE });
+      hints.set(user.id, { sessionId, types: NONE, says: 0, dataKeys: NONE });
     },
   };
 }

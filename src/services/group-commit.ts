@@ -7,12 +7,12 @@ export interface Weight {
 }
 
 export interface GroupCommitLimits {
-  /** Transactions under way at once. */
-  readonly concurrency: number;
+  /** Transactions under way at once, each with work of lanes of its own. */
+  readonly lanes: number;
   /**
-   * When another one begins beside those under way: for so many events, or where the oldest has waited so long
-   * (milliseconds) behind one that takes its time. Fewer are better gathered: a transaction has costs of its own, which
-   * its events share.
+   * When a transaction begins beside those under way: for so many events in a lane that none of them has, or where
+   * the oldest has waited so long (milliseconds) behind some that take their time. Fewer are better gathered: a
+   * transaction has costs of its own, which its events share.
    */
   readonly another: { readonly events: number; readonly milliseconds: number };
   /** A batch takes no further work once it holds this much; one piece alone may weigh more. */
@@ -21,9 +21,19 @@ export interface GroupCommitLimits {
   readonly queue: Weight;
 }
 
+/** Work that travels in one batch. What may touch the same rows is of the same lane: batches of different lanes wait less for each other. */
+interface Piece<Work> {
+  readonly work: Work;
+  /** From 0 to one less than there are lanes. */
+  readonly lane: number;
+}
+
 export interface GroupCommit<Work, Result> {
-  /** Resolves when the work's batch has committed. Throws OVERLOADED at once where the queue is full, UNAVAILABLE once closed. */
-  submit(work: Work): Promise<Result>;
+  /**
+   * Resolves when the batches of all pieces have committed, with a result for each, in their order; all are taken or none.
+   * Throws OVERLOADED at once where the queue is full, UNAVAILABLE once closed, and what the first piece to fail fails with.
+   */
+  submit(pieces: readonly Piece<Work>[]): Promise<Result[]>;
   /** Events that wait. */
   readonly queued: number;
   /** Whether a further piece would have to wait. */
@@ -36,13 +46,23 @@ interface Waiting<Work, Result> {
   readonly work: Work;
   readonly weight: Weight;
   readonly since: number;
+  readonly lane: Lane<Work, Result>;
   readonly resolve: (result: Result) => void;
   readonly reject: (error: unknown) => void;
 }
 
+interface Lane<Work, Result> {
+  waiting: Waiting<Work, Result>[];
+  events: number;
+  bytes: number;
+  /** Batches under way that hold work of this lane. */
+  running: number;
+}
+
 /**
  * Joins concurrent pieces of work into batches. While a transaction is under way the
- * next batch gathers, so one caller alone never waits, and the busier it is the larger the batches are.
+ * next batch gathers, so one caller alone never waits, and the busier it is the larger the batches are. Where little
+ * waits, all of it travels in one batch; where much does, each lane's in one of its own.
  * `commit` answers one result for each piece, in order, or an Error with which that piece fails; where it throws,
  * all pieces of the batch fail alike.
  */
@@ -52,40 +72,55 @@ export function createGroupCommit<Work, Result>(options: {
   commit: (batch: readonly Work[], waited: number) => Promise<readonly (Result | Error)[]>;
   onRefused: (queued: number) => void;
 }): GroupCommit<Work, Result> {
+  type OwnLane = Lane<Work, Result>;
   const { limits, weigh, commit } = options;
-  const waiting: Waiting<Work, Result>[] = [];
-  let events = 0;
-  let bytes = 0;
+  const lanes: OwnLane[] = Array.from({ length: limits.lanes }, () => ({
+    waiting: [],
+    events: 0,
+    bytes: 0,
+    running: 0,
+  }));
   let running = 0;
   let closed = false;
   let drained: (() => void) | null = null;
   let scheduled = false;
   let patience: NodeJS.Timeout | null = null;
 
-  function take(): Waiting<Work, Result>[] {
-    let taken = 0;
+  const sum = (of: (lane: OwnLane) => number): number => lanes.reduce((total, lane) => total + of(lane), 0);
+  const pieces = (): number => sum(({ waiting }) => waiting.length);
+  const oldest = (): number => Math.min(...lanes.map(({ waiting }) => waiting[0]?.since ?? Number.POSITIVE_INFINITY));
+
+  /** Takes what one batch may hold of these lanes' work. */
+  function take(from: readonly OwnLane[]): Waiting<Work, Result>[] {
+    const batch: Waiting<Work, Result>[] = [];
     let batchEvents = 0;
     let batchBytes = 0;
-    for (const { weight } of waiting) {
-      if (
-        taken > 0 &&
-        (batchEvents + weight.events > limits.batch.events || batchBytes + weight.bytes > limits.batch.bytes)
-      )
-        break;
-      taken += 1;
-      batchEvents += weight.events;
-      batchBytes += weight.bytes;
+    const isRoomFor = ({ events, bytes }: Weight): boolean =>
+      batch.length === 0 || (batchEvents + events <= limits.batch.events && batchBytes + bytes <= limits.batch.bytes);
+    for (const lane of from) {
+      let taken = 0;
+      for (const one of lane.waiting) {
+        if (!isRoomFor(one.weight)) break;
+        taken += 1;
+        batchEvents += one.weight.events;
+        batchBytes += one.weight.bytes;
+        lane.events -= one.weight.events;
+        lane.bytes -= one.weight.bytes;
+        batch.push(one);
+      }
+      lane.waiting.splice(0, taken);
     }
-    events -= batchEvents;
-    bytes -= batchBytes;
-    return waiting.splice(0, taken);
+    return batch;
   }
 
-  async function run(batch: Waiting<Work, Result>[]): Promise<void> {
+  async function run(batch: readonly Waiting<Work, Result>[]): Promise<void> {
+    const held = new Set(batch.map(({ lane }) => lane));
+    running += 1;
+    for (const lane of held) lane.running += 1;
     try {
       const results = await commit(
         batch.map(({ work }) => work),
-        performance.now() - batch[0]!.since,
+        performance.now() - Math.min(...batch.map(({ since }) => since)),
       );
       for (const [at, { resolve, reject }] of batch.entries()) {
         const result = results[at]!;
@@ -96,75 +131,83 @@ export function createGroupCommit<Work, Result>(options: {
       for (const { reject } of batch) reject(error);
     } finally {
       running -= 1;
+      for (const lane of held) lane.running -= 1;
       pump();
     }
   }
 
-  const isTimeForAnother = (): boolean =>
-    events >= limits.another.events || performance.now() - waiting[0]!.since >= limits.another.milliseconds;
+  /** Whose work the next batch takes, who waits longest first; null: nobody's yet. */
+  function next(): readonly OwnLane[] | null {
+    if (running >= lanes.length) return null;
+    const waiting = lanes
+      .filter((lane) => lane.waiting.length > 0)
+      .toSorted((a, b) => a.waiting[0]!.since - b.waiting[0]!.since);
+    if (waiting.length === 0) return null;
+    const enough = waiting.filter((lane) => lane.running === 0 && lane.events >= limits.another.events);
+    if (running === 0) return enough.length > 1 ? [enough[0]!] : waiting;
+    if (enough.length > 0) return [enough[0]!];
+    return performance.now() - oldest() >= limits.another.milliseconds ? waiting : null;
+  }
 
   function pump(): void {
     scheduled = false;
-    while (waiting.length > 0 && running < limits.concurrency && (running === 0 || isTimeForAnother())) {
-      running += 1;
-      void run(take());
-    }
-    if (running === 0 && waiting.length === 0) drained?.();
-    if (waiting.length === 0 || running >= limits.concurrency) return;
-    const waited = performance.now() - waiting[0]!.since;
+    for (let from = next(); from !== null; from = next()) void run(take(from));
+    const isAnyWaiting = pieces() > 0;
+    if (running === 0 && !isAnyWaiting) drained?.();
+    if (!isAnyWaiting || running >= lanes.length) return;
     patience ??= setTimeout(
       () => {
         patience = null;
         pump();
       },
-      Math.max(1, limits.another.milliseconds - waited),
+      Math.max(1, limits.another.milliseconds - (performance.now() - oldest())),
     );
   }
 
   /** A turn of the loop later, so that requests read from their sockets together travel together. */
   function pumpSoon(): void {
-    if (scheduled || running >= limits.concurrency) return;
+    if (scheduled || running >= lanes.length) return;
     scheduled = true;
     setImmediate(pump);
   }
 
   return {
     get queued() {
-      return events;
+      return sum(({ events }) => events);
     },
     get busy() {
-      return running >= limits.concurrency || waiting.length > 0;
+      return running >= lanes.length || pieces() > 0;
     },
-    submit(work) {
-      if (closed) {
-        return Promise.reject(
-          new AppError('UNAVAILABLE', 'This server is shutting down; try again.', { retryAfter: 1 }),
+    async submit(submitted) {
+      if (closed) throw new AppError('UNAVAILABLE', 'This server is shutting down; try again.', { retryAfter: 1 });
+      const weights = submitted.map(({ work }) => weigh(work));
+      const events = sum((lane) => lane.events) + weights.reduce((total, weight) => total + weight.events, 0);
+      const bytes = sum((lane) => lane.bytes) + weights.reduce((total, weight) => total + weight.bytes, 0);
+      const waiting = pieces();
+      if (waiting > 0 && (events > limits.queue.events || bytes > limits.queue.bytes)) {
+        options.onRefused(waiting);
+        throw new AppError(
+          'OVERLOADED',
+          'More arrives than can be stored just now; nothing of this request was kept. Try again.',
+          { retryAfter: 1 },
         );
       }
-      const weight = weigh(work);
-      const full = events + weight.events > limits.queue.events || bytes + weight.bytes > limits.queue.bytes;
-      if (full && waiting.length > 0) {
-        options.onRefused(waiting.length);
-        return Promise.reject(
-          new AppError(
-            'OVERLOADED',
-            'More arrives than can be stored just now; nothing of this request was kept. Try again.',
-            {
-              retryAfter: 1,
-            },
-          ),
-        );
-      }
-      return new Promise((resolve, reject) => {
-        waiting.push({ work, weight, since: performance.now(), resolve, reject });
-        events += weight.events;
-        bytes += weight.bytes;
-        pumpSoon();
+      const since = performance.now();
+      const results = submitted.map(({ work, lane: number }, at) => {
+        const lane = lanes[number]!;
+        const weight = weights[at]!;
+        lane.events += weight.events;
+        lane.bytes += weight.bytes;
+        return new Promise<Result>((resolve, reject) => {
+          lane.waiting.push({ work, weight, since, lane, resolve, reject });
+        });
       });
+      pumpSoon();
+      return Promise.all(results);
     },
     async close() {
       closed = true;
-      if (running === 0 && waiting.length === 0) return;
+      if (running === 0 && pieces() === 0) return;
       await new Promise<void>((resolve) => {
         drained = resolve;
       });

@@ -23,7 +23,6 @@ export function createKeyLookup(database: Database): (query: KeyQuery) => Promis
   let running = false;
 
   async function run(): Promise<void> {
-    running = true;
     while (waiting.length > 0) {
       const asked = waiting;
       waiting = [];
@@ -42,7 +41,10 @@ export function createKeyLookup(database: Database): (query: KeyQuery) => Promis
   return (query) =>
     new Promise((resolve, reject) => {
       waiting.push({ query, resolve, reject });
-      // Errors are answered to those who asked; nothing is left to reject.
-      if (!running) void run();
+      if (running) return;
+      running = true;
+      // A turn of the loop later, with all that has been read from the sockets in this one. Errors are answered to those who
+      // asked; nothing is left to reject.
+      setImmediate(() => void run());
     });
 }

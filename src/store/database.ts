@@ -14,6 +14,10 @@ export interface Statement {
 
 /** Where statements go. Rows are plain objects with the statement's column names; timestamps are Dates, bigints text. */
 export interface Queryable {
+  /**
+   * In a transaction, several may be sent without waiting for each other's answers: they run in the order of sending, and
+   * where one fails those after it fail too (25P02), so that the first failure tells why.
+   */
   query<Row>(statement: Statement): Promise<Row[]>;
 }
 

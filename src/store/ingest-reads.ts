@@ -1,6 +1,7 @@
 import type { SessionSettings } from '../domain/project.js';
 import type { SessionAttributes, SessionEndReason, WorkingSession } from '../domain/session.js';
 import type { Queryable } from './database.js';
+import { instant, plainArray, textArray } from './parameters.js';
 
 /**
  * What an ingest batch reads, each a set-based statement for all of the batch's projects at once: every row
@@ -46,7 +47,11 @@ export async function addUsers(tx: Queryable, users: readonly (UserKey & { ident
     prepared: true,
     text: `INSERT INTO users (project_id, id, identity)
            SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[]) ON CONFLICT DO NOTHING`,
-    values: [users.map((user) => user.projectId), users.map((user) => user.userId), users.map((user) => user.identity)],
+    values: [
+      plainArray(users.map((user) => user.projectId)),
+      plainArray(users.map((user) => user.userId)),
+      textArray(users.map((user) => user.identity)),
+    ],
   });
 }
 
@@ -60,7 +65,7 @@ export function lockUsers(tx: Queryable, users: readonly UserKey[]): Promise<Loc
            FROM unnest($1::uuid[], $2::uuid[]) k (project_id, id)
            CROSS JOIN LATERAL (
              SELECT * FROM users u WHERE u.project_id = k.project_id AND u.id = k.id OFFSET 0 FOR NO KEY UPDATE) u`,
-    values: [users.map((user) => user.projectId), users.map((user) => user.userId)],
+    values: [plainArray(users.map((user) => user.projectId)), plainArray(users.map((user) => user.userId))],
   });
 }
 
@@ -106,28 +111,38 @@ function toWorking(row: SessionRecord): WorkingSession {
 }
 
 /**
- * The users' identity sessions that ended at or after `from`, and the open ones: one range of the index
- * sessions_near for each user. The users must be locked; the sessions are locked here, since those that only go
+ * The users' identity sessions that an event at `from` (milliseconds) or later may still join, and the open ones: one
+ * range of the index sessions_near for each user. The users must be locked; the sessions are locked here, since those that only go
  * on are changed without their user's lock (extend-sessions). OFFSET 0 keeps it that way: on a table that was
  * not analysed yet the planner would otherwise join all of its sessions (10 ms rather than 0.5 for 64 users).
  */
 export async function readIdentitySessions(
   tx: Queryable,
-  users: readonly (UserKey & { from: Date })[],
+  users: readonly (UserKey & { from: number })[],
 ): Promise<WorkingSession[]> {
   const rows = await tx.query<SessionRecord>({
     name: 'ingest.identitySessions',
     prepared: true,
     text: `SELECT ${SESSION_COLUMNS}
-           FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[]) k (project_id, user_id, ended_from)
+           FROM unnest($1::uuid[], $2::uuid[], $3::bigint[]) k (project_id, user_id, first_at)
+           CROSS JOIN LATERAL (
+             SELECT greatest(p.inactivity_timeout, p.presence_timeout) AS seconds FROM projects p
+             WHERE p.id = k.project_id
+             OFFSET 0
+           ) longest
            CROSS JOIN LATERAL (
              SELECT * FROM sessions s
              WHERE s.project_id = k.project_id AND s.user_id = k.user_id AND s.key IS NULL
-               AND coalesce(s.ended_at, 'infinity'::timestamptz) >= k.ended_from
+               AND coalesce(s.ended_at, 'infinity'::timestamptz)
+                 >= ${instant('k.first_at')} - make_interval(secs => longest.seconds)
              OFFSET 0
              FOR NO KEY UPDATE
            ) s`,
-    values: [users.map((user) => user.projectId), users.map((user) => user.userId), users.map((user) => user.from)],
+    values: [
+      plainArray(users.map((user) => user.projectId)),
+      plainArray(users.map((user) => user.userId)),
+      plainArray(users.map((user) => user.from)),
+    ],
   });
   return rows.map(toWorking);
 }

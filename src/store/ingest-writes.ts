@@ -143,21 +143,23 @@ export async function absorbSessions(
   merges: readonly { projectId: string; from: string; to: string }[],
 ): Promise<void> {
   const columns = [merges.map((row) => row.projectId), merges.map((row) => row.from), merges.map((row) => row.to)];
-  await tx.query({
-    name: 'ingest.moveEvents',
-    prepared: true,
-    text: `UPDATE events e SET session_id = m.target
-           FROM unnest($1::uuid[], $2::uuid[], $3::uuid[]) m (project_id, source, target)
-           WHERE e.project_id = m.project_id AND e.session_id = m.source`,
-    values: columns,
-  });
-  await tx.query({
-    name: 'ingest.deleteSessions',
-    prepared: true,
-    text: `DELETE FROM sessions s USING unnest($1::uuid[], $2::uuid[]) m (project_id, source)
-           WHERE s.project_id = m.project_id AND s.id = m.source`,
-    values: columns.slice(0, 2),
-  });
+  await Promise.all([
+    tx.query({
+      name: 'ingest.moveEvents',
+      prepared: true,
+      text: `UPDATE events e SET session_id = m.target
+             FROM unnest($1::uuid[], $2::uuid[], $3::uuid[]) m (project_id, source, target)
+             WHERE e.project_id = m.project_id AND e.session_id = m.source`,
+      values: columns,
+    }),
+    tx.query({
+      name: 'ingest.deleteSessions',
+      prepared: true,
+      text: `DELETE FROM sessions s USING unnest($1::uuid[], $2::uuid[]) m (project_id, source)
+             WHERE s.project_id = m.project_id AND s.id = m.source`,
+      values: columns.slice(0, 2),
+    }),
+  ]);
 }
 
 const INSERT_EVENTS = `

@@ -65,7 +65,7 @@ async function storedIn(doors: Doors, key: string): Promise<number> {
 
 describe('more than it can store', () => {
   const limits = {
-    concurrency: 1,
+    lanes: 1,
     another: { events: 1, milliseconds: 0 },
     batch: { events: 20, bytes: 1_000_000 },
     queue: { events: 200, bytes: 10_000_000 },

@@ -9,7 +9,7 @@ function createGate(limits = {}) {
   const refused: number[] = [];
   const queue = createGroupCommit<number, string>({
     limits: {
-      concurrency: 1,
+      lanes: 1,
       another: { events: 1, milliseconds: 0 },
       batch: { events: 3, bytes: 1_000 },
       queue: { events: 5, bytes: 1_000 },
@@ -28,14 +28,15 @@ function createGate(limits = {}) {
     while (batches.length <= at) await new Promise<void>((resolve) => (arrived = resolve));
     return batches[at]!;
   };
-  return { queue, batch, batches, refused };
+  const submit = async (work: number, lane = 0) => (await queue.submit([{ work, lane }]))[0]!;
+  return { queue, submit, batch, batches, refused };
 }
 
 test('work that comes while a batch is under way travels together, up to the limit', async () => {
-  const { queue, batch } = createGate();
-  const first = queue.submit(1);
+  const { submit, batch } = createGate();
+  const first = submit(1);
   await batch(0);
-  const rest = [2, 3, 4, 5].map((work) => queue.submit(work));
+  const rest = [2, 3, 4, 5].map((work) => submit(work));
   (await batch(0)).pass();
   expect(await first).toBe('done 1');
   expect((await batch(1)).work).toEqual([2, 3, 4]);
@@ -44,37 +45,88 @@ test('work that comes while a batch is under way travels together, up to the lim
   expect(await Promise.all(rest)).toEqual(['done 2', 'done 3', 'done 4', 'done 5']);
 });
 
-test('a second batch begins beside the first once enough has gathered', async () => {
-  const { queue, batch, batches } = createGate({ concurrency: 2, another: { events: 3, milliseconds: 1e6 } });
-  const work = [queue.submit(1)];
+/** What is to be done soon has been done by then. */
+const settled = () => new Promise((resolve) => setTimeout(resolve, 0));
+
+test('a second batch begins beside the first once enough of another lane has gathered', async () => {
+  const { submit, batch, batches } = createGate({
+    lanes: 2,
+    another: { events: 3, milliseconds: 1e6 },
+    queue: { events: 9, bytes: 1_000 },
+  });
+  const work = [submit(1, 0)];
   await batch(0);
-  work.push(queue.submit(2), queue.submit(3));
-  // What is to be done soon has been done by then.
-  await new Promise((resolve) => setTimeout(resolve, 0));
+  work.push(submit(2, 1), submit(3, 1), submit(4, 0), submit(5, 0), submit(6, 0));
+  await settled();
   expect(batches).toHaveLength(1);
-  work.push(queue.submit(4));
-  expect((await batch(1)).work).toEqual([2, 3, 4]);
+  work.push(submit(7, 1));
+  expect((await batch(1)).work).toEqual([2, 3, 7]);
+  batches[0]!.pass();
+  expect((await batch(2)).work).toEqual([4, 5, 6]);
   for (const { pass } of batches) pass();
-  expect(await Promise.all(work)).toHaveLength(4);
+  expect(await Promise.all(work)).toHaveLength(7);
+});
+
+test('little work of all lanes travels together, much of it lane by lane', async () => {
+  const { submit, batch, batches } = createGate({
+    lanes: 2,
+    another: { events: 2, milliseconds: 1e6 },
+    batch: { events: 10, bytes: 1_000 },
+    queue: { events: 10, bytes: 1_000 },
+  });
+  const little = [submit(1, 0), submit(2, 0), submit(3, 1)];
+  expect((await batch(0)).work).toEqual([1, 2, 3]);
+  // Both lanes have work under way.
+  const much = [submit(4, 1), submit(5, 0), submit(6, 1), submit(7, 0)];
+  await settled();
+  expect(batches).toHaveLength(1);
+  batches[0]!.pass();
+  expect((await batch(1)).work).toEqual([4, 6]);
+  expect((await batch(2)).work).toEqual([5, 7]);
+  for (const { pass } of batches) pass();
+  expect(await Promise.all([...little, ...much])).toHaveLength(7);
+});
+
+test('pieces of several lanes are answered in their order, when the last has committed', async () => {
+  const { queue, batch } = createGate({ lanes: 2 });
+  const answered = queue.submit([
+    { work: 1, lane: 1 },
+    { work: 2, lane: 0 },
+  ]);
+  (await batch(0)).pass();
+  (await batch(1)).pass();
+  expect(await answered).toEqual(['done 1', 'done 2']);
+});
+
+test('where not all pieces have room none is taken', async () => {
+  const { queue, submit, batch, batches } = createGate({ lanes: 2, queue: { events: 2, bytes: 1_000 } });
+  const first = submit(1);
+  const second = submit(2, 1);
+  const pieces = [3, 4, 5].map((work) => ({ work, lane: work % 2 }));
+  await expect(queue.submit(pieces)).rejects.toMatchObject({ code: 'OVERLOADED' });
+  (await batch(0)).pass();
+  (await batch(1)).pass();
+  expect(await Promise.all([first, second])).toEqual(['done 1', 'done 2']);
+  expect(batches).toHaveLength(2);
 });
 
 test('a second batch begins for whoever has waited long behind the first', async () => {
-  const { queue, batch, batches } = createGate({ concurrency: 2, another: { events: 3, milliseconds: 1 } });
-  const work = [queue.submit(1)];
+  const { submit, batch, batches } = createGate({ lanes: 2, another: { events: 3, milliseconds: 1 } });
+  const work = [submit(1)];
   await batch(0);
   // Nothing that comes later brings it on.
-  work.push(queue.submit(2));
+  work.push(submit(2));
   expect((await batch(1)).work).toEqual([2]);
   for (const { pass } of batches) pass();
   expect(await Promise.all(work)).toEqual(['done 1', 'done 2']);
 });
 
 test('a full queue refuses at once and says when to try again', async () => {
-  const { queue, batch, refused } = createGate();
-  const first = queue.submit(1);
+  const { submit, batch, refused } = createGate();
+  const first = submit(1);
   await batch(0);
-  const waiting = [2, 3, 4, 5, 6].map((work) => queue.submit(work));
-  const error = await queue.submit(7).catch((refusal: unknown) => refusal);
+  const waiting = [2, 3, 4, 5, 6].map((work) => submit(work));
+  const error = await submit(7).catch((refusal: unknown) => refusal);
   expect(error).toBeInstanceOf(AppError);
   expect(error).toMatchObject({ code: 'OVERLOADED', details: { retryAfter: 1 } });
   expect(refused).toEqual([5]);
@@ -83,10 +135,10 @@ test('a full queue refuses at once and says when to try again', async () => {
 });
 
 test('a batch that fails fails its own callers alone', async () => {
-  const { queue, batch } = createGate();
-  const first = queue.submit(1);
+  const { submit, batch } = createGate();
+  const first = submit(1);
   await batch(0);
-  const second = queue.submit(2);
+  const second = submit(2);
   (await batch(0)).fail(new Error('lost'));
   await expect(first).rejects.toThrow('lost');
   (await batch(1)).pass();
@@ -94,10 +146,10 @@ test('a batch that fails fails its own callers alone', async () => {
 });
 
 test('closing finishes what was taken and takes nothing new', async () => {
-  const { queue, batch } = createGate();
-  const work = [queue.submit(1), queue.submit(2)];
+  const { queue, submit, batch } = createGate();
+  const work = [submit(1), submit(2)];
   const closed = queue.close();
-  await expect(queue.submit(3)).rejects.toMatchObject({ code: 'UNAVAILABLE' });
+  await expect(submit(3)).rejects.toMatchObject({ code: 'UNAVAILABLE' });
   (await batch(0)).pass();
   await closed;
   expect(await Promise.all(work)).toEqual(['done 1', 'done 2']);

@@ -79,7 +79,7 @@ describe('which session an event belongs to', () => {
       clock: { now: () => stage.now() },
       observe: () => {},
       limits: {
-        concurrency: 8,
+        lanes: 8,
         another: { events: 1, milliseconds: 0 },
         batch: { events: 1, bytes: 1 },
         queue: { events: 1_000, bytes: 1e7 },
@@ -97,7 +97,7 @@ describe('which session an event belongs to', () => {
   test('rule 5: fifty parallel ingests of one key over two servers make one session', async () => {
     const stage = await createStage(db);
     const limits = {
-      concurrency: 8,
+      lanes: 8,
       another: { events: 1, milliseconds: 0 },
       batch: { events: 1, bytes: 1 },
       queue: { events: 1_000, bytes: 1e7 },

@@ -218,11 +218,7 @@ const lookups: [string, (database: Database) => Promise<unknown>, number][] = [
     50,
   ],
   ['ingest: lock users', (d) => lockUsers(d, [user]), 50],
-  [
-    'ingest: identity sessions',
-    (d) => readIdentitySessions(d, [{ ...user, from: new Date(now.getTime() - 300_000) }]),
-    50,
-  ],
+  ['ingest: identity sessions', (d) => readIdentitySessions(d, [{ ...user, from: now.getTime() }]), 50],
   [
     'ingest: known events',
     (d) =>

@@ -28,13 +28,14 @@ export async function batches({ postgres, rounds, seconds }) {
   await (await startFootsteps(rawUrl)).stop();
   const raw = await startProgram('servers/raw-pg.mjs');
   const bodies = ingestBodies({ requests: 400, size: 100, users: USERS });
+  const common = { url: footsteps.url, key, bodies, connections: 16, expect: '"accepted":100' };
   await warmUp(footsteps, key, bodies);
+  await load({ ...common, seconds: 2 });
   await raw.ask({ databaseUrl: rawUrl, projectId: id, users: USERS, seconds: 2 });
   const ours = [];
   const theirs = [];
   for (let round = 0; round < rounds; round += 1) {
-    const options = { url: footsteps.url, key, bodies, connections: 16, seconds, expect: '"accepted":100' };
-    ours.push((await stored(databaseUrl, () => load(options), ({ requests }) => requests * 100)).eventsPerSecond);
+    ours.push((await stored(databaseUrl, () => load({ ...common, seconds }), ({ requests }) => requests * 100)).eventsPerSecond);
     const result = await stored(
       rawUrl,
       () => raw.ask({ databaseUrl: rawUrl, projectId: id, users: USERS, seconds }),
