@@ -201,8 +201,13 @@ export function createDatabase({
     return fresh;
   }
 
-  async function run<Row>(client: pg.Pool | pg.PoolClient, statement: Statement): Promise<Row[]> {
-    const start = performance.now();
+  /** `line`: when the connection last answered; a statement that was sent before begins then. */
+  async function run<Row>(
+    client: pg.Pool | pg.PoolClient,
+    statement: Statement,
+    line: { answeredAt: number } = { answeredAt: 0 },
+  ): Promise<Row[]> {
+    const sentAt = performance.now();
     const { name, text, values, prepared } = statement;
     const known = prepared && !pooled ? preparedName(statement) : undefined;
     const result = await client.query({
@@ -210,10 +215,12 @@ export function createDatabase({
       values: values as unknown[],
       ...(known !== undefined && { name: known }),
     });
+    const start = Math.max(sentAt, line.answeredAt);
+    line.answeredAt = performance.now();
     observe({
       kind: 'statement',
       name,
-      milliseconds: performance.now() - start,
+      milliseconds: line.answeredAt - start,
       rows: result.rowCount ?? 0,
     });
     return result.rows as Row[];
@@ -231,11 +238,22 @@ export function createDatabase({
       // The first statements travel with it; nothing of theirs is taken for true before it is.
       const begun = held.query(begin);
       begun.catch(() => {});
+      const line = { answeredAt: 0 };
+      let failure: { readonly error: unknown } | null = null;
       const result = await work({
-        query: async <Row>(statement: Statement) => (await Promise.all([run<Row>(held, statement), begun]))[0],
+        async query<Row>(statement: Statement) {
+          try {
+            return (await Promise.all([run<Row>(held, statement, line), begun]))[0];
+          } catch (error) {
+            // Those that were sent after it fail too, and may be heard of first.
+            failure ??= { error };
+            throw failure.error;
+          }
+        },
       });
       await begun;
-      await held.query('COMMIT');
+      const { command } = await held.query('COMMIT');
+      if (command !== 'COMMIT') throw new Error('The transaction was rolled back, as a statement had failed in it.');
       return result;
     } catch (error) {
       try {

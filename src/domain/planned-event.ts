@@ -14,8 +14,8 @@ export interface Verdict {
 
 /** An event that is checked and described: all that the ways into the database need. */
 export interface ReadyEvent extends CheckedEvent {
-  /** What it is stored under; null: a heartbeat, which never is. */
-  readonly id: string | null;
+  /** What it is stored under, if it is. */
+  readonly id: string;
   /** What it says of its session (rule 22). */
   readonly attributes: SessionAttributes;
 }

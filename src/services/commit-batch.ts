@@ -68,8 +68,8 @@ function uniqueUsers(users: readonly (UserKey & { identity: string })[]): (UserK
   return [...unique].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, user]) => user);
 }
 
-/** From when on each identity's sessions matter: its earliest event. */
-function earliestByUser(events: readonly PlannedEvent[]): Map<string, UserKey & { from: number }> {
+/** The identities, in the order of their locks, and from when on their sessions matter: their earliest event. */
+function earliestByUser(events: readonly PlannedEvent[]): (UserKey & { from: number })[] {
   const earliest = new Map<string, UserKey & { from: number }>();
   for (const { event } of events) {
     if (event.sessionKey !== null || !event.user) continue;
@@ -78,12 +78,18 @@ function earliestByUser(events: readonly PlannedEvent[]): Map<string, UserKey & 
     const known = earliest.get(key);
     if (!known || known.from > from) earliest.set(key, { projectId: event.projectId, userId: event.user.id, from });
   }
-  // In the order of the locks.
-  return new Map([...earliest].toSorted(([a], [b]) => (a < b ? -1 : 1)));
+  return [...earliest].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, user]) => user);
 }
 
-/** Reads and locks. What need not wait for an answer is sent at once: for identities alone that is all of it. */
-async function readState(tx: Queryable, events: readonly PlannedEvent[]): Promise<BatchState> {
+/**
+ * Reads and locks, and reads `more` under those locks. What need not wait for an answer is sent at once: all of it, where no
+ * event names its session.
+ */
+async function readState(
+  tx: Queryable,
+  events: readonly PlannedEvent[],
+  more: () => Promise<void>,
+): Promise<BatchState> {
   const settings = readSettings(tx, [...new Set(events.map(({ event }) => event.projectId))]);
   const keys = [
     ...new Map(
@@ -97,13 +103,14 @@ async function readState(tx: Queryable, events: readonly PlannedEvent[]): Promis
     event.user ? [{ projectId: event.projectId, userId: event.user.id, identity: event.user.identity }] : [],
   );
   const wanted = uniqueUsers([...owners, ...mentioned]);
-  const near = [...earliestByUser(events).values()];
+  const near = earliestByUser(events);
   const [known, , locked, named, identified] = await Promise.all([
     settings,
     wanted.length > 0 && addUsers(tx, wanted),
     wanted.length > 0 ? lockUsers(tx, wanted) : [],
     keys.length > 0 ? lockNamedSessions(tx, keys) : [],
     near.length > 0 ? readIdentitySessions(tx, near) : [],
+    more(),
   ]);
   const users = new Map(locked.map((user) => [userKey(user.projectId, user.userId), user]));
   // Erased between the two statements.
@@ -234,11 +241,10 @@ export async function commitBatch(
     events.map((event): PlannedEvent => ({ event, request, verdict: null })),
   );
   const all = planned.flat();
-  const state = await readState(tx, all);
+  const repeats = new Repeats();
+  const state = await readState(tx, all, () => repeats.read(tx, all, now.getTime()));
   const wasOpen = new Set(state.sessions.filter(isOpen));
 
-  const repeats = new Repeats();
-  await repeats.read(tx, all, now.getTime());
   const fresh = all.filter((one) => !repeats.knownAs(one) && repeats.isFirst(one));
   const plan = sessionize(fresh, state);
 

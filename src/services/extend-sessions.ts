@@ -62,8 +62,12 @@ interface Hint {
   readonly dataKeys: readonly string[];
 }
 
-/** Users remembered at most, and types of events of each: some 300 bytes each, as sessions are. What is not known is asked. */
-const MOST_KNOWN = { hints: 100_000, types: 50 };
+/** Users remembered at most, with types of events of each; 30 MB of them. What is not known is asked. */
+const MOST_KNOWN = { hints: 100_000, types: 50, bytes: 30_000_000 };
+
+/** Roughly. */
+const bytesOf = ({ types, dataKeys }: Hint): number =>
+  [...types, ...dataKeys].reduce((sum, text) => sum + 20 + text.length, 250);
 
 type Writable<Type> = { -readonly [Key in keyof Type]: Type[Key] };
 
@@ -170,7 +174,11 @@ const HEARD = discarded('HEARTBEAT', null);
 
 export function createShortcut(): Shortcut {
   /** By user. */
-  const hints = new LRUCache<string, Hint>({ max: MOST_KNOWN.hints });
+  const hints = new LRUCache<string, Hint>({
+    max: MOST_KNOWN.hints,
+    maxSize: MOST_KNOWN.bytes,
+    sizeCalculation: bytesOf,
+  });
 
   return {
     async take(database, events, now) {
@@ -182,7 +190,7 @@ export function createShortcut(): Shortcut {
       for (const [extension, { members }] of groups.entries()) {
         for (const place of members) {
           const event = events[place]!;
-          if (event.id !== null) writes.push({ id: event.id, event, extension, place });
+          if (event.type !== 'heartbeat') writes.push({ id: event.id, event, extension, place });
         }
       }
       const extended = await extendSessions(database, groups, writes, now);

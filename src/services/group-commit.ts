@@ -7,7 +7,7 @@ export interface Weight {
 }
 
 export interface GroupCommitLimits {
-  /** Transactions under way at once, each with work of lanes of its own. */
+  /** Transactions under way at once, each with work of lanes of its own, as long as none takes its time. */
   readonly lanes: number;
   /**
    * When a transaction begins beside those under way: for so many events in a lane that none of them has, or where
@@ -21,7 +21,10 @@ export interface GroupCommitLimits {
   readonly queue: Weight;
 }
 
-/** Work that travels in one batch. What may touch the same rows is of the same lane: batches of different lanes wait less for each other. */
+/**
+ * Work that travels in one batch. What touches the same rows is best of the same lane: batches under way at once then wait
+ * less for each other. That is for speed alone.
+ */
 interface Piece<Work> {
   readonly work: Work;
   /** From 0 to one less than there are lanes. */
@@ -30,8 +33,8 @@ interface Piece<Work> {
 
 export interface GroupCommit<Work, Result> {
   /**
-   * Resolves when the batches of all pieces have committed, with a result for each, in their order; all are taken or none.
-   * Throws OVERLOADED at once where the queue is full, UNAVAILABLE once closed, and what the first piece to fail fails with.
+   * Answers when the batches of all pieces are over, with a result for each, in their order; all are taken or none. Throws
+   * OVERLOADED at once where the queue is full, UNAVAILABLE once closed, and, where a piece fails, its error.
    */
   submit(pieces: readonly Piece<Work>[]): Promise<Result[]>;
   /** Events that wait. */
@@ -62,7 +65,7 @@ interface Lane<Work, Result> {
 /**
  * Joins concurrent pieces of work into batches. While a transaction is under way the
  * next batch gathers, so one caller alone never waits, and the busier it is the larger the batches are. Where little
- * waits, all of it travels in one batch; where much does, each lane's in one of its own.
+ * waits, all of it travels in one batch; where much does in several lanes, each lane's in one of its own.
  * `commit` answers one result for each piece, in order, or an Error with which that piece fails; where it throws,
  * all pieces of the batch fail alike.
  */
@@ -143,9 +146,9 @@ export function createGroupCommit<Work, Result>(options: {
       .filter((lane) => lane.waiting.length > 0)
       .toSorted((a, b) => a.waiting[0]!.since - b.waiting[0]!.since);
     if (waiting.length === 0) return null;
-    const enough = waiting.filter((lane) => lane.running === 0 && lane.events >= limits.another.events);
-    if (running === 0) return enough.length > 1 ? [enough[0]!] : waiting;
-    if (enough.length > 0) return [enough[0]!];
+    const full = waiting.filter((lane) => lane.running === 0 && lane.events >= limits.another.events);
+    if (running === 0) return full.length > 1 ? [full[0]!] : waiting;
+    if (full.length > 0) return [full[0]!];
     return performance.now() - oldest() >= limits.another.milliseconds ? waiting : null;
   }
 
@@ -203,7 +206,11 @@ export function createGroupCommit<Work, Result>(options: {
         });
       });
       pumpSoon();
-      return Promise.all(results);
+      const settled = await Promise.allSettled(results);
+      return settled.map((piece) => {
+        if (piece.status === 'rejected') throw piece.reason;
+        return piece.value;
+      });
     },
     async close() {
       closed = true;

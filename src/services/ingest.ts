@@ -1,7 +1,7 @@
 import type { ProjectCaller } from '../domain/access.js';
 import { checkEvent, checkHeartbeat, type CheckedEvent, type Rejection } from '../domain/check-event.js';
 import type { Clock } from '../domain/clock.js';
-import { eventIds } from '../domain/event-id.js';
+import { eventIds, uuidAt } from '../domain/event-id.js';
 import type { Sender } from '../domain/sender.js';
 import type { IncomingEvent, IngestOutcome } from '../domain/event.js';
 import { withoutIpAddress } from '../domain/ip-address.js';
@@ -25,8 +25,8 @@ import { publishChanges } from './publish-changes.js';
 export interface Ingest {
   /**
    * 1 to 1,000 events; one outcome for each, in their order. Throws TOO_MANY_EVENTS, BAD_USER_INPUT (no event),
-   * OVERLOADED (the queue is full): then nothing was stored; UNAVAILABLE (no database): some of it may be stored, which
-   * ids tell when it is sent again.
+   * OVERLOADED (the queue is full): then nothing was stored; UNAVAILABLE (no database), or whatever else: some of it may be
+   * stored, which ids tell when it is sent again. A request that is sent before another is answered may be taken after it.
    */
   ingestEvents(caller: ProjectCaller, events: readonly IncomingEvent[], sender: Sender): Promise<IngestOutcome[]>;
   /** Rule 18. Exactly one of sessionKey and identity; otherwise BAD_USER_INPUT. */
@@ -101,9 +101,9 @@ export function createIngest(deps: {
   function ready(
     event: CheckedEvent,
     { storeIpAddress }: DoorSettings,
-    newEventId: ReturnType<typeof eventIds>,
+    newEventId: (at: number) => string,
   ): ReadyEvent {
-    const id = event.type === 'heartbeat' ? null : newEventId(event.time);
+    const id = newEventId(event.time);
     const attributes = describeClient(event);
     // The event was made for this request: it grows rather than being copied.
     if (storeIpAddress) return Object.assign(event, { id, attributes });
@@ -223,10 +223,12 @@ export function createIngest(deps: {
     onRefused: (queued) => observe({ kind: 'ingest.refused', queued }),
   });
 
-  /** By the user, whose row in sessions a batch holds until it has committed. */
+  let turn = 0;
+  /** By the user, whose row in sessions a batch holds until it has committed; what has no session takes turns. */
   function laneOf({ user, sessionKey }: ReadyEvent): number {
-    const subject = user?.id ?? sessionKey ?? '';
-    return subject === '' ? 0 : subject.charCodeAt(subject.length - 1) % limits.lanes;
+    const subject = user?.id ?? sessionKey;
+    if (subject === null) turn += 1;
+    return (subject === null ? turn : subject.charCodeAt(subject.length - 1)) % limits.lanes;
   }
 
   /**
@@ -288,7 +290,7 @@ export function createIngest(deps: {
         if (checked.code === 'FORBIDDEN_IDENTITY') throw new AppError('FORBIDDEN', checked.message, { field });
         throw new AppError('BAD_USER_INPUT', checked.message, { field });
       }
-      const [outcome] = await store([ready(checked, settings, eventIds())]);
+      const [outcome] = await store([ready(checked, settings, uuidAt)]);
       return { acknowledged: outcome!.code === 'HEARTBEAT', sessionId: outcome!.sessionId };
     },
 

@@ -41,8 +41,10 @@ export interface Keys {
   close(): Promise<void>;
 }
 
-/** Tokens and times remembered at most: some 300 bytes each. */
+/** Tokens and times remembered at most. */
 const CACHE_SIZE = 10_000;
+/** What the tokens take at most, roughly: each may name 1,000 users. */
+const TOKEN_BYTES = 10_000_000;
 /** lastUsedAt is written at most so often a key. Milliseconds. */
 const TOUCHED = 60_000;
 /** What a token may be made of. */
@@ -83,7 +85,11 @@ export async function createKeys(deps: {
   const startedAt = clock.now();
   const findKey = createKeyLookup(database);
   /** What tokens say, by their hash, so that each signature is checked once. Whether the key behind one is good is asked each time. */
-  const tokens = new LRUCache<string, TokenClaims>({ max: CACHE_SIZE });
+  const tokens = new LRUCache<string, TokenClaims>({
+    max: CACHE_SIZE,
+    maxSize: TOKEN_BYTES,
+    sizeCalculation: ({ identities }) => (identities ?? []).reduce((sum, text) => sum + 50 + text.length, 300),
+  });
   const touched = new Map<string, number>();
   const listeners = new Set<(keyId: string) => void>();
 

@@ -2,7 +2,7 @@ import type { CheckedEvent } from '../domain/check-event.js';
 import { uuidAt } from '../domain/event-id.js';
 import { planIdentity, type IdentityState } from '../domain/identity-sessions.js';
 import { planNamed, type NamedState } from '../domain/named-session.js';
-import { accepted, type PlanContext, type PlannedEvent } from '../domain/planned-event.js';
+import { accepted, discarded, type PlanContext, type PlannedEvent } from '../domain/planned-event.js';
 import type { SessionSettings } from '../domain/project.js';
 import type { WorkingSession } from '../domain/session.js';
 import type { LockedUser } from '../store/ingest-reads.js';
@@ -53,7 +53,8 @@ export function sessionize(events: readonly PlannedEvent[], state: BatchState): 
   for (const planned of events) {
     const subject = subjectOf(planned.event);
     if (subject === null) {
-      planned.verdict = accepted(null);
+      // Rule 3, and rule 18: a heartbeat is never stored.
+      planned.verdict = planned.event.type === 'heartbeat' ? discarded('NO_SESSION', null) : accepted(null);
       continue;
     }
     const group = subjects.get(subject);

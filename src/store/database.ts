@@ -16,7 +16,7 @@ export interface Statement {
 export interface Queryable {
   /**
    * In a transaction, several may be sent without waiting for each other's answers: they run in the order of sending, and
-   * where one fails those after it fail too (25P02), so that the first failure tells why.
+   * where one fails those after it fail too, each with the error of the first.
    */
   query<Row>(statement: Statement): Promise<Row[]>;
 }

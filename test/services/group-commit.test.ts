@@ -45,8 +45,10 @@ test('work that comes while a batch is under way travels together, up to the lim
   expect(await Promise.all(rest)).toEqual(['done 2', 'done 3', 'done 4', 'done 5']);
 });
 
-/** What is to be done soon has been done by then. */
-const settled = () => new Promise((resolve) => setTimeout(resolve, 0));
+/** What the queue has put off to the loop's next turn has been done by then. */
+async function settled(): Promise<void> {
+  for (let turn = 0; turn < 2; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+}
 
 test('a second batch begins beside the first once enough of another lane has gathered', async () => {
   const { submit, batch, batches } = createGate({
@@ -98,12 +100,32 @@ test('pieces of several lanes are answered in their order, when the last has com
   expect(await answered).toEqual(['done 1', 'done 2']);
 });
 
+test('where a piece fails its caller hears of it once the others are over', async () => {
+  const { queue, batch } = createGate({ lanes: 2 });
+  let heard: unknown = null;
+  const answered = queue
+    .submit([
+      { work: 1, lane: 0 },
+      { work: 2, lane: 1 },
+    ])
+    .catch((error: unknown) => (heard = error));
+  (await batch(0)).fail(new Error('lost'));
+  await batch(1);
+  await settled();
+  expect(heard).toBeNull();
+  (await batch(1)).pass();
+  await answered;
+  expect(heard).toMatchObject({ message: 'lost' });
+});
+
 test('where not all pieces have room none is taken', async () => {
-  const { queue, submit, batch, batches } = createGate({ lanes: 2, queue: { events: 2, bytes: 1_000 } });
+  const { queue, submit, batch, batches } = createGate({ lanes: 2, queue: { events: 4, bytes: 1_000 } });
   const first = submit(1);
   const second = submit(2, 1);
   const pieces = [3, 4, 5].map((work) => ({ work, lane: work % 2 }));
+  // Two of the three would have room.
   await expect(queue.submit(pieces)).rejects.toMatchObject({ code: 'OVERLOADED' });
+  expect(queue.queued).toBe(2);
   (await batch(0)).pass();
   (await batch(1)).pass();
   expect(await Promise.all([first, second])).toEqual(['done 1', 'done 2']);

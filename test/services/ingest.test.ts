@@ -31,17 +31,20 @@ test('a batch takes the same statements, however many events and requests it joi
   expect(alone.length).toBeLessThanOrEqual(10);
 });
 
-test('events of one request and one instant stay in its order, whoever sent them and on whichever way', async () => {
+test('events of one request and one instant stay in its order, whoever sent them, planned or not', async () => {
   const stage = await createStage(db);
   const many = Array.from({ length: 600 }, (_, at) => ({ user: `user ${at % 60}`, type: `${at}`, t: 1 }));
-  // The first is planned; of the second, lanes go different ways.
   for (const request of [many, many]) {
     const outcomes = await stage.send(...request);
     const ids = outcomes.map(({ eventId }) => eventId);
     expect(ids).toEqual(ids.toSorted());
   }
   const batches = stage.observations.filter((observation) => observation.kind === 'batch.committed');
+  // A batch for each lane.
   expect(batches).toHaveLength(4);
+  const planned = batches.map((batch) => batch.planned);
+  expect(planned.slice(0, 2).reduce((sum, count) => sum + count)).toBe(600);
+  expect(planned.slice(2)).toEqual([0, 0]);
 });
 
 test('no event, and more than 1,000, are refused whole', async () => {

@@ -386,6 +386,23 @@ describe('starting and ending', () => {
     expect(await stage.sessions('ada')).toMatchObject([{ start: 0, last: 60, events: 1 }]);
   });
 
+  test('rule 18: a heartbeat of nobody is heard by no session, and not stored either', async () => {
+    const stage = await createStage(db);
+    const outcomes = await stage.send(
+      { type: 'heartbeat' },
+      { type: 'heartbeat', id: 'of-nobody' },
+      { message: 'alone' },
+    );
+    const silent = { status: 'DISCARDED', code: 'NO_SESSION', eventId: null, sessionId: null };
+    expect(outcomes).toMatchObject([silent, silent, { status: 'ACCEPTED' }]);
+    const stored = await stage.database.query({
+      name: 'test.stored',
+      text: 'SELECT message FROM events WHERE project_id = $1',
+      values: [stage.projectId],
+    });
+    expect(stored).toEqual([{ message: 'alone' }]);
+  });
+
   test('rule 18: a heartbeat of an identity opens a session, but not just after a sessionend', async () => {
     const stage = await createStage(db);
     expect(await stage.beat({ identity: 'ada' })).toMatchObject({ acknowledged: true });

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Reach } from '../../src/domain/access.js';
 import { uuidAt } from '../../src/domain/event-id.js';
+import { checkEvent, type CheckedEvent } from '../../src/domain/check-event.js';
 import { userIdOf } from '../../src/domain/identity.js';
 import { listAuditEntries } from '../../src/store/audit-log.js';
 import { closeSessions, takeDueSessions } from '../../src/store/close-sessions.js';
@@ -205,13 +206,19 @@ const extension: Extension = {
   name: null,
   nameAt: 0,
 };
+const sender = { ipAddress: null, userAgent: null };
+const event = checkEvent(reach, { type: 'log', user: { identity: 'user50' } }, sender, now) as CheckedEvent;
 const lookups: [string, (database: Database) => Promise<unknown>, number][] = [
   ['presence of some', (d) => presenceOf(d, reach, ['user50', 'user51'], now), 50],
   ['presence snapshot of some', (d) => presenceSnapshot(d, reach, ['user50', 'user51'], now), 50],
   ['recent edges', (d) => recentEdges(d, [reach], new Date(now.getTime() + 600_000), now), 50],
   ['sessions by id', (d) => sessionsByIds(d, reach, [randomUUID()]), 50],
   ['events by id', (d) => eventsByIds(d, reach, [uuidAt(now)]), 50],
-  ['ingest: extend, the session found by its user', (d) => extendSessions(d, [extension], [], now), 50],
+  [
+    'ingest: extend, the session found by its user',
+    (d) => extendSessions(d, [extension], [{ id: uuidAt(now), event, extension: 0 }], now),
+    50,
+  ],
   [
     'ingest: extend, the session remembered',
     (d) => extendSessions(d, [{ ...extension, sessionId: randomUUID() }], [], now),

@@ -1,0 +1,59 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { Database, Queryable } from '../../src/store/database.js';
+import type { Observation } from '../../src/observation.js';
+import { createTestDatabase, type TestDatabase } from '../support/database.js';
+
+let db: TestDatabase;
+let database: Database;
+const observations: Observation[] = [];
+beforeAll(async () => {
+  db = await createTestDatabase();
+  database = db.open((observation) => observations.push(observation));
+});
+afterAll(() => db.drop());
+
+const select = (tx: Queryable, expression: string) =>
+  tx.query<{ value: unknown }>({ name: `test ${expression}`, text: `SELECT ${expression} AS value` });
+
+test('statements sent at once run in their order, each answered with its own rows', async () => {
+  const values = await database.transaction(async (tx) => {
+    await tx.query({ name: 'test', text: 'CREATE TEMPORARY SEQUENCE steps' });
+    return Promise.all(Array.from({ length: 20 }, () => select(tx, "nextval('steps')::integer")));
+  });
+  expect(values.flat().map(({ value }) => value)).toEqual(Array.from({ length: 20 }, (_, at) => at + 1));
+});
+
+test('where one of them fails all that follow tell of that failure, and nothing is kept', async () => {
+  await database.query({ name: 'test', text: 'CREATE TABLE kept (value integer)' });
+  for (let round = 0; round < 20; round += 1) {
+    const transaction = database.transaction(async (tx) => {
+      const before = tx.query({ name: 'test', text: 'INSERT INTO kept VALUES (1)' });
+      // Behind more promises than the one after it, it is heard of later.
+      const failing = Promise.all([select(tx, '1 / 0'), select(tx, '1')]).then((rows) => rows.flat());
+      const after = select(tx, '2');
+      const settled = await Promise.allSettled([before, failing, after]);
+      expect(settled.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'rejected']);
+      await Promise.all([after, failing]);
+    });
+    await expect(transaction).rejects.toMatchObject({ code: '22012' });
+  }
+  expect(await database.query({ name: 'test', text: 'SELECT * FROM kept' })).toEqual([]);
+});
+
+test('a failure that is passed over is no commit', async () => {
+  const transaction = database.transaction(async (tx) => {
+    await select(tx, '1 / 0').catch(() => {});
+  });
+  await expect(transaction).rejects.toThrow('rolled back');
+  expect(await select(database, '3')).toEqual([{ value: 3 }]);
+});
+
+test('of statements sent at once, each is observed with the time of its own', async () => {
+  observations.length = 0;
+  await database.transaction((tx) => Promise.all([select(tx, 'pg_sleep(0.2)'), select(tx, '4')]));
+  const took = observations.flatMap((observation) =>
+    observation.kind === 'statement' ? [[observation.name, observation.milliseconds] as const] : [],
+  );
+  expect(took.map(([name]) => name)).toEqual(['test pg_sleep(0.2)', 'test 4']);
+  expect(took[1]![1]).toBeLessThan(took[0]![1]);
+});
