@@ -4,7 +4,7 @@ import type { Observer } from '../observation.js';
 import { closeSessions, lockFreeUsers, takeDueSessions, type LookedAt } from '../store/close-sessions.js';
 import type { Database, Queryable } from '../store/database.js';
 import { flipPresence } from '../store/flip-presence.js';
-import type { UserKey } from '../store/ingest-reads.js';
+import { inOrderOfLocks, type UserKey } from '../store/ingest-reads.js';
 import type { Bus } from './bus.js';
 import { publishChanges, type Changes } from './publish-changes.js';
 import { userKey } from './sessionize.js';
@@ -36,7 +36,7 @@ function distinctUsers(sessions: readonly { projectId: string; userId: string | 
   const users = new Map<string, UserKey>();
   for (const { projectId, userId } of sessions)
     if (userId) users.set(userKey(projectId, userId), { projectId, userId });
-  return [...users].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, user]) => user);
+  return [...users.values()].toSorted(inOrderOfLocks);
 }
 
 /** Users whose status may differ from their sessions by now, whichever way: settings that have changed may let one come back. */
@@ -50,7 +50,7 @@ function suspects(looked: readonly LookedAt[]) {
         { projectId, userId: userId!, sessionId: id, lastSeenAt: lastActivityAt.getTime() },
       ]),
   );
-  return [...suspects].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, suspect]) => suspect);
+  return [...suspects.values()].toSorted(inOrderOfLocks);
 }
 
 /** What a batch found and did. */

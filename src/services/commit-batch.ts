@@ -7,6 +7,7 @@ import type { EventWrite } from '../store/event-columns.js';
 import { flipPresence, type PresenceSuspect } from '../store/flip-presence.js';
 import {
   addUsers,
+  inOrderOfLocks,
   lockNamedSessions,
   lockUsers,
   readIdentitySessions,
@@ -65,7 +66,7 @@ function duplicateOf(
 
 function uniqueUsers(users: readonly (UserKey & { identity: string })[]): (UserKey & { identity: string })[] {
   const unique = new Map(users.map((user) => [userKey(user.projectId, user.userId), user]));
-  return [...unique].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, user]) => user);
+  return [...unique.values()].toSorted(inOrderOfLocks);
 }
 
 /** The identities, in the order of their locks, and from when on their sessions matter: their earliest event. */
@@ -78,7 +79,7 @@ function earliestByUser(events: readonly PlannedEvent[]): (UserKey & { from: num
     const known = earliest.get(key);
     if (!known || known.from > from) earliest.set(key, { projectId: event.projectId, userId: event.user.id, from });
   }
-  return [...earliest].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, user]) => user);
+  return [...earliest.values()].toSorted(inOrderOfLocks);
 }
 
 /**
@@ -216,7 +217,7 @@ function suspects(
     const lastSeenAt = Math.max(found.get(key)?.lastSeenAt ?? 0, session.lastActivityAt);
     found.set(key, { projectId: session.projectId, userId: session.userId, sessionId: session.id, lastSeenAt });
   }
-  return [...found.entries()].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, suspect]) => suspect);
+  return [...found.values()].toSorted(inOrderOfLocks);
 }
 
 function sessionChanges(session: WorkingSession, wasOpen: ReadonlySet<WorkingSession>): Changes['sessions'] {
@@ -259,9 +260,7 @@ export async function commitBatch(
     outcomes.set(one, outcome);
     if (verdict.status === 'REJECTED') continue;
     const { sessionId } = outcome;
-    if (eventId) {
-      eventWrites.push({ id: eventId, sessionId, event });
-    }
+    if (eventId) eventWrites.push({ sessionId, event });
     if (!event.eventKey) continue;
     for (const receivedOn of daysAround(now.getTime())) {
       keyWrites.push({ projectId: event.projectId, eventKey: event.eventKey, receivedOn, eventId, sessionId });
@@ -315,7 +314,7 @@ export async function commitBatch(
     ),
     changes: {
       edges,
-      events: eventWrites.map(({ event, id }) => ({ projectId: event.projectId, id })),
+      events: eventWrites.map(({ event: { projectId, id } }) => ({ projectId, id })),
       sessions: changed.flatMap(({ session }) => sessionChanges(session, wasOpen)),
     },
   };

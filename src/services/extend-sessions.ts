@@ -4,6 +4,7 @@ import { discarded, type ReadyEvent } from '../domain/planned-event.js';
 import { detached } from '../domain/well-formed.js';
 import type { Database } from '../store/database.js';
 import { extendSessions, SAYS, type Extension, type ExtensionEvent } from '../store/extend-sessions.js';
+import { inOrderOfLocks } from '../store/ingest-reads.js';
 import type { Changes } from './publish-changes.js';
 
 /**
@@ -137,11 +138,6 @@ function groupsOf(events: readonly ReadyEvent[]): Group[] {
   return [...groups.values()].filter((group) => group !== null).toSorted(inOrderOfLocks);
 }
 
-function inOrderOfLocks(a: Group, b: Group): number {
-  if (a.projectId !== b.projectId) return a.projectId < b.projectId ? -1 : 1;
-  return a.userId < b.userId ? -1 : 1;
-}
-
 const isWithin = (part: readonly string[], whole: readonly string[]): boolean =>
   part.every((one) => whole.includes(one));
 
@@ -190,7 +186,7 @@ export function createShortcut(): Shortcut {
       for (const [extension, { members }] of groups.entries()) {
         for (const place of members) {
           const event = events[place]!;
-          if (event.type !== 'heartbeat') writes.push({ id: event.id, event, extension, place });
+          if (event.type !== 'heartbeat') writes.push({ event, extension, place });
         }
       }
       const extended = await extendSessions(database, groups, writes, now);
@@ -209,11 +205,12 @@ export function createShortcut(): Shortcut {
         const { status, code, message } = HEARD;
         for (const place of group.members) outcomes[place] = { status, eventId: null, sessionId, code, message };
       }
-      for (const { id, event, extension, place } of writes) {
+      for (const { event, extension, place } of writes) {
+        const { projectId, id } = event;
         const sessionId = extended.get(extension);
         if (sessionId === undefined) continue;
         outcomes[place] = { status: 'ACCEPTED', eventId: id, sessionId, code: null, message: null };
-        changes.events.push({ projectId: event.projectId, id });
+        changes.events.push({ projectId, id });
       }
       return { outcomes, changes: { edges: [], ...changes } };
     },

@@ -123,7 +123,8 @@ export function createGroupCommit<Work, Result>(options: {
     try {
       const results = await commit(
         batch.map(({ work }) => work),
-        performance.now() - Math.min(...batch.map(({ since }) => since)),
+        // The first has waited longest: lanes are taken in that order.
+        performance.now() - batch[0]!.since,
       );
       for (const [at, { resolve, reject }] of batch.entries()) {
         const result = results[at]!;

@@ -1,13 +1,12 @@
-import type { CheckedEvent } from '../domain/check-event.js';
+import type { ReadyEvent } from '../domain/planned-event.js';
 import { column, instant, textArray, WRITERS } from './parameters.js';
 
 /** An event as it is stored. */
 export interface EventWrite {
-  readonly id: string;
   readonly sessionId: string | null;
-  readonly event: CheckedEvent;
+  readonly event: ReadyEvent;
 }
-type Write = Pick<EventWrite, 'id' | 'event'>;
+type Write = Pick<EventWrite, 'event'>;
 
 /**
  * A column, the type its values travel as, how it is made of the row `e` of them, and the value of an event. What most
@@ -18,7 +17,7 @@ type EventColumn = readonly [name: string, type: string, sql: string, arrayOf: (
 const { plain, text, json } = WRITERS;
 
 const EVENT_COLUMNS: readonly EventColumn[] = [
-  ['id', 'uuid', 'e.id', (writes) => column(writes, ({ id }) => id, plain)],
+  ['id', 'uuid', 'e.id', (writes) => column(writes, ({ event }) => event.id, plain)],
   ['type', 'text', 'e.type', (writes) => column(writes, ({ event }) => event.type, text)],
   ['source', 'text', 'e.source', (writes) => column(writes, ({ event }) => event.source, text)],
   ['message', 'text', 'e.message', (writes) => column(writes, ({ event }) => event.message, text)],

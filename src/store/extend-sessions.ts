@@ -101,7 +101,7 @@ const STORED = `, stored AS (
 const ANSWER = `
   SELECT coalesce(json_agg(n), '[]') AS places, coalesce(json_agg(found), '[]') AS found FROM moved`;
 
-/** Heartbeats alone are spared the events and their indexes: half of what a statement takes before its first row. */
+/** Heartbeats alone are spared the events and their indexes: a tenth of what a statement takes before its first row. */
 const EXTEND = { events: MOVED + STORED + ANSWER, none: MOVED + ANSWER };
 
 /**

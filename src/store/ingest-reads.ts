@@ -16,6 +16,12 @@ export interface UserKey {
   readonly userId: string;
 }
 
+/** For toSorted(): users in the order of their locks. */
+export function inOrderOfLocks(a: UserKey, b: UserKey): number {
+  if (a.projectId !== b.projectId) return a.projectId < b.projectId ? -1 : 1;
+  return a.userId < b.userId ? -1 : 1;
+}
+
 export interface LockedUser extends UserKey {
   readonly identity: string;
   readonly name: string | null;
@@ -112,9 +118,9 @@ function toWorking(row: SessionRecord): WorkingSession {
 
 /**
  * The users' identity sessions that an event at `from` (milliseconds) or later may still join, and the open ones: one
- * range of the index sessions_near for each user. The users must be locked; the sessions are locked here, since those that only go
- * on are changed without their user's lock (extend-sessions). OFFSET 0 keeps it that way: on a table that was
- * not analysed yet the planner would otherwise join all of its sessions (10 ms rather than 0.5 for 64 users).
+ * range of the index sessions_near for each user. The users must be locked; the sessions are locked here, since those
+ * that only go on are changed without their user's lock (extend-sessions). OFFSET 0 keeps it that way: on a table that
+ * was not analysed yet the planner would otherwise join all of its sessions (10 ms rather than 0.5 for 64 users).
  */
 export async function readIdentitySessions(
   tx: Queryable,

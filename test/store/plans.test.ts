@@ -2,7 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Reach } from '../../src/domain/access.js';
 import { uuidAt } from '../../src/domain/event-id.js';
-import { checkEvent, type CheckedEvent } from '../../src/domain/check-event.js';
+import { checkEvent } from '../../src/domain/check-event.js';
+import type { ReadyEvent } from '../../src/domain/planned-event.js';
 import { userIdOf } from '../../src/domain/identity.js';
 import { listAuditEntries } from '../../src/store/audit-log.js';
 import { closeSessions, takeDueSessions } from '../../src/store/close-sessions.js';
@@ -207,7 +208,8 @@ const extension: Extension = {
   nameAt: 0,
 };
 const sender = { ipAddress: null, userAgent: null };
-const event = checkEvent(reach, { type: 'log', user: { identity: 'user50' } }, sender, now) as CheckedEvent;
+const checked = checkEvent(reach, { type: 'log', user: { identity: 'user50' } }, sender, now);
+const event = { ...checked, id: uuidAt(now) } as ReadyEvent;
 const lookups: [string, (database: Database) => Promise<unknown>, number][] = [
   ['presence of some', (d) => presenceOf(d, reach, ['user50', 'user51'], now), 50],
   ['presence snapshot of some', (d) => presenceSnapshot(d, reach, ['user50', 'user51'], now), 50],
@@ -216,7 +218,7 @@ const lookups: [string, (database: Database) => Promise<unknown>, number][] = [
   ['events by id', (d) => eventsByIds(d, reach, [uuidAt(now)]), 50],
   [
     'ingest: extend, the session found by its user',
-    (d) => extendSessions(d, [extension], [{ id: uuidAt(now), event, extension: 0 }], now),
+    (d) => extendSessions(d, [extension], [{ event, extension: 0 }], now),
     50,
   ],
   [
