@@ -1,5 +1,5 @@
 import type { Reach } from './access.js';
-import type { IncomingEvent, RejectCode } from './event.js';
+import type { IncomingEvent, RejectCode, Rejection } from './event.js';
 import { eventKeyOf, userIdOf } from './identity.js';
 import type { SessionStartPolicy } from './project.js';
 import type { Sender } from './sender.js';
@@ -43,12 +43,8 @@ export interface CheckedEvent {
   readonly data: Readonly<Record<string, unknown>> | null;
   /** `data` as JSON text. */
   readonly json: string;
-}
-
-/** Why an event cannot be stored: a code, and a sentence that names the field and what would be right. */
-export interface Rejection {
-  readonly code: RejectCode;
-  readonly message: string;
+  /** It is stored nowhere; but where its id is known, it is a repeat (rule 25). */
+  readonly refusal: Rejection | null;
 }
 
 /** Characters each text may have at most; `bytes` is for `data` as JSON in UTF-8. */
@@ -104,11 +100,20 @@ function checkJson(field: string, value: Readonly<Record<string, unknown>> | nul
   return json;
 }
 
-/** Trimmed, 1 to 255 characters; throws Rejected otherwise. */
+/** What a slip of the client's code makes of no identity; `${undefined}` and the like (rule 1's words). */
+const SLIPS = new Set(['null', 'undefined', 'NaN', '[object Object]']);
+
+/** Trimmed, 1 to 255 characters, and no slip; throws Rejected otherwise. */
 function checkIdentity(identity: string): string {
   const value = wellFormed(identity.trim());
   if (value.length === 0)
     throw new Rejected('INVALID_IDENTITY', 'user.identity is empty; 1 to 255 characters after trimming are taken.');
+  if (SLIPS.has(value)) {
+    throw new Rejected(
+      'INVALID_IDENTITY',
+      `user.identity is the text ${value}, which is nobody; send who the user is, or no user.`,
+    );
+  }
   if (value.length > EVENT_LIMITS.identity) {
     throw new Rejected(
       'INVALID_IDENTITY',
@@ -129,15 +134,16 @@ function checkUser(projectId: string, user: IncomingEvent['user']): EventUser | 
   };
 }
 
-function checkTime(occurredAt: Date | null | undefined, now: number): number {
+function checkTime(occurredAt: Date | null | undefined, { now, skew }: Arrival): number {
   if (!occurredAt) return now;
-  const time = occurredAt.getTime();
+  const time = occurredAt.getTime() - skew;
   if (Number.isNaN(time)) {
     throw new Rejected('INVALID_DATE', 'occurredAt is no RFC 3339 instant; write it like 2026-01-31T09:30:00.000Z.');
   }
-  if (now - time > OLDEST_EVENT) throw new Rejected('TOO_OLD', 'occurredAt lies more than 3 days in the past.');
   return Math.min(time, now);
 }
+
+const TOO_OLD: Rejection = { code: 'TOO_OLD', message: 'occurredAt lies more than 3 days in the past.' };
 
 function checkTags(tags: readonly string[] | null | undefined): readonly string[] {
   if (!tags) return [];
@@ -159,12 +165,12 @@ function checkKey(type: string, sessionKey: string | null | undefined, reference
 }
 
 function checkId(id: string | null | undefined): string | null {
-  if (id == null) return null;
-  if (id.length >= 1 && id.length <= EVENT_LIMITS.id) return eventKeyOf(id);
+  if (id == null || (id.length >= 1 && id.length <= EVENT_LIMITS.id)) return id ?? null;
   throw new Rejected('INVALID_ID', 'id has 1 to 100 characters.');
 }
 
-function check(reach: Reach, event: IncomingEvent, sender: Sender, now: number): CheckedEvent {
+function check(reach: Reach, event: IncomingEvent, sender: Sender, arrival: Arrival): CheckedEvent {
+  const { now } = arrival;
   const type = wellFormed((event.type ?? 'log').trim());
   if (type.length === 0 || type.length > EVENT_LIMITS.type)
     throw new Rejected('INVALID_TYPE', 'type has 1 to 100 characters.');
@@ -179,13 +185,18 @@ function check(reach: Reach, event: IncomingEvent, sender: Sender, now: number):
       'This token is narrowed to certain users; name one of them in user.identity.',
     );
   }
+  const time = checkTime(event.occurredAt, arrival);
+  const id = checkId(event.id);
+  const sessionKey = checkKey(type, event.sessionKey, referenceId);
+  const isTooOld = now - time > OLDEST_EVENT;
+  if (isTooOld && id === null) throw new Rejected(TOO_OLD.code, TOO_OLD.message);
   return {
     projectId: reach.projectId,
     type,
-    time: checkTime(event.occurredAt, now),
+    time,
     receivedAt: now,
-    eventKey: checkId(event.id),
-    sessionKey: checkKey(type, event.sessionKey, referenceId),
+    eventKey: id === null ? null : eventKeyOf(id, user?.id ?? null, sessionKey),
+    sessionKey,
     user,
     sender,
     allowedUsers: reach.userIds,
@@ -199,16 +210,37 @@ function check(reach: Reach, event: IncomingEvent, sender: Sender, now: number):
     version: checkText('version', event.version),
     data: event.data ?? null,
     json: checkJson('data', event.data),
+    refusal: isTooOld ? TOO_OLD : null,
   };
 }
 
+/** When a request arrived, and how far its client's clock is ahead of that. Milliseconds. */
+export interface Arrival {
+  readonly now: number;
+  readonly skew: number;
+}
+
+/** So far clocks may differ, and a request be under way, without a word. Milliseconds. */
+const CLOCKS_AGREE = 2_000;
+
+/** Rule 10: a request that arrives at `now`; `sentAt`: the client's clock when it sent it, null where it does not say. */
+export function arrivalOf(now: Date, sentAt: Date | null = null): Arrival {
+  const skew = sentAt === null ? 0 : sentAt.getTime() - now.getTime();
+  return { now: now.getTime(), skew: Math.abs(skew) > CLOCKS_AGREE ? skew : 0 };
+}
+
 /**
- * Checks one event on its own (rule 26) at its arrival, `now` (rule 10): what can be stored, or why not.
+ * Checks one event on its own (rule 26) at its arrival (rule 10): what can be stored, or why not.
  * Nothing is cut short in silence: what is too long is refused with the field's name.
  */
-export function checkEvent(reach: Reach, event: IncomingEvent, sender: Sender, now: Date): CheckedEvent | Rejection {
+export function checkEvent(
+  reach: Reach,
+  event: IncomingEvent,
+  sender: Sender,
+  arrival: Arrival,
+): CheckedEvent | Rejection {
   try {
-    return check(reach, event, sender, now.getTime());
+    return check(reach, event, sender, arrival);
   } catch (error) {
     if (error instanceof Rejected) return { code: error.code, message: error.message };
     throw error;
@@ -230,7 +262,7 @@ export function checkHeartbeat(
       user: heartbeat.identity == null ? null : { identity: heartbeat.identity },
     },
     sender,
-    now,
+    arrivalOf(now),
   );
   return 'code' in checked ? checked : { ...checked, call: heartbeat.close ? 'CLOSE' : 'BEAT' };
 }

@@ -9,17 +9,21 @@ function timeOf(milliseconds: number): string {
 /** The last two groups of a random UUID are the variant and 62 random bits: just those of this one. */
 const newTail = (): string => randomUUID().slice(19);
 
-/** A new UUIDv7 whose time is `at` (milliseconds since the epoch, where it is a number). */
-export function uuidAt(at: Date | number): string {
-  return `${timeOf(typeof at === 'number' ? at : at.getTime())}000-${newTail()}`;
+/**
+ * A new UUIDv7 whose time is `at` (milliseconds since the epoch, where it is a number). Those of one millisecond sort by
+ * `place`, as far as 12 bits tell them apart.
+ */
+export function uuidAt(at: Date | number, place = 0): string {
+  return `${timeOf(Number(at))}${sequence(place)}-${newTail()}`;
 }
 
 /** The smallest UUIDv7 of that millisecond: ids >= it happened then or later. */
-export function firstUuidAt(at: Date): string {
-  return `${timeOf(at.getTime())}000-8000-000000000000`;
+export function firstUuidAt(at: Date | number): string {
+  return `${timeOf(Number(at))}000-8000-000000000000`;
 }
 
-const SEQUENCES = Array.from({ length: 4_096 }, (_, sequence) => sequence.toString(16).padStart(3, '0'));
+const SEQUENCES = Array.from({ length: 4_096 }, (_, at) => at.toString(16).padStart(3, '0'));
+const sequence = (place: number): string => SEQUENCES[Math.min(place, SEQUENCES.length - 1)]!;
 
 /**
  * Makes UUIDv7s for the events of a request, from when each happened (milliseconds since the epoch), so that ids sort as
@@ -29,17 +33,17 @@ const SEQUENCES = Array.from({ length: 4_096 }, (_, sequence) => sequence.toStri
 export function eventIds(): (at: number) => string {
   let lastAt = Number.NaN;
   let time = '';
-  let sequence = 0;
+  let place = 0;
   let tail = newTail();
   return (at) => {
     if (at !== lastAt) {
       time = timeOf(at);
       lastAt = at;
     }
-    if (sequence === SEQUENCES.length) {
-      sequence = 0;
+    if (place === SEQUENCES.length) {
+      place = 0;
       tail = newTail();
     }
-    return `${time}${SEQUENCES[sequence++]}-${tail}`;
+    return `${time}${SEQUENCES[place++]}-${tail}`;
   };
 }

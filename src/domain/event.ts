@@ -46,6 +46,20 @@ export type RejectCode =
   | 'BOT'
   | 'UNSTORABLE';
 
+/** Why an event cannot be stored: a code, and a sentence that names the field and what would be right. */
+export interface Rejection {
+  readonly code: RejectCode;
+  readonly message: string;
+}
+
+export const rejected = ({ code, message }: Rejection): IngestOutcome => ({
+  status: 'REJECTED',
+  eventId: null,
+  sessionId: null,
+  code,
+  message,
+});
+
 /** What became of one event. Ids are UUIDs as text. */
 export interface IngestOutcome {
   readonly status: IngestStatus;

@@ -1,20 +1,57 @@
 import type { CheckedEvent } from './check-event.js';
-import { accepted, discarded, policyOf, type PlanContext, type PlannedEvent, type Verdict } from './planned-event.js';
-import { isOpen, type WorkingSession } from './session.js';
-import { count, describe, endSession, hearHeartbeat, merge, reopen, startSession, touch } from './working-session.js';
+import {
+  accepted,
+  discarded,
+  isStale,
+  policyOf,
+  type PlanContext,
+  type PlannedEvent,
+  type Verdict,
+} from './planned-event.js';
+import { isOpen, survivor, type WorkingSession } from './session.js';
+import { rememberEnd } from './session-ends.js';
+import {
+  count,
+  describe,
+  endSession,
+  hearHeartbeat,
+  merge,
+  reopen,
+  split,
+  startSession,
+  touch,
+} from './working-session.js';
 
 /** A user's identity sessions near the events of a batch, the open one included. */
 export interface IdentityState {
   sessions: WorkingSession[];
-  /** When the user last sent a `sessionend` event; null for never (rule 18). */
-  lastEndAt: number | null;
+  /** When the user sent `sessionend` events, in order, as far as they are remembered (rule 18). */
+  ends: readonly number[];
+  /** From when on the stored events of a session, by its id, are another's: what late starts have split (rule 12). */
+  splits: EventSplit[];
 }
 
-const latest = (sessions: readonly WorkingSession[]): WorkingSession | null =>
-  sessions.reduce<WorkingSession | null>(
-    (found, session) => (found && found.lastActivityAt >= session.lastActivityAt ? found : session),
-    null,
-  );
+export interface EventSplit {
+  readonly storedUnder: string;
+  /** Milliseconds. Those of one session are in order, and each holds up to the next. */
+  readonly from: number;
+  readonly session: WorkingSession;
+}
+
+/** What is open is the last; an id tells which of two that start at the same instant was made first. */
+const inOrder = (a: WorkingSession, b: WorkingSession): number =>
+  Number(isOpen(a)) - Number(isOpen(b)) ||
+  a.startedAt - b.startedAt ||
+  a.lastActivityAt - b.lastActivityAt ||
+  (a.id < b.id ? -1 : 1);
+
+/**
+ * Whether an event at `time` lies inside the session, which has begun by then. What is at the very instant of an end that
+ * the client or a start has set comes after it (rule 7): what came before it in the same request is there already.
+ */
+function holds({ endReason, lastActivityAt }: WorkingSession, time: number): boolean {
+  return endReason === 'CLIENT' || endReason === 'SUPERSEDED' ? time < lastActivityAt : time <= lastActivityAt;
+}
 
 /**
  * Applies one user's events to the user's identity sessions (rules 2 to 18). Pure but for the state it is
@@ -23,6 +60,10 @@ const latest = (sessions: readonly WorkingSession[]): WorkingSession | null =>
 class IdentityPlan {
   private readonly inactivity: number;
   private readonly presence: number;
+  /** In the order of time: no two overlap, and what is open is the last. */
+  private readonly sessions: WorkingSession[];
+  /** The events that the plan has given to a session so far. */
+  private readonly placed: PlannedEvent[] = [];
 
   constructor(
     private readonly state: IdentityState,
@@ -30,45 +71,81 @@ class IdentityPlan {
   ) {
     this.inactivity = context.settings.inactivityTimeout * 1000;
     this.presence = context.settings.presenceTimeout * 1000;
+    this.sessions = state.sessions.toSorted(inOrder);
   }
 
-  apply(planned: PlannedEvent): Verdict {
+  apply(planned: PlannedEvent): void {
     const { event } = planned;
     this.closeStale(event.time);
     this.reopenRecent(event);
-    if (event.type === 'session') return this.start(planned);
-    if (event.type === 'sessionend') return this.end(planned);
-    if (event.type === 'heartbeat') return this.heartbeat(planned);
+    planned.verdict = this.decide(planned);
+    if (!planned.verdict.session) return;
+    describe(planned.verdict.session, event.attributes);
+    this.placed.push(planned);
+  }
+
+  private decide(planned: PlannedEvent): Verdict {
+    const { type } = planned.event;
+    if (type === 'session') return this.start(planned);
+    if (type === 'sessionend') return this.end(planned);
+    if (type === 'heartbeat') return this.heartbeat(planned);
     return this.store(planned);
   }
 
-  private get all(): WorkingSession[] {
-    return this.state.sessions.filter((session) => !session.mergedInto);
-  }
-
   private get open(): WorkingSession | null {
-    return this.state.sessions.find((session) => !session.mergedInto && isOpen(session)) ?? null;
+    const last = this.sessions.at(-1);
+    return last && isOpen(last) ? last : null;
   }
 
   /** Rule 6: what the closer would have done by then, whether or not it has run. */
   private closeStale(time: number): void {
-    const open = this.open;
+    const { open } = this;
     if (open && time - open.lastActivityAt > this.inactivity) endSession(open, open.lastActivityAt, 'INACTIVITY');
   }
 
   /** Rule 8's exception, and rule 18's: the session that ended a moment ago goes on. */
   private reopenRecent(event: CheckedEvent): void {
-    if (this.open) return;
-    const last = latest(this.all);
-    if (!last) return;
+    const last = this.sessions.at(-1);
+    if (!last || isOpen(last)) return;
     const gap = event.time - last.lastActivityAt;
-    const early = last.endReason === 'INACTIVITY' && gap > 0 && gap <= this.inactivity;
+    const early = last.endReason === 'INACTIVITY' && gap >= 0 && gap <= this.inactivity;
     const stillThere = last.closedByHeartbeat && gap >= 0 && gap <= this.presence && event.call !== 'CLOSE';
     if (early || stillThere) reopen(last);
   }
 
+  /** Where the sessions that start at `time` or before it end: the last of them is the only one that may hold it. */
+  private placeAt(time: number): number {
+    let low = 0;
+    let high = this.sessions.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.sessions[middle]!.startedAt <= time) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  /** The session that holds this moment. */
+  private around(time: number): WorkingSession | null {
+    const before = this.sessions[this.placeAt(time) - 1];
+    return before && holds(before, time) ? before : null;
+  }
+
+  /** The first session that starts after it. */
+  private following(time: number): WorkingSession | null {
+    return this.sessions[this.placeAt(time)] ?? null;
+  }
+
   private begin(planned: PlannedEvent): WorkingSession {
-    const session = startSession(planned, null, this.context);
+    const session = this.make(planned);
+    this.sessions.splice(this.placeAt(session.startedAt), 0, session);
+    return session;
+  }
+
+  private make(planned: PlannedEvent): WorkingSession {
+    const { time } = planned.event;
+    const sameInstant = this.placeAt(time) - this.placeAt(time - 1);
+    const session = startSession(planned, this.context.newSessionId(time, sameInstant));
     this.state.sessions.push(session);
     return session;
   }
@@ -79,38 +156,40 @@ class IdentityPlan {
     return !later.explicitStart || policyOf(event, this.context.settings) === 'RESUME';
   }
 
-  /** Finds or makes the session an event of that time belongs to, and widens it (rules 2, 7, 8 and 27). */
-  private place(planned: PlannedEvent): WorkingSession {
-    const { event } = planned;
+  /** Finds the session that an event of that time belongs to, and widens it (rules 2, 7, 8 and 27); null: none there is. */
+  private find(event: CheckedEvent): WorkingSession | null {
     const { time } = event;
-    const all = this.all;
-    const inside = this.around(time);
-    if (inside) return inside;
-
-    const open = this.open;
-    if (open && time > open.lastActivityAt) {
-      touch(open, time);
-      return open;
+    const at = this.placeAt(time);
+    const before = this.sessions[at - 1];
+    const after = this.sessions[at];
+    if (before && (holds(before, time) || isOpen(before))) {
+      touch(before, time);
+      return before;
     }
-    const before = latest(all.filter((session) => session.lastActivityAt < time));
-    const after = this.following(time);
     // The newest of all, and nothing is open (any more): rule 2, or rule 15 after an end.
-    if (!after) return this.begin(planned);
-
+    if (!after) return null;
     const left = before && time - before.lastActivityAt <= this.inactivity ? before : null;
     const right = after.startedAt - time <= this.inactivity ? after : null;
     if (left && right && this.canMerge(left, right, event)) {
       merge(left, right);
+      this.sessions.splice(at, 1);
       return left;
     }
     const near = right ?? left;
-    if (near) {
-      touch(near, time);
-      return near;
-    }
-    const own = this.begin(planned);
-    endSession(own, time, 'INACTIVITY');
-    return own;
+    if (near) touch(near, time);
+    return near;
+  }
+
+  /** A session of its own: the newest is open; one in the midst of others has ended (rule 7). */
+  private own(planned: PlannedEvent): WorkingSession {
+    const isNewest = this.following(planned.event.time) === null;
+    const session = this.begin(planned);
+    if (!isNewest) endSession(session, session.startedAt, 'INACTIVITY');
+    return session;
+  }
+
+  private place(planned: PlannedEvent): WorkingSession {
+    return this.find(planned.event) ?? this.own(planned);
   }
 
   private store(planned: PlannedEvent): Verdict {
@@ -120,63 +199,73 @@ class IdentityPlan {
   }
 
   private start(planned: PlannedEvent): Verdict {
-    const { event, request } = planned;
-    const open = this.open;
+    const { event } = planned;
+    const { open } = this;
     const policy = policyOf(event, this.context.settings);
     if (open && event.time >= open.startedAt) {
-      if (policy === 'RESTART') {
-        endSession(open, event.time, 'SUPERSEDED');
-        const session = this.begin(planned);
-        count(session, event);
-        return accepted(session);
-      }
+      if (policy === 'RESTART') return this.supersede(open, planned);
       touch(open, event.time);
-      if (open.startedBy === request && !open.explicitStart) {
-        // Rule 14: the start of what this request began a little earlier.
-        open.explicitStart = true;
-        count(open, event);
-        return accepted(open);
-      }
-      return discarded('DUPLICATE_SESSION_START', open);
+      return this.repeat(open, planned);
     }
-    const inside = policy === 'RESUME' && this.around(event.time);
-    // It came after the end, but began before it: in order, it would have found the session open.
-    if (inside && inside.startedAt < event.time) return discarded('DUPLICATE_SESSION_START', inside);
+    const inside = this.around(event.time);
+    if (policy === 'RESUME' && inside) {
+      // It came after the end, but began before it: in order, it would have found the session open.
+      if (inside.startedAt < event.time || inside.explicitStart) return this.repeat(inside, planned);
+      inside.explicitStart = true;
+    }
     const after = this.following(event.time);
-    if (after && !this.within(event.time)) return this.lateStart(planned, after);
-    const session = this.place(planned);
+    if (after && !inside) return this.lateStart(planned, after);
+    return this.store(planned);
+  }
+
+  /** A start of a session that goes on: a repeat, but for the start of what its own request began a little earlier (rule 14). */
+  private repeat(session: WorkingSession, { event, request }: PlannedEvent): Verdict {
+    if (session.startedBy !== request || session.explicitStart) return discarded('DUPLICATE_SESSION_START', session);
+    session.explicitStart = true;
     count(session, event);
     return accepted(session);
   }
 
-  /** The session that holds this moment: where two meet, the one that starts there; where both do, the one that goes on. */
-  private around(time: number): WorkingSession | undefined {
-    return this.all
-      .filter((session) => session.startedAt <= time && time <= session.lastActivityAt)
-      .toSorted(
-        (a, b) =>
-          b.startedAt - a.startedAt || Number(isOpen(b)) - Number(isOpen(a)) || b.lastActivityAt - a.lastActivityAt,
-      )[0];
-  }
-
-  private within(time: number): boolean {
-    return this.around(time) !== undefined;
-  }
-
-  private following(time: number): WorkingSession | undefined {
-    return this.all.filter((session) => session.startedAt > time).toSorted((a, b) => a.startedAt - b.startedAt)[0];
+  /** Rule 12 under RESTART: the open session ends where the new one starts, and is split where that is late. */
+  private supersede(open: WorkingSession, planned: PlannedEvent): Verdict {
+    const { event, request } = planned;
+    if (event.time >= open.lastActivityAt) {
+      endSession(open, event.time, 'SUPERSEDED');
+      const session = this.begin(planned);
+      count(session, event);
+      return accepted(session);
+    }
+    const session = this.make(planned);
+    describe(session, event.attributes);
+    const stays: CheckedEvent[] = [];
+    const goes: CheckedEvent[] = [];
+    for (const one of this.placed) {
+      const verdict = one.verdict!;
+      if (survivor(verdict.session!) !== open) continue;
+      // By time, then by place: what stands before the start in its own request stays before it.
+      const isLater = one.event.time > event.time || (one.event.time === event.time && one.request !== request);
+      if (isLater) one.verdict = { ...verdict, session };
+      if (verdict.status === 'ACCEPTED') (isLater ? goes : stays).push(one.event);
+    }
+    goes.push(event);
+    split(open, session, stays, goes);
+    for (const storedUnder of session.storedUnder) this.state.splits.push({ storedUnder, from: event.time, session });
+    this.sessions.push(session);
+    return accepted(session);
   }
 
   /** A start that arrives after what it started, or what came next: the outcome is that of the right order. */
   private lateStart(planned: PlannedEvent, after: WorkingSession): Verdict {
-    const { event } = planned;
-    const near = after.startedAt - event.time <= this.inactivity;
+    const { event, request } = planned;
     if (policyOf(event, this.context.settings) === 'RESUME') {
-      const session = this.place(planned);
-      if (near && isOpen(session)) return discarded('DUPLICATE_SESSION_START', session);
+      const found = this.find(event);
+      if (found && (isOpen(found) || found.startedBy === request)) return this.repeat(found, planned);
+      const session = found ?? this.own(planned);
+      session.explicitStart ||= session.startedAt === event.time;
       count(session, event);
       return accepted(session);
     }
+    const near = after.startedAt - event.time <= this.inactivity;
     if (near && !after.explicitStart) {
       touch(after, event.time);
       after.explicitStart = true;
@@ -192,53 +281,52 @@ class IdentityPlan {
 
   private end(planned: PlannedEvent): Verdict {
     const { event, request } = planned;
-    const open = this.open;
-    // An end from before the session began is not its end: in order, it would have found nothing open.
-    const ends = open !== null && event.time >= open.startedAt;
-    if (ends) {
-      endSession(open, event.time, 'CLIENT');
-      open.endedBy = request;
-      count(open, event);
-    }
-    const endedAt = ends ? open.lastActivityAt : event.time;
-    this.state.lastEndAt = Math.max(this.state.lastEndAt ?? endedAt, endedAt);
-    return ends ? accepted(open) : discarded('NO_SESSION', null);
+    this.state.ends = rememberEnd(this.state.ends, event.time, this.presence);
+    // The session that had begun by then: an end from before a session began is not its end.
+    const session = this.sessions[this.placeAt(event.time) - 1];
+    if (!session || !this.canEnd(session, event.time)) return discarded('NO_SESSION', null);
+    endSession(session, event.time, 'CLIENT');
+    session.endedBy = request;
+    count(session, event);
+    return accepted(session);
+  }
+
+  /** Rules 8 and 15: what is open, and what a closer has closed that an end in order would have found open. */
+  private canEnd({ endReason, lastActivityAt }: WorkingSession, time: number): boolean {
+    const gap = time - lastActivityAt;
+    return endReason === null || (endReason === 'INACTIVITY' && gap >= 0 && gap <= this.inactivity);
   }
 
   private heartbeat(planned: PlannedEvent): Verdict {
     const { event } = planned;
-    const open = this.open;
+    const { open } = this;
     if (event.call === 'CLOSE') {
       if (!open) return discarded('NO_SESSION', null);
-      hearHeartbeat(open);
       endSession(open, event.time, 'CLIENT', true);
       return discarded('HEARTBEAT', open);
     }
-    if (!open && !this.within(event.time) && this.isStraggler(event.time)) return discarded('NO_SESSION', null);
-    const session = this.place(planned);
-    hearHeartbeat(session);
+    const opensNothing = this.isStraggler(event.time) || isStale(event, this.context);
+    if (opensNothing && !open && !this.around(event.time)) return discarded('NO_SESSION', null);
+    const session = this.find(event) ?? (opensNothing ? null : this.own(planned));
+    if (!session) return discarded('NO_SESSION', null);
+    hearHeartbeat(session, event.time);
     return discarded('HEARTBEAT', session);
   }
 
-  /** Rule 18: a heartbeat that was on its way when the user left opens nothing. */
+  /** Rule 18: a heartbeat that was on its way when the user left. */
   private isStraggler(time: number): boolean {
-    const { lastEndAt } = this.state;
-    return lastEndAt !== null && time >= lastEndAt && time - lastEndAt <= this.presence;
+    return this.state.ends.some((end) => end <= time && time - end <= this.presence);
   }
 }
 
 /**
  * Plans the events of one user without a session key. `requests`: the events of each request, in the order
  * the requests came; they are ordered by time, then place, within each (rule 14). Sets each event's verdict;
- * changes and adds to `state.sessions`, and moves `state.lastEndAt`.
+ * changes and adds to `state.sessions`, moves `state.ends`, and adds to `state.splits`.
  */
 export function planIdentity(state: IdentityState, requests: readonly PlannedEvent[][], context: PlanContext): void {
   const plan = new IdentityPlan(state, context);
   for (const request of requests) {
-    for (const planned of request.toSorted((a, b) => a.event.time - b.event.time)) {
-      const verdict = plan.apply(planned);
-      if (verdict.session) describe(verdict.session, planned.event.attributes);
-      planned.verdict = verdict;
-    }
+    for (const planned of request.toSorted((a, b) => a.event.time - b.event.time)) plan.apply(planned);
   }
 }

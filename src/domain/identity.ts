@@ -37,7 +37,11 @@ export function userIdOf(projectId: string, identity: string): string {
   return id;
 }
 
-/** The hash under which a client's own event id is remembered (rule 25). */
-export function eventKeyOf(clientId: string): string {
-  return hashToUuid('event', clientId);
+/**
+ * The hash under which a client's own event id is remembered (rule 25). Ids are told apart by whose they are: of the user, as
+ * userIdOf says; else of the session key; else of the project, both null. So nobody's id stands in another's way.
+ */
+export function eventKeyOf(clientId: string, userId: string | null, sessionKey: string | null): string {
+  if (userId !== null) return hashToUuid('event of user', userId, clientId);
+  return sessionKey === null ? hashToUuid('event', clientId) : hashToUuid('event of key', sessionKey, clientId);
 }

@@ -1,5 +1,5 @@
 import type { SessionSettings } from './project.js';
-import { CLOSING_GRACE, isOpen, type WorkingSession } from './session.js';
+import { CLOSING_GRACE, isOpen, OTHER_TAB, type WorkingSession } from './session.js';
 
 /** What rules 20, 21 and 28 come down to for one session, as its row keeps it. Milliseconds since the epoch. */
 export interface Liveness {
@@ -11,16 +11,26 @@ export interface Liveness {
   readonly dueAt: number | null;
 }
 
+/** Rules 21 and 29: until when a session that a closing heartbeat has ended counts as online. */
+function graceUntil({ lastActivityAt, heartbeatAt, heartbeatBefore }: WorkingSession): number {
+  const pageLoad = lastActivityAt + CLOSING_GRACE;
+  if (heartbeatAt === null || heartbeatBefore === null) return pageLoad;
+  const another = heartbeatAt - heartbeatBefore < OTHER_TAB.nearer;
+  const lately = lastActivityAt - heartbeatBefore <= OTHER_TAB.within;
+  return another && lately ? Math.max(pageLoad, heartbeatAt + OTHER_TAB.within) : pageLoad;
+}
+
 /**
  * Rule 21: an open session that sends heartbeats counts as online for presenceTimeout after it was last
- * heard; one that never did, as long as it may stay open; one that a closing heartbeat ended, for 5 seconds.
+ * heard; one that never did, as long as it may stay open; one that a closing heartbeat ended, for 5 seconds, or
+ * until another tab must have been heard.
  * The due time only ever moves earlier here: the closer moves it on when it looks, so that a heartbeat
  * touches no index.
  */
 export function livenessOf(session: WorkingSession, settings: SessionSettings, now: number): Liveness {
   if (!isOpen(session)) {
     if (!session.closedByHeartbeat) return { onlineUntil: session.lastActivityAt, live: false, dueAt: null };
-    const onlineUntil = session.lastActivityAt + CLOSING_GRACE;
+    const onlineUntil = graceUntil(session);
     const live = onlineUntil > now;
     return { onlineUntil, live, dueAt: live ? onlineUntil : null };
   }

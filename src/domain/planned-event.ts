@@ -31,8 +31,8 @@ export interface PlannedEvent {
 /** What the rules need besides events and sessions. */
 export interface PlanContext {
   readonly settings: SessionSettings;
-  /** Makes an id for a session that starts then. */
-  readonly newSessionId: (startedAt: number) => string;
+  /** Makes an id for a session that starts then (milliseconds); of those of one instant the ids sort by `place`, from 0. */
+  readonly newSessionId: (startedAt: number, place: number) => string;
 }
 
 export const accepted = (session: WorkingSession | null): Verdict => ({
@@ -55,6 +55,10 @@ export const discarded = (code: DiscardCode, session: WorkingSession | null): Ve
   message: DISCARD_MESSAGE[code],
   session,
 });
+
+/** Rule 18: a heartbeat that says "still here" of a while ago, which is over: it opens nothing. */
+export const isStale = ({ type, time, receivedAt }: CheckedEvent, { settings }: PlanContext): boolean =>
+  type === 'heartbeat' && receivedAt - time > settings.presenceTimeout * 1000;
 
 /** Whose policy counts for a start: the event's own, else the project's (rule 12). */
 export function policyOf(event: CheckedEvent, settings: SessionSettings): SessionStartPolicy {

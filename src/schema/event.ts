@@ -20,7 +20,7 @@ import { loaderOf } from './loaders.js';
 import { Event, Session, User } from './nouns.js';
 import { isUuid, toConnection, toPage, type ConnectionShape, type Paging, type PagingArgs } from './paging.js';
 import { needs, projectCaller } from './scopes.js';
-import { loadSession, TimeRange } from './session.js';
+import { loadSession, sessionIdsOf, TimeRange } from './session.js';
 import { checkTimeRange } from './time-range.js';
 
 builder.node(Event, {
@@ -96,10 +96,13 @@ const EventConnection = builder.connectionObject(
 );
 
 /** The filter as the store takes it. BAD_USER_INPUT where a time or an id in it is none. */
-export function checkEventFilter(filter: EventFilterShape | null | undefined): EventFilterShape | null {
+export async function checkEventFilter(
+  context: Context,
+  filter: EventFilterShape | null | undefined,
+): Promise<EventFilterShape | null> {
   if (!filter) return null;
   checkTimeRange('filter.occurredAt', filter.occurredAt);
-  const sessionIds = filter.sessionIds?.map((id) => fromGlobalId('Session', id, 'filter.sessionIds'));
+  const sessionIds = await sessionIdsOf(context, filter.sessionIds, 'filter.sessionIds');
   return sessionIds ? { ...filter, sessionIds } : filter;
 }
 
@@ -116,7 +119,7 @@ type EventArgs = PagingArgs & { filter?: EventFilterShape | null };
 async function eventConnection(context: Context, args: EventArgs): Promise<ConnectionShape<EventRow>> {
   const { database } = context.services;
   const { reach } = projectCaller(context);
-  const filter = checkEventFilter(args.filter);
+  const filter = await checkEventFilter(context, args.filter);
   const page = toPage(NEWEST_FIRST, args);
   const rows = await listEvents(database, reach, filter, page);
   return toConnection(
@@ -137,7 +140,7 @@ async function sessionEventConnection(
 ): Promise<ConnectionShape<EventRow>> {
   const { database } = context.services;
   const { reach } = projectCaller(context);
-  const filter = checkEventFilter(args.filter);
+  const filter = await checkEventFilter(context, args.filter);
   const page = toPage(OLDEST_FIRST, args);
   const fields = readsOf(asked);
   const same = JSON.stringify([page, filter, fields]);

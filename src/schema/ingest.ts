@@ -142,9 +142,16 @@ builder.mutationFields((t) => ({
     type: IngestPayload,
     description: 'Takes 1 to 1,000 events. Answers when every accepted event is durably stored. Needs INGEST.',
     ...needs('INGEST'),
-    args: { events: t.arg({ type: [EventInput], required: true, description: 'The events, in any order.' }) },
-    resolve: (_root, { events }, context) =>
-      context.services.ingest.ingestEvents(projectCaller(context), events, context.sender),
+    args: {
+      events: t.arg({ type: [EventInput], required: true, description: 'The events, in any order.' }),
+      sentAt: t.arg({
+        type: 'DateTime',
+        description:
+          "Your clock when you sent the request. Where it differs from the server's by more than 2 seconds, the difference is taken off every occurredAt.",
+      }),
+    },
+    resolve: (_root, { events, sentAt }, context) =>
+      context.services.ingest.ingestEvents(projectCaller(context), events, context.sender, sentAt),
   }),
   recordHeartbeat: t.field({
     type: HeartbeatPayload,

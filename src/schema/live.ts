@@ -1,9 +1,9 @@
 import type { SessionChange as SessionChangeShape } from '../services/live.js';
 import { builder } from './builder.js';
 import { checkEventFilter, EventFilter } from './event.js';
-import { fromGlobalId } from './global-id.js';
 import { Event, Session } from './nouns.js';
 import { needs, projectCaller } from './scopes.js';
+import { sessionIdsOf } from './session.js';
 
 const SessionChangeKind = builder.enumType('SessionChangeKind', {
   description: 'What happened to a session.',
@@ -33,10 +33,10 @@ builder.subscriptionFields((t) => ({
       sessionIds: t.arg.idList({ description: 'Only these sessions.' }),
       kinds: t.arg({ type: [SessionChangeKind], description: 'Only these changes.' }),
     },
-    subscribe: (_root, { identities, sessionIds, kinds }, context) =>
+    subscribe: async (_root, { identities, sessionIds, kinds }, context) =>
       context.services.live.watchSessions(projectCaller(context).reach, {
         identities: identities ?? null,
-        sessionIds: sessionIds?.map((id) => fromGlobalId('Session', id, 'sessionIds')) ?? null,
+        sessionIds: await sessionIdsOf(context, sessionIds, 'sessionIds'),
         kinds: kinds ?? null,
       }),
     resolve: (change) => change,
@@ -46,8 +46,8 @@ builder.subscriptionFields((t) => ({
     description: 'Events as they are stored. Needs READ.',
     ...needs('READ'),
     args: { filter: t.arg({ type: EventFilter, description: 'Only these events.' }) },
-    subscribe: (_root, { filter }, context) =>
-      context.services.live.watchEvents(projectCaller(context).reach, checkEventFilter(filter)),
+    subscribe: async (_root, { filter }, context) =>
+      context.services.live.watchEvents(projectCaller(context).reach, await checkEventFilter(context, filter)),
     resolve: (event) => event,
   }),
 }));

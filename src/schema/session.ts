@@ -1,5 +1,6 @@
 import type { SessionFilter as SessionFilterShape, SessionOrder as SessionOrderShape } from '../domain/filters.js';
 import type { Reach } from '../domain/access.js';
+import { mergedSessions } from '../store/merged-sessions.js';
 import { countSessions, listSessions, sessionPlace, sessionsByIds, type SessionPlace } from '../store/sessions.js';
 import type { SessionRow } from '../store/rows.js';
 import { builder } from './builder.js';
@@ -248,19 +249,49 @@ export async function sessionConnection(
 }
 
 /** A session by its UUID, gathered with the others this request asks for; null where there is none within reach. */
+/** The session of that id, or what it became (rule 27); null where the caller can see none. */
 export function loadSession(context: Context, id: string): Promise<SessionRow | null> {
   return loaderOf<string, SessionRow | null>(context, 'session', async (ids) => {
-    const rows = await sessionsByIds(context.services.database, projectCaller(context).reach, ids);
-    const byId = new Map(rows.map((row) => [row.id, row]));
-    return ids.map((one) => byId.get(one) ?? null);
+    const { database } = context.services;
+    const { reach } = projectCaller(context);
+    const byId = new Map((await sessionsByIds(database, reach, ids)).map((row) => [row.id, row]));
+    const gone = ids.filter((one) => !byId.has(one));
+    if (gone.length === 0) return ids.map((one) => byId.get(one)!);
+    const merged = await becameOf(context, gone);
+    const unread = merged.filter((one) => one !== null && !byId.has(one)) as string[];
+    if (unread.length > 0) for (const row of await sessionsByIds(database, reach, unread)) byId.set(row.id, row);
+    const became = new Map(gone.map((one, at) => [one, merged[at]]));
+    return ids.map((one) => byId.get(one) ?? byId.get(became.get(one) ?? '') ?? null);
   }).load(id);
+}
+
+/** What each of these sessions became (rule 27); null for one that was not merged. */
+function becameOf(context: Context, ids: readonly string[]): Promise<(string | null)[]> {
+  const loader = loaderOf<string, string | null>(context, 'merged session', async (all) => {
+    const merged = await mergedSessions(context.services.database, projectCaller(context).reach, all);
+    return all.map((id) => merged.get(id) ?? null);
+  });
+  return Promise.all(ids.map((id) => loader.load(id)));
+}
+
+/** Row ids of sessions, from global ones, with those that merged ones have become (rule 27). `field` is the argument's name. */
+export async function sessionIdsOf(
+  context: Context,
+  globalIds: readonly string[] | null | undefined,
+  field: string,
+): Promise<string[] | null> {
+  if (!globalIds) return null;
+  const ids = globalIds.map((id) => fromGlobalId('Session', id, field));
+  const became = await becameOf(context, ids);
+  return [...ids, ...became.filter((id) => id !== null)];
 }
 
 builder.queryFields((t) => ({
   session: t.field({
     type: Session,
     nullable: true,
-    description: 'A session; null where the project has none of this id. Needs READ.',
+    description:
+      'A session; null where the project has none of this id. Of one that was merged into another, that one. Needs READ.',
     ...needs('READ'),
     args: { id: t.arg.id({ required: true, description: 'The id of the session.' }) },
     resolve: (_root, { id }, context) => loadSession(context, fromGlobalId('Session', id, 'id')),

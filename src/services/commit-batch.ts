@@ -1,12 +1,14 @@
-import type { IngestOutcome } from '../domain/event.js';
+import { rejected, type IngestOutcome } from '../domain/event.js';
+import type { EventSplit } from '../domain/identity-sessions.js';
 import { livenessOf } from '../domain/online.js';
-import type { PlannedEvent, ReadyEvent, Verdict } from '../domain/planned-event.js';
+import { policyOf, type PlannedEvent, type ReadyEvent, type Verdict } from '../domain/planned-event.js';
 import { isOpen, survivor, type WorkingSession } from '../domain/session.js';
 import type { Queryable } from '../store/database.js';
 import type { EventWrite } from '../store/event-columns.js';
 import { flipPresence, type PresenceSuspect } from '../store/flip-presence.js';
 import {
   addUsers,
+  countNamesakes,
   inOrderOfLocks,
   lockNamedSessions,
   lockUsers,
@@ -14,8 +16,10 @@ import {
   readKnownEvents,
   readSessionOwners,
   readSettings,
+  readStoredParts,
   type KnownEvent,
   type LockedUser,
+  type SessionKey,
   type UserKey,
 } from '../store/ingest-reads.js';
 import {
@@ -24,14 +28,16 @@ import {
   insertEventKeys,
   insertEvents,
   insertSessions,
+  moveEvents,
   moveSessions,
   updateUsers,
   type EventKeyWrite,
+  type EventMove,
   type SessionWrite,
   type UserWrite,
 } from '../store/ingest-writes.js';
 import type { Changes } from './publish-changes.js';
-import { sessionize, subjectOf, userKey, type BatchState } from './sessionize.js';
+import { keySubject, sessionize, userKey, type BatchPlan, type BatchState } from './sessionize.js';
 
 /** Thrown inside the transaction where what was read is no longer what was locked: the batch is planned anew. */
 export class PlanAnew extends Error {}
@@ -82,6 +88,51 @@ function earliestByUser(events: readonly PlannedEvent[]): (UserKey & { from: num
   return [...earliest.values()].toSorted(inOrderOfLocks);
 }
 
+/** The sessions that the events name, in the order of their locks: with no user first. */
+function namedKeys(events: readonly PlannedEvent[]): SessionKey[] {
+  const keys = new Map<string, SessionKey>();
+  for (const { event } of events) {
+    if (event.sessionKey === null) continue;
+    const { projectId, sessionKey: key } = event;
+    const userId = event.user?.id ?? null;
+    keys.set(`${projectId} ${key} ${userId ?? ''}`, { projectId, key, userId });
+  }
+  return [...keys].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, key]) => key);
+}
+
+/**
+ * Where late starts may split sessions (rule 12): reads what is stored of those in parts, into `sessions`. Mostly there is
+ * no such start, and nothing is read.
+ */
+async function readSplitSessions(
+  tx: Queryable,
+  events: readonly PlannedEvent[],
+  settings: BatchState['settings'],
+  sessions: readonly WorkingSession[],
+): Promise<void> {
+  const starts = new Map<string, number[]>();
+  for (const { event } of events) {
+    if (event.type !== 'session' || event.sessionKey !== null || !event.user) continue;
+    if (policyOf(event, settings.get(event.projectId)!) !== 'RESTART') continue;
+    const key = userKey(event.projectId, event.user.id);
+    starts.set(key, [...(starts.get(key) ?? []), event.time]);
+  }
+  if (starts.size === 0) return;
+  const cuts = sessions.flatMap(({ projectId, id: sessionId, key, userId, startedAt, lastActivityAt }) =>
+    key !== null || userId === null
+      ? []
+      : (starts.get(userKey(projectId, userId)) ?? [])
+          .filter((at) => startedAt < at && at <= lastActivityAt)
+          .map((at) => ({ projectId, sessionId, at })),
+  );
+  if (cuts.length === 0) return;
+  const parts = await readStoredParts(tx, cuts);
+  for (const session of sessions) {
+    const { id, startedAt, stored } = session;
+    session.stored = parts.get(id)?.map((part) => ({ ...part, at: part.at ?? startedAt })) ?? stored;
+  }
+}
+
 /**
  * Reads and locks, and reads `more` under those locks. What need not wait for an answer is sent at once: all of it, where no
  * event names its session.
@@ -92,24 +143,19 @@ async function readState(
   more: () => Promise<void>,
 ): Promise<BatchState> {
   const settings = readSettings(tx, [...new Set(events.map(({ event }) => event.projectId))]);
-  const keys = [
-    ...new Map(
-      events
-        .filter(({ event }) => event.sessionKey !== null)
-        .map(({ event }) => [subjectOf(event)!, { projectId: event.projectId, key: event.sessionKey! }]),
-    ).values(),
-  ];
+  const keys = namedKeys(events);
   const [owners] = keys.length > 0 ? await Promise.all([readSessionOwners(tx, keys), settings]) : [[]];
   const mentioned = events.flatMap(({ event }) =>
     event.user ? [{ projectId: event.projectId, userId: event.user.id, identity: event.user.identity }] : [],
   );
   const wanted = uniqueUsers([...owners, ...mentioned]);
   const near = earliestByUser(events);
-  const [known, , locked, named, identified] = await Promise.all([
+  const [known, , locked, named, counted, identified] = await Promise.all([
     settings,
     wanted.length > 0 && addUsers(tx, wanted),
     wanted.length > 0 ? lockUsers(tx, wanted) : [],
     keys.length > 0 ? lockNamedSessions(tx, keys) : [],
+    keys.length > 0 ? countNamesakes(tx, keys) : [],
     near.length > 0 ? readIdentitySessions(tx, near) : [],
     more(),
   ]);
@@ -119,7 +165,9 @@ async function readState(
   for (const { projectId, userId } of named) {
     if (userId && !users.has(userKey(projectId, userId))) throw new PlanAnew('a named session has found its user');
   }
-  return { settings: known, users, sessions: [...named, ...identified] };
+  await readSplitSessions(tx, events, known, identified);
+  const namesakes = new Map(counted.map((row) => [keySubject(row.projectId, row.key), row.namesakes]));
+  return { settings: known, users, sessions: [...named, ...identified], namesakes };
 }
 
 /** Answers repeats (rule 25): of what is stored, and of what stands earlier in the batch. */
@@ -148,14 +196,14 @@ class Repeats {
     return (key && this.stored.get(key)) || null;
   }
 
-  /** True for the first of its id in the batch, or one without an id. */
+  /** True for the first of its id in the batch, or one without an id. One that is refused is never the first, but may be a repeat. */
   isFirst(planned: PlannedEvent): boolean {
     const key = this.key(planned);
     if (!key) return true;
     const first = this.first.get(key);
     if (first) this.within.set(planned, first);
-    else this.first.set(key, planned);
-    return !first;
+    else if (!planned.event.refusal) this.first.set(key, planned);
+    return !first && !planned.event.refusal;
   }
 }
 
@@ -170,18 +218,14 @@ function outcomeOf(verdict: Verdict, eventId: string | null): IngestOutcome {
   };
 }
 
-/** What the events say of their users: the latest name (rule 24), the latest data, the last end (rule 18). */
-function userWrites(
-  events: readonly PlannedEvent[],
-  state: BatchState,
-  ends: ReadonlyMap<string, number>,
-): UserWrite[] {
+/** What the events say of their users: the latest name (rule 24), the latest data, the ends (rule 18). */
+function userWrites(events: readonly PlannedEvent[], state: BatchState, ends: BatchPlan['ends']): UserWrite[] {
   const writes = new Map<string, { -readonly [Key in keyof UserWrite]: UserWrite[Key] }>();
   const writeFor = (key: string) => {
     const known = writes.get(key);
     if (known) return known;
     const { projectId, userId } = state.users.get(key)!;
-    const write = { projectId, userId, name: null, nameAt: null, data: null, lastEndAt: null };
+    const write = { projectId, userId, name: null, nameAt: null, data: null, ends: null };
     writes.set(key, write);
     return write;
   };
@@ -197,7 +241,7 @@ function userWrites(
     if (event.time < nameAt || (event.user.name === name && event.time - nameAt < NAME_CONFIRMED)) continue;
     Object.assign(writeFor(key), { name: event.user.name, nameAt: event.time });
   }
-  for (const [key, end] of ends) writeFor(key).lastEndAt = end;
+  for (const [key, all] of ends) writeFor(key).ends = all;
   return [...writes.values()];
 }
 
@@ -218,6 +262,25 @@ function suspects(
     found.set(key, { projectId: session.projectId, userId: session.userId, sessionId: session.id, lastSeenAt });
   }
   return [...found.values()].toSorted(inOrderOfLocks);
+}
+
+/** Which stored events change their session: those of merged sessions, and those behind a late start. */
+function eventMoves(sessions: readonly WorkingSession[], splits: readonly EventSplit[]): EventMove[] {
+  const cuts = new Map<string, EventSplit[]>();
+  for (const cut of splits) cuts.set(cut.storedUnder, [...(cuts.get(cut.storedUnder) ?? []), cut]);
+  return sessions.flatMap((session) => {
+    const { projectId, id: source } = session;
+    const parts = [{ from: null, session }, ...(cuts.get(source) ?? [])];
+    return parts
+      .map((part, at) => ({
+        projectId,
+        source,
+        from: part.from,
+        to: parts[at + 1]?.from ?? null,
+        target: survivor(part.session).id,
+      }))
+      .filter(({ target }) => target !== source);
+  });
 }
 
 function sessionChanges(session: WorkingSession, wasOpen: ReadonlySet<WorkingSession>): Changes['sessions'] {
@@ -243,7 +306,11 @@ export async function commitBatch(
   );
   const all = planned.flat();
   const repeats = new Repeats();
-  const state = await readState(tx, all, () => repeats.read(tx, all, now.getTime()));
+  const state = await readState(
+    tx,
+    all.filter(({ event }) => !event.refusal),
+    () => repeats.read(tx, all, now.getTime()),
+  );
   const wasOpen = new Set(state.sessions.filter(isOpen));
 
   const fresh = all.filter((one) => !repeats.knownAs(one) && repeats.isFirst(one));
@@ -280,15 +347,18 @@ export async function commitBatch(
   const staying = stored.filter(({ session }) => session.moved && isOpen(session));
   const inserted = changed.filter(({ session }) => session.isNew);
   const described = stored.filter(({ session }) => session.described);
-  const moves = merged.map((session) => ({
+  const merges = merged.map((session) => ({
     projectId: session.projectId,
+    userId: session.userId!,
     from: session.id,
     to: survivor(session).id,
   }));
+  const moves = eventMoves(state.sessions, plan.splits);
   const learned = userWrites(fresh, state, plan.ends);
   // Sent at once, in this order. Rule 5's index is checked row by row: a user's open session closes before the next opens.
   const written = [
-    moves.length > 0 && absorbSessions(tx, moves),
+    moves.length > 0 && moveEvents(tx, moves),
+    merges.length > 0 && absorbSessions(tx, merges, now),
     closing.length > 0 && moveSessions(tx, closing),
     staying.length > 0 && moveSessions(tx, staying),
     inserted.length > 0 && insertSessions(tx, inserted),
@@ -306,9 +376,10 @@ export async function commitBatch(
         const known = repeats.knownAs(one);
         if (known) return duplicateOf(one, known, plan.sessions);
         const first = repeats.within.get(one);
-        if (!first) return outcomes.get(one)!;
+        const { refusal } = one.event;
+        if (!first) return refusal ? rejected(refusal) : outcomes.get(one)!;
         const outcome = outcomes.get(first)!;
-        if (outcome.status === 'REJECTED') return outcome;
+        if (outcome.status === 'REJECTED') return refusal ? rejected(refusal) : outcome;
         return duplicateOf(one, { ...outcome, userId: first.event.user?.id ?? null }, plan.sessions);
       }),
     ),

@@ -91,13 +91,20 @@ function begin(event: ReadyEvent): Group {
     lastAt: event.time,
     events: 0,
     errors: 0,
-    beats: false,
+    beatAt: null,
+    beatBefore: null,
     types: NONE,
     says: 0,
     dataKeys: NONE,
     name: null,
     nameAt: 0,
   };
+}
+
+/** The two latest heartbeats, where one more is at `time`. */
+function twoLatest({ beatAt, beatBefore }: Group, time: number): [number | null, number] {
+  if (beatAt === null || time >= beatAt) return [beatAt, time];
+  return [Math.max(beatBefore ?? time, time), beatAt];
 }
 
 function add(group: Group, event: ReadyEvent, place: number): void {
@@ -111,7 +118,7 @@ function add(group: Group, event: ReadyEvent, place: number): void {
     group.nameAt = event.time;
   }
   if (event.type === 'heartbeat') {
-    group.beats = true;
+    [group.beatBefore, group.beatAt] = twoLatest(group, event.time);
     return;
   }
   group.events += 1;
@@ -201,7 +208,7 @@ export function createShortcut(): Shortcut {
         const known = learned(group, sessionId);
         if (known !== hint) hints.set(userId, known);
         changes.sessions.push({ projectId, id: sessionId, kind: 'UPDATED' });
-        if (!group.beats) continue;
+        if (group.beatAt === null) continue;
         const { status, code, message } = HEARD;
         for (const place of group.members) outcomes[place] = { status, eventId: null, sessionId, code, message };
       }

@@ -1,9 +1,9 @@
 import type { ProjectCaller } from '../domain/access.js';
-import { checkEvent, checkHeartbeat, type CheckedEvent, type Rejection } from '../domain/check-event.js';
+import { arrivalOf, checkEvent, checkHeartbeat, type CheckedEvent } from '../domain/check-event.js';
 import type { Clock } from '../domain/clock.js';
 import { eventIds, uuidAt } from '../domain/event-id.js';
 import type { Sender } from '../domain/sender.js';
-import type { IncomingEvent, IngestOutcome } from '../domain/event.js';
+import { rejected, type IncomingEvent, type IngestOutcome, type Rejection } from '../domain/event.js';
 import { withoutIpAddress } from '../domain/ip-address.js';
 import type { ReadyEvent } from '../domain/planned-event.js';
 import type { DoorSettings } from '../domain/project.js';
@@ -24,11 +24,17 @@ import { publishChanges } from './publish-changes.js';
 /** Takes events and heartbeats in, for every door alike; answers after the commit. */
 export interface Ingest {
   /**
-   * 1 to 1,000 events; one outcome for each, in their order. Throws TOO_MANY_EVENTS, BAD_USER_INPUT (no event),
+   * 1 to 1,000 events; one outcome for each, in their order. `sentAt`: the client's clock when it sent them (rule 10); left
+   * out where it does not say. Throws TOO_MANY_EVENTS, BAD_USER_INPUT (no event, an invalid sentAt),
    * OVERLOADED (the queue is full): then nothing was stored; UNAVAILABLE (no database), or whatever else: some of it may be
    * stored, which ids tell when it is sent again. A request that is sent before another is answered may be taken after it.
    */
-  ingestEvents(caller: ProjectCaller, events: readonly IncomingEvent[], sender: Sender): Promise<IngestOutcome[]>;
+  ingestEvents(
+    caller: ProjectCaller,
+    events: readonly IncomingEvent[],
+    sender: Sender,
+    sentAt?: Date | null,
+  ): Promise<IngestOutcome[]>;
   /** Rule 18. Exactly one of sessionKey and identity; otherwise BAD_USER_INPUT. */
   recordHeartbeat(
     caller: ProjectCaller,
@@ -64,14 +70,6 @@ const MOST_ATTEMPTS = 10;
 const sqlState = (error: unknown): string => (error instanceof Error && 'code' in error ? String(error.code) : '');
 
 const isRace = (error: unknown): boolean => error instanceof PlanAnew || RACES.has(sqlState(error));
-
-const rejected = ({ code, message }: Rejection): IngestOutcome => ({
-  status: 'REJECTED',
-  eventId: null,
-  sessionId: null,
-  code,
-  message,
-});
 
 /** What an event takes in the queue, roughly. */
 const bytesOf = (event: CheckedEvent): number => 500 + event.json.length + (event.message?.length ?? 0);
@@ -250,7 +248,7 @@ export function createIngest(deps: {
   }
 
   return {
-    async ingestEvents({ reach, settings }, events, sender) {
+    async ingestEvents({ reach, settings }, events, sender, sentAt = null) {
       if (events.length === 0) {
         throw new AppError('BAD_USER_INPUT', 'events is empty; 1 to 1,000 events are taken.', { field: 'events' });
       }
@@ -263,8 +261,15 @@ export function createIngest(deps: {
           },
         );
       }
-      const now = clock.now();
-      const checked = events.map((event) => dropBots(settings, checkEvent(reach, event, sender, now)));
+      if (Number.isNaN(sentAt?.getTime())) {
+        throw new AppError(
+          'BAD_USER_INPUT',
+          'sentAt is no RFC 3339 instant; write it like 2026-01-31T09:30:00.000Z. Nothing was stored.',
+          { field: 'sentAt' },
+        );
+      }
+      const arrival = arrivalOf(clock.now(), sentAt);
+      const checked = events.map((event) => dropBots(settings, checkEvent(reach, event, sender, arrival)));
       const newEventId = eventIds();
       const good: ReadyEvent[] = [];
       for (const event of checked) if (!('code' in event)) good.push(ready(event, settings, newEventId));

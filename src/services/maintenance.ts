@@ -2,6 +2,7 @@ import type { Clock } from '../domain/clock.js';
 import type { Observer } from '../observation.js';
 import type { Database } from '../store/database.js';
 import { dropOldEventKeys, ensurePartitions } from '../store/partitions.js';
+import { deleteOldMerges } from '../store/merged-sessions.js';
 import { deleteOldEvents, deleteOldSessions, projectsWithRetention } from '../store/retention.js';
 import { refreshStatistics } from '../store/statistics.js';
 import { createTimedDuty } from './timed-duty.js';
@@ -34,7 +35,7 @@ export function createMaintenance(deps: { database: Database; clock: Clock; obse
     await dropOldEventKeys(database, now);
     for (const { days, ...reach } of await projectsWithRetention(database)) {
       const before = new Date(now.getTime() - days * DAY);
-      for (const remove of [deleteOldEvents, deleteOldSessions]) {
+      for (const remove of [deleteOldEvents, deleteOldSessions, deleteOldMerges]) {
         for (let removed = CHUNK; removed === CHUNK && !closed;) removed = await remove(database, reach, before, CHUNK);
       }
     }

@@ -1,7 +1,7 @@
 import type { CheckedEvent } from '../domain/check-event.js';
 import { uuidAt } from '../domain/event-id.js';
-import { planIdentity, type IdentityState } from '../domain/identity-sessions.js';
-import { planNamed, type NamedState } from '../domain/named-session.js';
+import { planIdentity, type EventSplit, type IdentityState } from '../domain/identity-sessions.js';
+import { planNamed } from '../domain/named-session.js';
 import { accepted, discarded, type PlanContext, type PlannedEvent } from '../domain/planned-event.js';
 import type { SessionSettings } from '../domain/project.js';
 import type { WorkingSession } from '../domain/session.js';
@@ -13,20 +13,25 @@ export interface BatchState {
   readonly users: ReadonlyMap<string, LockedUser>;
   /** Identity sessions near the batch's events, and the named ones. */
   readonly sessions: readonly WorkingSession[];
+  /** By subject, for keys: how many sessions the key has named so far. */
+  readonly namesakes: ReadonlyMap<string, number>;
 }
 
 export interface BatchPlan {
   /** Every session that was read or made. */
   readonly sessions: WorkingSession[];
-  /** By userKey: when the user last sent a `sessionend` event, where this batch moved it. */
-  readonly ends: Map<string, number>;
+  /** By userKey: when the user sent `sessionend` events, where this batch holds more of them. */
+  readonly ends: Map<string, readonly number[]>;
+  /** Stored events that change their session, by late starts. */
+  readonly splits: EventSplit[];
 }
 
 export const userKey = (projectId: string, userId: string): string => `${projectId} ${userId}`;
+export const keySubject = (projectId: string, key: string): string => `${projectId} key ${key}`;
 
 /** Who or what an event's session is found by: its key (rule 1), else its user (rule 2), else nothing (rule 3). */
-export function subjectOf(event: CheckedEvent): string | null {
-  if (event.sessionKey !== null) return `${event.projectId} key ${event.sessionKey}`;
+function subjectOf(event: CheckedEvent): string | null {
+  if (event.sessionKey !== null) return keySubject(event.projectId, event.sessionKey);
   return event.user && userKey(event.projectId, event.user.id);
 }
 
@@ -42,7 +47,11 @@ function byRequest(events: readonly PlannedEvent[]): PlannedEvent[][] {
   return requests;
 }
 
-const later = (a: number | null | undefined, b: number): number => Math.max(a ?? b, b);
+function addTo<Key, Value>(lists: Map<Key, Value[]>, key: Key, value: Value): void {
+  const list = lists.get(key);
+  if (list) list.push(value);
+  else lists.set(key, [value]);
+}
 
 /**
  * Plans a batch: finds or opens every event's session and decides what becomes of the event. Sets the
@@ -57,48 +66,32 @@ export function sessionize(events: readonly PlannedEvent[], state: BatchState): 
       planned.verdict = planned.event.type === 'heartbeat' ? discarded('NO_SESSION', null) : accepted(null);
       continue;
     }
-    const group = subjects.get(subject);
-    if (group) group.push(planned);
-    else subjects.set(subject, [planned]);
+    addTo(subjects, subject, planned);
   }
 
-  const named = new Map<string, WorkingSession>();
-  const owned = new Map<string, WorkingSession[]>();
+  const known = new Map<string, WorkingSession[]>();
   for (const session of state.sessions) {
-    if (session.key !== null) {
-      named.set(`${session.projectId} key ${session.key}`, session);
-      continue;
-    }
-    const key = userKey(session.projectId, session.userId!);
-    const sessions = owned.get(key);
-    if (sessions) sessions.push(session);
-    else owned.set(key, [session]);
+    const { projectId, key, userId } = session;
+    addTo(known, key === null ? userKey(projectId, userId!) : keySubject(projectId, key), session);
   }
 
-  const plan: BatchPlan = { sessions: [], ends: new Map() };
+  const plan: BatchPlan = { sessions: [], ends: new Map(), splits: [] };
   for (const [subject, group] of subjects) {
     const { event } = group[0]!;
     const context: PlanContext = {
       settings: state.settings.get(event.projectId)!,
-      newSessionId: (startedAt) => uuidAt(startedAt),
+      newSessionId: uuidAt,
     };
+    const sessions = known.get(subject) ?? [];
     if (event.sessionKey !== null) {
-      const namedState: NamedState = { session: named.get(subject) ?? null };
-      const endAt = planNamed(namedState, byRequest(group), context);
-      if (namedState.session) plan.sessions.push(namedState.session);
-      const userId = namedState.session?.userId ?? event.user?.id;
-      if (endAt === null || !userId) continue;
-      const key = userKey(event.projectId, userId);
-      const before = plan.ends.get(key) ?? state.users.get(key)?.lastEndAt?.getTime();
-      plan.ends.set(key, later(before, endAt));
-      continue;
+      planNamed({ sessions, namesakes: state.namesakes.get(subject) ?? 0 }, byRequest(group), context);
+    } else {
+      const ends = state.users.get(subject)?.ends ?? [];
+      const identityState: IdentityState = { sessions, ends, splits: plan.splits };
+      planIdentity(identityState, byRequest(group), context);
+      if (identityState.ends !== ends) plan.ends.set(subject, identityState.ends);
     }
-    const before = plan.ends.get(subject) ?? state.users.get(subject)?.lastEndAt?.getTime() ?? null;
-    const identityState: IdentityState = { sessions: owned.get(subject) ?? [], lastEndAt: before };
-    planIdentity(identityState, byRequest(group), context);
-    plan.sessions.push(...identityState.sessions);
-    if (identityState.lastEndAt !== null && identityState.lastEndAt !== before)
-      plan.ends.set(subject, identityState.lastEndAt);
+    plan.sessions.push(...sessions);
   }
   return plan;
 }

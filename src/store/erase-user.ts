@@ -64,6 +64,7 @@ export async function eraseSessions(
   const [row] = await tx.query<{ sessions: number; transaction: string }>({
     name: 'erase.sessions',
     text: `WITH gone AS (DELETE FROM sessions WHERE project_id = $1 AND user_id = $2 RETURNING 1),
+                merged AS (DELETE FROM merged_sessions WHERE project_id = $1 AND user_id = $2),
                 nobody AS (DELETE FROM users WHERE project_id = $1 AND id = $2)
            SELECT count(*)::integer AS sessions, pg_current_xact_id()::text AS transaction FROM gone`,
     values: [projectId, userId],

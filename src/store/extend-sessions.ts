@@ -26,8 +26,9 @@ export interface Extension extends UserKey {
   readonly lastAt: number;
   readonly events: number;
   readonly errors: number;
-  /** Holds heartbeats. */
-  readonly beats: boolean;
+  /** The latest heartbeat among them, and the one before it; null: there is none. */
+  readonly beatAt: number | null;
+  readonly beatBefore: number | null;
   /** What the session must have seen or hold already: types of events, SAYS, and keys of its data. */
   readonly types: readonly string[];
   readonly says: number;
@@ -59,15 +60,19 @@ const MOVED = `
       online_until = greatest(s.last_activity_at, k.last_at) + interval '1 second' * CASE WHEN s.has_heartbeat
         THEN least(k.presence_timeout, k.inactivity_timeout) ELSE k.inactivity_timeout END,
       event_count = s.event_count + k.events,
-      error_count = s.error_count + k.errors
+      error_count = s.error_count + k.errors,
+      heartbeat_at = greatest(s.heartbeat_at, k.beat_at),
+      heartbeat_before = CASE WHEN s.heartbeat_at IS NULL OR k.beat_at >= s.heartbeat_at
+        THEN greatest(s.heartbeat_at, k.beat_before) ELSE greatest(s.heartbeat_before, k.beat_at) END
     FROM (
-      SELECT k.n, k.user_id, coalesce(k.events, 1) AS events, coalesce(k.errors, 0) AS errors, k.beats, k.types::text[], k.says, k.data_keys::text[], k.name,
+      SELECT k.n, k.user_id, coalesce(k.events, 1) AS events, coalesce(k.errors, 0) AS errors, k.types::text[], k.says, k.data_keys::text[], k.name,
              ${instant('k.first_at')} AS first_at, ${instant('coalesce(k.last_at, k.first_at)')} AS last_at, ${instant('k.name_at')} AS name_at,
+             ${instant('k.beat_at')} AS beat_at, ${instant('k.beat_before')} AS beat_before,
              p.ids[coalesce(k.project, 1)] AS project_id, p.inactivity_timeouts[coalesce(k.project, 1)] AS inactivity_timeout,
              p.presence_timeouts[coalesce(k.project, 1)] AS presence_timeout, coalesce(k.session_id, o.id) AS session_id, o.id AS found
-      FROM unnest($3::integer[], $4::uuid[], $5::uuid[], $6::bigint[], $7::bigint[], $8::integer[], $9::integer[], $10::boolean[],
-                  $11::text[], $12::integer[], $13::text[], $14::text[], $15::bigint[]) WITH ORDINALITY
-             k (project, user_id, session_id, first_at, last_at, events, errors, beats, types, says, data_keys, name, name_at, n)
+      FROM unnest($3::integer[], $4::uuid[], $5::uuid[], $6::bigint[], $7::bigint[], $8::integer[], $9::integer[], $10::bigint[],
+                  $11::bigint[], $12::text[], $13::integer[], $14::text[], $15::text[], $16::bigint[]) WITH ORDINALITY
+             k (project, user_id, session_id, first_at, last_at, events, errors, beat_at, beat_before, types, says, data_keys, name, name_at, n)
       CROSS JOIN projects_of p
       LEFT JOIN LATERAL (
         SELECT id, user_id FROM sessions o
@@ -82,7 +87,7 @@ const MOVED = `
       AND s.started_at <= k.first_at
       AND k.last_at <= s.last_activity_at + interval '1 second' * k.inactivity_timeout
       AND s.live AND s.due_at <= s.online_until AND s.online_until > $2
-      AND (s.has_heartbeat OR k.beats IS NULL)
+      AND (s.has_heartbeat OR k.beat_at IS NULL)
       AND (k.types IS NULL OR k.types <@ s.event_types)
       AND (k.says IS NULL OR k.says & ${SAID} = k.says)
       AND (k.data_keys IS NULL OR s.data ?& k.data_keys)
@@ -95,7 +100,7 @@ const MOVED = `
 const STORED = `, stored AS (
     INSERT INTO events (project_id, user_id, session_id, ${EVENT_NAMES})
     SELECT m.project_id, m.user_id, m.id, ${EVENT_VALUES}
-    FROM unnest($16::integer[], ${eventParameters(17)}) WITH ORDINALITY e (extension, ${EVENT_NAMES}, n)
+    FROM unnest($17::integer[], ${eventParameters(18)}) WITH ORDINALITY e (extension, ${EVENT_NAMES}, n)
     JOIN moved m ON m.n = coalesce(e.extension, e.n)
   )`;
 const ANSWER = `
@@ -148,7 +153,8 @@ export async function extendSessions(
       column(extensions, (one) => (one.lastAt === one.firstAt ? null : one.lastAt), plain),
       column(extensions, (one) => (one.events === 1 ? null : one.events), plain),
       column(extensions, (one) => one.errors || null, plain),
-      column(extensions, (one) => one.beats || null, plain),
+      column(extensions, (one) => one.beatAt, plain),
+      column(extensions, (one) => one.beatBefore, plain),
       column(extensions, (one) => orNull(one.types), text),
       column(extensions, (one) => one.says || null, plain),
       column(extensions, (one) => orNull(one.dataKeys), text),

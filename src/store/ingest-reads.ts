@@ -1,5 +1,5 @@
 import type { SessionSettings } from '../domain/project.js';
-import type { SessionAttributes, SessionEndReason, WorkingSession } from '../domain/session.js';
+import type { SessionAttributes, SessionEndReason, StoredPart, WorkingSession } from '../domain/session.js';
 import type { Queryable } from './database.js';
 import { instant, plainArray, textArray } from './parameters.js';
 
@@ -26,7 +26,8 @@ export interface LockedUser extends UserKey {
   readonly identity: string;
   readonly name: string | null;
   readonly nameAt: Date | null;
-  readonly lastEndAt: Date | null;
+  /** When the user sent `sessionend` events, in order; milliseconds (rule 18). */
+  readonly ends: readonly number[];
   readonly online: boolean;
 }
 
@@ -62,23 +63,25 @@ export async function addUsers(tx: Queryable, users: readonly (UserKey & { ident
 }
 
 /** Locks users, in the order they are given, until the transaction ends: whoever changes a session of a user holds the user's lock. */
-export function lockUsers(tx: Queryable, users: readonly UserKey[]): Promise<LockedUser[]> {
-  return tx.query<LockedUser>({
+export async function lockUsers(tx: Queryable, users: readonly UserKey[]): Promise<LockedUser[]> {
+  const rows = await tx.query<Omit<LockedUser, 'ends'> & { ends: Date[] }>({
     name: 'ingest.lockUsers',
     prepared: true,
     text: `SELECT u.project_id AS "projectId", u.id AS "userId", u.identity, u.name, u.name_at AS "nameAt",
-                  u.last_end_at AS "lastEndAt", u.online
+                  u.ends, u.online
            FROM unnest($1::uuid[], $2::uuid[]) k (project_id, id)
            CROSS JOIN LATERAL (
              SELECT * FROM users u WHERE u.project_id = k.project_id AND u.id = k.id OFFSET 0 FOR NO KEY UPDATE) u`,
     values: [plainArray(users.map((user) => user.projectId)), plainArray(users.map((user) => user.userId))],
   });
+  return rows.map((row) => ({ ...row, ends: row.ends.map((end) => end.getTime()) }));
 }
 
 const SESSION_COLUMNS = `
-  s.project_id AS "projectId", s.id, s.key, s.user_id AS "userId", s.started_at AS "startedAt",
+  s.project_id AS "projectId", s.id, s.key, s.namesake, s.user_id AS "userId", s.started_at AS "startedAt",
   s.last_activity_at AS "lastActivityAt", s.end_reason AS "endReason", s.closed_by_heartbeat AS "closedByHeartbeat",
   s.explicit_start AS "explicitStart", s.has_heartbeat AS "hasHeartbeat", s.due_at AS "dueAt",
+  s.heartbeat_at AS "heartbeatAt", s.heartbeat_before AS "heartbeatBefore",
   s.event_count AS "eventCount", s.error_count AS "errorCount", s.event_types AS "eventTypes", s.version,
   s.browser_name AS "browserName", s.browser_version AS "browserVersion", s.os_name AS "osName",
   s.os_version AS "osVersion", s.device, s.ip_address AS "ipAddress",
@@ -88,6 +91,7 @@ interface SessionRecord extends SessionAttributes {
   projectId: string;
   id: string;
   key: string | null;
+  namesake: number;
   userId: string | null;
   startedAt: Date;
   lastActivityAt: Date;
@@ -95,6 +99,8 @@ interface SessionRecord extends SessionAttributes {
   closedByHeartbeat: boolean;
   explicitStart: boolean;
   hasHeartbeat: boolean;
+  heartbeatAt: Date | null;
+  heartbeatBefore: Date | null;
   dueAt: Date | null;
   eventCount: number;
   errorCount: number;
@@ -102,12 +108,17 @@ interface SessionRecord extends SessionAttributes {
 }
 
 function toWorking(row: SessionRecord): WorkingSession {
+  const startedAt = row.startedAt.getTime();
   return {
     ...row,
-    startedAt: row.startedAt.getTime(),
+    startedAt,
     lastActivityAt: row.lastActivityAt.getTime(),
+    heartbeatAt: row.heartbeatAt?.getTime() ?? null,
+    heartbeatBefore: row.heartbeatBefore?.getTime() ?? null,
     dueAt: row.dueAt?.getTime() ?? null,
     isNew: false,
+    stored: [{ at: startedAt, events: row.eventCount, errors: row.errorCount, types: [...row.eventTypes] }],
+    storedUnder: [row.id],
     mergedInto: null,
     moved: false,
     described: false,
@@ -153,12 +164,62 @@ export async function readIdentitySessions(
   return rows.map(toWorking);
 }
 
+/**
+ * What is stored of sessions, in parts: up to the first of a session's instants, from each to the next, and from the last on.
+ * `cuts`: a session and an instant each, milliseconds. Answers the parts of each session by its id; of the first `at` is null. It reads all
+ * events of the sessions, so it is asked only where a late start may split one (rule 12).
+ */
+export async function readStoredParts(
+  tx: Queryable,
+  cuts: readonly { projectId: string; sessionId: string; at: number }[],
+): Promise<Map<string, (Omit<StoredPart, 'at'> & { at: number | null })[]>> {
+  const rows = await tx.query<{ sessionId: string; at: Date | null; events: number; errors: number; types: string[] }>({
+    name: 'ingest.storedParts',
+    prepared: true,
+    text: `SELECT c.session_id AS "sessionId", c.times[p.part] AS at, sum(p.events)::integer AS events,
+                  coalesce(sum(p.events) FILTER (WHERE p.type = 'error'), 0)::integer AS errors, array_agg(p.type) AS types
+           FROM (
+             SELECT project_id, session_id, array_agg(DISTINCT ${instant('at')}) AS times
+             FROM unnest($1::uuid[], $2::uuid[], $3::bigint[]) k (project_id, session_id, at) GROUP BY project_id, session_id
+           ) c
+           CROSS JOIN LATERAL (
+             SELECT width_bucket(e.occurred_at, c.times) AS part, e.type, count(*) AS events FROM events e
+             WHERE e.project_id = c.project_id AND e.session_id = c.session_id
+             GROUP BY width_bucket(e.occurred_at, c.times), e.type
+           ) p
+           GROUP BY c.session_id, c.times, p.part`,
+    values: [
+      plainArray(cuts.map((cut) => cut.projectId)),
+      plainArray(cuts.map((cut) => cut.sessionId)),
+      plainArray(cuts.map((cut) => cut.at)),
+    ],
+  });
+  const parts: Awaited<ReturnType<typeof readStoredParts>> = new Map(cuts.map(({ sessionId }) => [sessionId, []]));
+  for (const { sessionId, at, ...part } of rows) {
+    parts.get(sessionId)!.push({ ...part, at: at && at.getTime() });
+  }
+  return parts;
+}
+
+/** What finds named sessions: a key, and the user whose session of it is meant; null: whoever's (rule 1). */
 export interface SessionKey {
   readonly projectId: string;
   readonly key: string;
+  readonly userId: string | null;
 }
 
-/** Whose the named sessions are, before anything is locked: those users must be locked first. */
+/** Where an event names no user, it may belong to one of the newest sessions of its key; so many are looked at. */
+const MOST_NAMESAKES = 10;
+const WANTED = 'unnest($1::uuid[], $2::text[], $3::uuid[]) k (project_id, key, user_id)';
+const ANYBODYS = `SELECT * FROM sessions s WHERE k.user_id IS NULL AND s.project_id = k.project_id AND s.key = k.key
+             ORDER BY s.namesake DESC LIMIT ${MOST_NAMESAKES}`;
+const keyValues = (keys: readonly SessionKey[]): unknown[] => [
+  keys.map((key) => key.projectId),
+  keys.map((key) => key.key),
+  keys.map((key) => key.userId),
+];
+
+/** Whose the named sessions are, where the keys alone find them, before anything is locked: those users must be locked first. */
 export function readSessionOwners(
   tx: Queryable,
   keys: readonly SessionKey[],
@@ -167,25 +228,57 @@ export function readSessionOwners(
     name: 'ingest.sessionOwners',
     prepared: true,
     text: `SELECT u.project_id AS "projectId", u.id AS "userId", u.identity
-           FROM unnest($1::uuid[], $2::text[]) k (project_id, key)
-           CROSS JOIN LATERAL (SELECT * FROM sessions s WHERE s.project_id = k.project_id AND s.key = k.key OFFSET 0) s
+           FROM ${WANTED}
+           CROSS JOIN LATERAL (${ANYBODYS}) s
            CROSS JOIN LATERAL (SELECT * FROM users u WHERE u.project_id = s.project_id AND u.id = s.user_id OFFSET 0) u`,
-    values: [keys.map((key) => key.projectId), keys.map((key) => key.key)],
+    values: keyValues(keys),
   });
 }
 
-/** Locks the sessions of these keys and reads them. The users that own them must be locked. */
+/**
+ * Locks the sessions that these keys may mean, and reads them: a user's own, one that has no user yet, and the newest where
+ * no user is named; of each key in the order in which they were made. The users that own them must be locked.
+ */
 export async function lockNamedSessions(tx: Queryable, keys: readonly SessionKey[]): Promise<WorkingSession[]> {
   const rows = await tx.query<SessionRecord>({
     name: 'ingest.namedSessions',
     prepared: true,
     text: `SELECT ${SESSION_COLUMNS}
-           FROM unnest($1::uuid[], $2::text[]) k (project_id, key)
-           JOIN sessions s ON s.project_id = k.project_id AND s.key = k.key
-           ORDER BY s.project_id, s.key FOR NO KEY UPDATE OF s`,
-    values: [keys.map((key) => key.projectId), keys.map((key) => key.key)],
+           FROM ${WANTED}
+           CROSS JOIN LATERAL (
+             SELECT * FROM (
+               SELECT * FROM sessions s WHERE s.project_id = k.project_id AND s.key = k.key AND s.user_id = k.user_id
+               OFFSET 0 FOR NO KEY UPDATE) own
+             UNION ALL
+             SELECT * FROM (
+               SELECT * FROM sessions s WHERE k.user_id IS NOT NULL AND s.project_id = k.project_id AND s.key = k.key
+                 AND s.namesake = 0 AND s.user_id IS NULL
+               OFFSET 0 FOR NO KEY UPDATE) nobodys
+             UNION ALL
+             SELECT * FROM (${ANYBODYS} FOR NO KEY UPDATE) anybodys
+           ) s`,
+    values: keyValues(keys),
   });
-  return rows.map(toWorking);
+  // Two events of a key may have found the same.
+  return [...new Map(rows.map((row) => [row.id, row])).values()]
+    .map(toWorking)
+    .toSorted((a, b) => a.namesake - b.namesake);
+}
+
+/** How many sessions each key has named so far, of those keys that have named any: the `namesake` of the next. */
+export function countNamesakes(
+  tx: Queryable,
+  keys: readonly SessionKey[],
+): Promise<{ projectId: string; key: string; namesakes: number }[]> {
+  return tx.query({
+    name: 'ingest.namesakes',
+    prepared: true,
+    text: `SELECT k.project_id AS "projectId", k.key, s.namesake + 1 AS namesakes
+           FROM ${WANTED}
+           CROSS JOIN LATERAL (SELECT namesake FROM sessions s WHERE s.project_id = k.project_id AND s.key = k.key
+             ORDER BY s.namesake DESC LIMIT 1) s`,
+    values: keyValues(keys),
+  });
 }
 
 export interface KnownEvent {

@@ -1,3 +1,4 @@
+import { firstUuidAt } from '../domain/event-id.js';
 import type { Liveness } from '../domain/online.js';
 import { isOpen, type WorkingSession } from '../domain/session.js';
 import { toStorableJson } from '../domain/well-formed.js';
@@ -20,10 +21,10 @@ export interface SessionWrite {
 /** `$1::a[], $2::b[] …` */
 const parameters = (types: readonly string[]): string => types.map((type, at) => `$${at + 1}::${type}[]`).join(', ');
 
+const orNull = (milliseconds: number | null): string | null => (milliseconds === null ? null : timestamp(milliseconds));
 const endedAt = ({ session }: SessionWrite): string | null =>
   isOpen(session) ? null : timestamp(session.lastActivityAt);
-const dueAt = ({ liveness }: SessionWrite): string | null =>
-  liveness.dueAt === null ? null : timestamp(liveness.dueAt);
+const dueAt = ({ liveness }: SessionWrite): string | null => orNull(liveness.dueAt);
 
 type SessionColumn = readonly [
   name: string,
@@ -46,6 +47,8 @@ const MOVING: readonly SessionColumn[] = [
   ['closed_by_heartbeat', 'boolean', ({ session }) => session.closedByHeartbeat],
   ['explicit_start', 'boolean', ({ session }) => session.explicitStart],
   ['has_heartbeat', 'boolean', ({ session }) => session.hasHeartbeat],
+  ['heartbeat_at', 'timestamptz', ({ session }) => orNull(session.heartbeatAt)],
+  ['heartbeat_before', 'timestamptz', ({ session }) => orNull(session.heartbeatBefore)],
   ['online_until', 'timestamptz', ({ liveness }) => timestamp(liveness.onlineUntil)],
   ['live', 'boolean', ({ liveness }) => liveness.live],
   ['due_at', 'timestamptz', dueAt],
@@ -89,6 +92,7 @@ const values = (columns: readonly SessionColumn[], writes: readonly SessionWrite
 const INSERTED: readonly SessionColumn[] = [
   ...IDENTITY,
   ['key', 'text', ({ session }) => session.key],
+  ['namesake', 'integer', ({ session }) => session.namesake],
   ...MOVING,
   ...DESCRIBING,
 ];
@@ -137,27 +141,64 @@ export async function describeSessions(tx: Queryable, writes: readonly SessionWr
   });
 }
 
-/** Rule 27: the later session's events move to the earlier; then the later is gone. */
-export async function absorbSessions(
-  tx: Queryable,
-  merges: readonly { projectId: string; from: string; to: string }[],
-): Promise<void> {
-  const columns = [merges.map((row) => row.projectId), merges.map((row) => row.from), merges.map((row) => row.to)];
+/** Stored events of the session `source`, from `from` up to `to` (milliseconds; null: without bound), that are `target`'s now. */
+export interface EventMove {
+  readonly projectId: string;
+  readonly source: string;
+  readonly from: number | null;
+  readonly to: number | null;
+  readonly target: string;
+}
+
+const FIRST_ID = '00000000-0000-0000-0000-000000000000';
+const LAST_ID = 'ffffffff-ffff-ffff-ffff-ffffffffffff';
+
+/** Moves stored events to other sessions (rules 12 and 27). An event's id is made from its time, so that times are ranges of ids. */
+export async function moveEvents(tx: Queryable, moves: readonly EventMove[]): Promise<void> {
+  await tx.query({
+    name: 'ingest.moveEvents',
+    prepared: true,
+    text: `UPDATE events e SET session_id = m.target
+           FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[]) m (project_id, source, first_id, end_id, target)
+           WHERE e.project_id = m.project_id AND e.session_id = m.source AND e.id >= m.first_id AND e.id < m.end_id`,
+    values: [
+      plainArray(moves.map((move) => move.projectId)),
+      plainArray(moves.map((move) => move.source)),
+      plainArray(moves.map(({ from }) => (from === null ? FIRST_ID : firstUuidAt(from)))),
+      plainArray(moves.map(({ to }) => (to === null ? LAST_ID : firstUuidAt(to)))),
+      plainArray(moves.map((move) => move.target)),
+    ],
+  });
+}
+
+/** A session that has become part of another, of the same user (rule 27). */
+export interface SessionMerge extends UserKey {
+  readonly from: string;
+  readonly to: string;
+}
+
+/** The merged sessions are gone; what became of them is kept, so that their ids go on answering. */
+export async function absorbSessions(tx: Queryable, merges: readonly SessionMerge[], now: Date): Promise<void> {
+  const columns = [
+    plainArray(merges.map((row) => row.projectId)),
+    plainArray(merges.map((row) => row.from)),
+    plainArray(merges.map((row) => row.to)),
+    plainArray(merges.map((row) => row.userId)),
+  ];
   await Promise.all([
-    tx.query({
-      name: 'ingest.moveEvents',
-      prepared: true,
-      text: `UPDATE events e SET session_id = m.target
-             FROM unnest($1::uuid[], $2::uuid[], $3::uuid[]) m (project_id, source, target)
-             WHERE e.project_id = m.project_id AND e.session_id = m.source`,
-      values: columns,
-    }),
     tx.query({
       name: 'ingest.deleteSessions',
       prepared: true,
       text: `DELETE FROM sessions s USING unnest($1::uuid[], $2::uuid[]) m (project_id, source)
              WHERE s.project_id = m.project_id AND s.id = m.source`,
       values: columns.slice(0, 2),
+    }),
+    tx.query({
+      name: 'ingest.keepMerges',
+      prepared: true,
+      text: `INSERT INTO merged_sessions (project_id, id, session_id, user_id, merged_at)
+             SELECT *, $5::timestamptz FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[])`,
+      values: [...columns, now],
     }),
   ]);
 }
@@ -214,27 +255,27 @@ export interface UserWrite extends UserKey {
   readonly nameAt: number | null;
   /** JSON text; null: as before. */
   readonly data: string | null;
-  readonly lastEndAt: number | null;
+  /** When the user sent `sessionend` events, in order; null: as before. */
+  readonly ends: readonly number[] | null;
 }
 
 /** Writes what a batch has learned of its users. The users must be locked. */
 export async function updateUsers(tx: Queryable, writes: readonly UserWrite[]): Promise<void> {
-  const time = (value: number | null): string | null => (value === null ? null : timestamp(value));
   await tx.query({
     name: 'ingest.updateUsers',
     prepared: true,
     text: `UPDATE users u SET name = coalesce(w.name, u.name), name_at = coalesce(w.name_at, u.name_at),
-                  data = coalesce(w.data, u.data), last_end_at = coalesce(w.last_end_at, u.last_end_at)
-           FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::timestamptz[], $5::jsonb[], $6::timestamptz[])
-             w (project_id, id, name, name_at, data, last_end_at)
+                  data = coalesce(w.data, u.data), ends = coalesce(w.ends::timestamptz[], u.ends)
+           FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::timestamptz[], $5::jsonb[], $6::text[])
+             w (project_id, id, name, name_at, data, ends)
            WHERE u.project_id = w.project_id AND u.id = w.id`,
     values: [
       writes.map((row) => row.projectId),
       writes.map((row) => row.userId),
       writes.map((row) => row.name),
-      writes.map((row) => time(row.nameAt)),
+      writes.map((row) => orNull(row.nameAt)),
       writes.map((row) => row.data),
-      writes.map((row) => time(row.lastEndAt)),
+      writes.map(({ ends }) => ends && plainArray(ends.map(timestamp))),
     ],
   });
 }

@@ -133,6 +133,7 @@ const ROOTS: Record<string, Entry> = {
           { user: { identity: of.identity, name: 'a stranger' } },
           { user: { identity: of.identity }, type: 'sessionend' },
         ],
+        sentAt: new Date().toISOString(),
       },
     ],
     tells: false,
@@ -579,16 +580,29 @@ describe('a token narrowed to somebody else', () => {
     await client.dispose();
   });
 
-  test('a repeated id of somebody else’s event is answered without where that one is', async () => {
+  test('a repeated id of somebody else’s event, by the key of a session, is answered without where that one is', async () => {
     const id = `once ${ours.identity}`;
-    const first = await send(ours.key, [{ id, user: { identity: ours.identity } }]);
-    const again = await send(narrowed, [{ id, user: { identity: 'somebody else' } }]);
-    const own = await send(ours.key, [{ id, user: { identity: ours.identity } }]);
-    expect(first.data.ingestEvents.results[0].status).toBe('ACCEPTED');
-    expect(again.text).not.toContain(first.data.ingestEvents.results[0].eventId);
-    expect(again.text).not.toContain(first.data.ingestEvents.results[0].sessionId);
+    const sessionKey = 'key-of-two-users';
+    const first = await send(ours.key, [
+      { sessionKey, user: { identity: ours.identity } },
+      { id, sessionKey },
+    ]);
+    await send(narrowed, [{ sessionKey, user: { identity: 'somebody else' } }]);
+    const again = await send(narrowed, [{ id, sessionKey }]);
+    const own = await send(ours.key, [{ id, sessionKey }]);
+    const { status, eventId, sessionId } = first.data.ingestEvents.results[1];
+    expect(status).toBe('ACCEPTED');
+    expect(again.text).not.toContain(eventId);
+    expect(again.text).not.toContain(sessionId);
     expect([again, own].map(({ data }) => data.ingestEvents.results[0].status)).toEqual(['DUPLICATE', 'DUPLICATE']);
-    expect(own.text).toContain(first.data.ingestEvents.results[0].eventId);
+    expect(own.text).toContain(eventId);
+  });
+
+  test('an id that a narrowed token has taken stands in nobody else’s way', async () => {
+    const id = `taken ${ours.identity}`;
+    const taken = await send(narrowed, [{ id, user: { identity: 'somebody else' } }]);
+    const own = await send(ours.key, [{ id, user: { identity: ours.identity } }]);
+    expect([taken, own].map(({ data }) => data.ingestEvents.results[0].status)).toEqual(['ACCEPTED', 'ACCEPTED']);
   });
 });
 

@@ -48,7 +48,7 @@ async function rows(stage: Stage): Promise<object> {
   const places = new Map(sessions.map(({ id }, at) => [id, at]));
   const events = await read('SELECT * FROM events WHERE project_id = $1 ORDER BY id');
   const users = await read(
-    'SELECT identity, name, name_at, data, last_end_at, online, status_since FROM users WHERE project_id = $1 ORDER BY identity',
+    'SELECT identity, name, name_at, data, ends, online, status_since FROM users WHERE project_id = $1 ORDER BY identity',
   );
   return {
     sessions: sessions.map(({ event_types, ...rest }) => ({

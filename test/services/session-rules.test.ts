@@ -2,7 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createIngest } from '../../src/services/ingest.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
-import { SENDER, createStage, toIncoming, type SeenSession } from '../support/stage.js';
+import { sessionsThatMiscount, sessionsThatOverlap } from '../support/rules.js';
+import { SENDER, createStage, toIncoming, type SeenSession, type StageEvent } from '../support/stage.js';
 
 /** The numbered rules of sessions, each played on a real database. Times are seconds; inactivity 300, presence 75. */
 
@@ -35,6 +36,45 @@ describe('which session an event belongs to', () => {
     expect(await stage.sessions()).toMatchObject([{ key: 'reference-1' }]);
     const [wrong] = await stage.send({ type: 'session', referenceId: 'no key', user: 'ada' });
     expect(wrong).toMatchObject({ status: 'REJECTED', code: 'INVALID_SESSION_KEY' });
+  });
+
+  test('rule 1: the same key with another identity is a session of its own; a key alone goes where it was heard of last', async () => {
+    const stage = await createStage(db);
+    const who = { sessionKey: 'tab-00000001' };
+    const [nobody] = await stage.send(who);
+    stage.at(1);
+    const [ada] = await stage.send({ ...who, user: 'ada' });
+    // Nobody had named a user of it.
+    expect(ada!.sessionId).toBe(nobody!.sessionId);
+    stage.at(2);
+    const [bob] = await stage.send({ ...who, user: 'bob', type: 'session' });
+    expect(bob!.sessionId).not.toBe(ada!.sessionId);
+    expect((await stage.send({ ...who }))[0]!.sessionId).toBe(bob!.sessionId);
+    stage.at(3);
+    await stage.send({ ...who, user: 'bob', type: 'sessionend' });
+    expect((await stage.send({ ...who }))[0]!.sessionId).toBe(ada!.sessionId);
+    expect(await stage.sessions()).toMatchObject([
+      { key: 'tab-00000001', start: 0, last: 3, end: null, events: 3 },
+      { key: 'tab-00000001', start: 2, last: 3, end: 3, events: 3 },
+    ]);
+  });
+
+  test('rule 1: two servers at once, users and nobody with one key: a session for each user', async () => {
+    const stage = await createStage(db);
+    const servers = [0, 1, 2].map(() =>
+      createIngest({ database: db.open(), bus: stage.bus, clock: { now: () => stage.now() }, observe: () => {} }),
+    );
+    const users = [undefined, 'ada', 'bob', 'cyd'];
+    await Promise.all(
+      Array.from({ length: 60 }, (_, at) => {
+        const user = users[at % 4];
+        const event = { sessionKey: 'one-key-for-all', t: 0, ...(user && { user }) };
+        return servers[at % 3]!.ingestEvents(stage.caller, [toIncoming(event, stage.time)], SENDER);
+      }),
+    );
+    const sessions = await stage.sessions();
+    expect(sessions).toHaveLength(3);
+    expect(sessions.reduce((sum, { events }) => sum + events, 0)).toBe(60);
   });
 
   test('rule 2: an event with an identity belongs to the open session, or opens one', async () => {
@@ -167,6 +207,58 @@ describe('which session an event belongs to', () => {
     ]);
   });
 
+  test('rule 7: what is at the very instant of an end, and not placed before it, comes after it', async () => {
+    for (const sessionStart of ['RESTART', 'RESUME'] as const) {
+      for (const types of [
+        ['log', 'sessionend', 'session', 'log'],
+        ['log', 'sessionend', 'log'],
+      ]) {
+        for (const together of [true, false]) {
+          const stage = await createStage(db, { sessionStart });
+          const events = types.map((type) => ({ user: 'ada', type }));
+          if (together) await stage.send(...events);
+          else for (const event of events) await stage.send(event);
+          expect(await stage.sessions('ada')).toMatchObject([
+            { start: 0, end: 0, reason: 'CLIENT', events: 2 },
+            { start: 0, end: null, events: types.length - 2 },
+          ]);
+          expect(stage.edges().at(-1)).toMatchObject({ presence: { status: 'ONLINE' } });
+        }
+      }
+    }
+  });
+
+  test('rule 8: a session that superseded another at the same instant, and was closed early, goes on', async () => {
+    const stage = await createStage(db, { inactivityTimeout: 20 });
+    await stage.send({ user: 'ada', type: 'session', t: 0 });
+    stage.at(5);
+    await stage.send({ user: 'ada', type: 'session', t: 5 });
+    await stage.closer.runOnce(stage.time(25));
+    stage.at(18);
+    await stage.send({ user: 'ada', t: 15 });
+    await stage.send({ user: 'ada', type: 'sessionend', t: 18 });
+    expect((await stage.sessions('ada')).map(span)).toEqual([
+      { start: 0, last: 5, end: 5, reason: 'SUPERSEDED' },
+      { start: 5, last: 18, end: 18, reason: 'CLIENT' },
+    ]);
+  });
+
+  test('rule 8: at the very instant of the last activity it goes on too, and an end there ends it', async () => {
+    for (const who of [{ user: 'ada' }, { sessionKey: 'the-key-1' }]) {
+      for (const [type, seen] of [
+        ['log', { end: null }],
+        ['heartbeat', { end: null }],
+        ['sessionend', { end: 0, reason: 'CLIENT' }],
+      ] as const) {
+        const stage = await createStage(db);
+        await stage.send({ ...who, t: 0 });
+        await stage.closer.runOnce(stage.time(300));
+        await stage.send({ ...who, type, t: 0 });
+        expect(await stage.sessions()).toMatchObject([seen]);
+      }
+    }
+  });
+
   test('rule 8: a session closed a moment early goes on, within the timeout and no later', async () => {
     const stage = await createStage(db);
     await stage.send({ user: 'ada', t: 0 });
@@ -221,6 +313,61 @@ describe('which session an event belongs to', () => {
     expect((await stage.sessions()).map(span)).toEqual([{ start: 0, last: 9000, end: null, reason: null }]);
   });
 
+  test('rule 9: starts and heartbeats of a key that a client has ended are discarded, and move nothing', async () => {
+    const stage = await createStage(db);
+    const who = { sessionKey: 'the-key-1' };
+    stage.at(100);
+    await stage.send({ ...who, t: 50 });
+    await stage.send({ ...who, type: 'sessionend', t: 100 });
+    const outcomes = await stage.send(
+      { ...who, type: 'session', t: 0 },
+      { ...who, type: 'heartbeat', t: 10 },
+      { ...who, type: 'heartbeat', t: 60 },
+    );
+    expect(codes(outcomes)).toEqual(['DUPLICATE_SESSION_START', 'NO_SESSION', 'NO_SESSION']);
+    expect(await stage.beat(who)).toEqual({ acknowledged: false, sessionId: null });
+    expect((await stage.sessions()).map(span)).toEqual([{ start: 50, last: 100, end: 100, reason: 'CLIENT' }]);
+  });
+
+  test('rule 9: an end more than the timeout after the last activity of a key ends nothing, closer or not', async () => {
+    for (const closerRuns of [false, true]) {
+      for (const how of ['event', 'heartbeat'] as const) {
+        const stage = await createStage(db);
+        const who = { sessionKey: 'the-key-1' };
+        await stage.send({ ...who, t: 0 });
+        stage.at(301);
+        if (closerRuns) await stage.close();
+        if (how === 'event') expect(codes(await stage.send({ ...who, type: 'sessionend' }))).toEqual(['NO_SESSION']);
+        else expect(await stage.beat(who, true)).toEqual({ acknowledged: false, sessionId: null });
+        expect((await stage.sessions()).map(span)).toEqual([{ start: 0, last: 0, end: 0, reason: 'INACTIVITY' }]);
+      }
+    }
+  });
+
+  test("rule 10: where the client's clock is off, the difference is taken off its times; two seconds are none", async () => {
+    const stage = await createStage(db);
+    stage.at(1000);
+    const send = (sentAt: number, ...events: StageEvent[]) =>
+      stage.ingest.ingestEvents(
+        stage.caller,
+        events.map((event) => toIncoming(event, stage.time)),
+        SENDER,
+        stage.time(sentAt),
+      );
+    // An hour ahead, and an hour behind: the same ten seconds.
+    await send(4600, { user: 'ada', t: 4590 }, { user: 'ada', t: 4600 });
+    await send(-2600, { user: 'bob', t: -2610 }, { user: 'bob', t: -2600 });
+    for (const user of ['ada', 'bob']) expect(await stage.sessions(user)).toMatchObject([{ start: 990, last: 1000 }]);
+    await send(1002, { user: 'cyd', t: 900 });
+    expect(await stage.sessions('cyd')).toMatchObject([{ start: 900 }]);
+    // A clock that is years behind is right by what it says of itself.
+    expect(codes(await send(-1e9, { user: 'dan', t: -1e9 }))).toEqual(['ACCEPTED']);
+    await expect(send(Number.NaN, { user: 'ada' })).rejects.toMatchObject({
+      code: 'BAD_USER_INPUT',
+      details: { field: 'sentAt' },
+    });
+  });
+
   test('rule 10: the future becomes now, and more than three days ago is too old', async () => {
     const stage = await createStage(db);
     stage.at(0);
@@ -251,6 +398,57 @@ describe('starting and ending', () => {
       { start: 100, last: 100, end: null, reason: null },
     ]);
     expect(stage.edges()).toHaveLength(1);
+  });
+
+  test('rule 12: a late start splits the open session where it lies', async () => {
+    const stage = await createStage(db, { inactivityTimeout: 20 });
+    stage.at(20);
+    await stage.send({ user: 'ada', t: 0 }, { user: 'ada', t: 20, type: 'error' });
+    const [start] = await stage.send({ user: 'ada', type: 'session', t: 10 });
+    stage.at(35);
+    const [last] = await stage.send({ user: 'ada', t: 35 });
+    expect(await stage.sessions('ada')).toMatchObject([
+      { start: 0, last: 10, end: 10, reason: 'SUPERSEDED', events: 1, errors: 0 },
+      { start: 10, last: 35, end: null, events: 3, errors: 1, id: start!.sessionId },
+    ]);
+    expect(last!.sessionId).toBe(start!.sessionId);
+    expect(await sessionsThatMiscount(stage.database, stage.projectId)).toEqual([]);
+    expect(await sessionsThatOverlap(stage.database, stage.projectId)).toEqual([]);
+    expect(stage.edges()).toHaveLength(1);
+  });
+
+  test('rule 12: late starts of one request split a session one after the other, types and counts with it', async () => {
+    const stage = await createStage(db);
+    stage.at(100);
+    await stage.send(
+      ...[0, 20, 40, 60, 80, 100].map((t, at): StageEvent => ({ user: 'ada', t, type: `type ${at}`, version: '1.0' })),
+    );
+    await stage.send(
+      { user: 'ada', type: 'session', t: 50 },
+      { user: 'ada', type: 'session', t: 10 },
+      { user: 'ada', t: 55 },
+      { user: 'ada', type: 'session', t: 90 },
+    );
+    const rows = await stage.database.query<{ types: string[]; version: string }>({
+      name: 'test',
+      text: 'SELECT event_types AS types, version FROM sessions WHERE project_id = $1 ORDER BY started_at',
+      values: [stage.projectId],
+    });
+    expect(rows.map(({ types }) => types.toSorted())).toEqual([
+      ['type 0'],
+      ['session', 'type 1', 'type 2'],
+      ['log', 'session', 'type 3', 'type 4'],
+      ['session', 'type 5'],
+    ]);
+    // It is the same client.
+    expect(new Set(rows.map(({ version }) => version))).toEqual(new Set(['1.0']));
+    expect((await stage.sessions('ada')).map(({ start, last, events }) => [start, last, events])).toEqual([
+      [0, 10, 1],
+      [10, 50, 3],
+      [50, 90, 4],
+      [90, 100, 2],
+    ]);
+    expect(await sessionsThatMiscount(stage.database, stage.projectId)).toEqual([]);
   });
 
   test('rule 12: RESUME lets the open session go on, as project policy and for one event', async () => {
@@ -415,6 +613,33 @@ describe('starting and ending', () => {
     expect(await stage.sessions('ada')).toHaveLength(2);
   });
 
+  test('rule 18: every end is remembered for stragglers, not only the newest', async () => {
+    const stage = await createStage(db);
+    stage.at(45);
+    await stage.send({ user: 'ada', type: 'sessionend', t: 45 });
+    await stage.send({ user: 'ada', type: 'sessionend', t: 0 });
+    expect(codes(await stage.send({ user: 'ada', type: 'heartbeat', t: 5 }))).toEqual(['NO_SESSION']);
+    expect(await stage.sessions('ada')).toEqual([]);
+  });
+
+  test('rule 18: ends of a named session silence no heartbeat of the identity', async () => {
+    const stage = await createStage(db);
+    const who = { user: 'ada', sessionKey: 'the-key-1' };
+    await stage.send(who, { ...who, type: 'sessionend' });
+    expect(await stage.beat({ identity: 'ada' })).toMatchObject({ acknowledged: true });
+  });
+
+  test('rule 18: a heartbeat that is older than the presence timeout opens nothing', async () => {
+    const stage = await createStage(db);
+    stage.at(1000);
+    for (const who of [{ user: 'ada' }, { sessionKey: 'the-key-1' }]) {
+      expect(codes(await stage.send({ ...who, type: 'heartbeat', t: 924.9 }))).toEqual(['NO_SESSION']);
+      expect(await stage.sessions()).toEqual([]);
+    }
+    expect(codes(await stage.send({ user: 'ada', type: 'heartbeat', t: 925 }))).toEqual(['HEARTBEAT']);
+    expect(await stage.sessions()).toMatchObject([{ start: 925 }]);
+  });
+
   test('rule 18: an event opens a named session, recordHeartbeat does not', async () => {
     const stage = await createStage(db);
     expect(await stage.beat({ sessionKey: 'the-key-1' })).toEqual({ acknowledged: false, sessionId: null });
@@ -567,6 +792,53 @@ describe('closing', () => {
   });
 });
 
+describe('tabs', () => {
+  test('rule 29: where one of two tabs closes, the user stays online until the other is heard', async () => {
+    for (const target of [{ identity: 'ada' }, { sessionKey: 'the-key-1' }]) {
+      const stage = await createStage(db);
+      await stage.send({ user: 'ada', ...('sessionKey' in target ? target : {}) });
+      for (const t of [0, 14, 30, 44]) {
+        stage.at(t);
+        await stage.beat(target);
+      }
+      stage.at(50);
+      await stage.beat(target, true);
+      for (const t of [55, 60, 73.9]) {
+        stage.at(t);
+        await stage.close();
+      }
+      stage.at(74);
+      await stage.beat(target);
+      await stage.close();
+      expect(stage.edges().map(({ presence }) => presence.status)).toEqual(['ONLINE']);
+      // Now the other one is alone: its own end takes 5 seconds.
+      stage.at(104);
+      await stage.beat(target);
+      stage.at(110);
+      await stage.beat(target, true);
+      stage.at(115);
+      await stage.close();
+      expect(stage.edges().map(({ presence }) => presence.status)).toEqual(['ONLINE', 'OFFLINE']);
+    }
+  });
+
+  test('rule 29: a second tab that is gone without a word keeps its user no longer than 35 seconds', async () => {
+    const stage = await createStage(db);
+    for (const t of [0, 14, 30, 44]) {
+      stage.at(t);
+      await stage.beat({ identity: 'ada' });
+    }
+    stage.at(50);
+    await stage.beat({ identity: 'ada' }, true);
+    stage.at(78.9);
+    await stage.close();
+    expect(stage.edges()).toHaveLength(1);
+    stage.at(79);
+    await stage.close();
+    expect(stage.edges().map(({ presence }) => presence.status)).toEqual(['ONLINE', 'OFFLINE']);
+  });
+});
+
 describe('what a session carries', () => {
   test('rule 22: what stays the same comes from the first events that have it', async () => {
     const stage = await createStage(db);
@@ -600,6 +872,26 @@ describe('what a session carries', () => {
       ip_address: '192.0.2.1',
     });
     expect(row).toMatchObject({ data: { '@request': { user_agent: chrome }, '@environment': { cores: 2 } } });
+  });
+
+  test('rule 22: 64 KiB of data and 200 types are kept of a session; what is beyond is counted and left out', async () => {
+    const stage = await createStage(db);
+    const part = (at: number) => ({ [`@part ${at}`]: 'x'.repeat(10_000) });
+    await stage.send({ user: 'ada', type: 'session', data: { ...part(0), ...part(1) } });
+    // RESUME: the repeated starts bring more and more.
+    for (let at = 2; at < 12; at += 2) {
+      await stage.send({ user: 'ada', type: 'session', startPolicy: 'RESUME', data: { ...part(at), ...part(at + 1) } });
+    }
+    await stage.send({ user: 'ada', type: 'session', startPolicy: 'RESUME', data: { last: 1 } });
+    await stage.send(...Array.from({ length: 300 }, (_, at) => ({ user: 'ada', type: `type ${at}` })));
+    const [row] = await stage.database.query<{ data: object; types: number; count: number }>({
+      name: 'test',
+      text: 'SELECT data, cardinality(event_types) AS types, event_count AS count FROM sessions WHERE project_id = $1',
+      values: [stage.projectId],
+    });
+    expect(row).toMatchObject({ types: 200, count: 301 });
+    expect(Object.keys(row!.data).toSorted()).toEqual([...Array.from({ length: 6 }, (_, at) => `@part ${at}`), 'last']);
+    expect(Buffer.byteLength(JSON.stringify(row!.data))).toBeLessThanOrEqual(65_536);
   });
 
   test('rule 22: no address is kept where the project stores none', async () => {
@@ -653,11 +945,53 @@ describe('repeats and order', () => {
     const [first, within] = await stage.send({ id: 'a', user: 'ada', t: 0 }, { id: 'a', user: 'ada', t: 0 });
     expect(within).toEqual({ ...first, status: 'DUPLICATE' });
     stage.at(3 * 86_400);
-    const [again] = await stage.send({ id: 'a', user: 'bob', type: 'error' });
+    const [again] = await stage.send({ id: 'a', user: 'ada', type: 'error' });
     expect(again).toEqual({ ...first, status: 'DUPLICATE' });
     expect(await stage.sessions()).toMatchObject([{ events: 1, errors: 0 }]);
     const elsewhere = await createStage(db);
     expect(codes(await elsewhere.send({ id: 'a', user: 'ada' }))).toEqual(['ACCEPTED']);
+  });
+
+  test('rule 25: ids are told apart by user, else key, else project', async () => {
+    const stage = await createStage(db);
+    const events = [
+      { id: 'a', user: 'ada' },
+      { id: 'a', user: 'bob' },
+      { id: 'a', sessionKey: 'the-key-1' },
+      { id: 'a', sessionKey: 'the-key-2' },
+      { id: 'a' },
+    ];
+    expect(codes(await stage.send(...events))).toEqual(Array(5).fill('ACCEPTED'));
+    expect(codes(await stage.send(...events))).toEqual(Array(5).fill('DUPLICATE'));
+    // With a user, the key plays no part: a retry may name the session, or not.
+    expect(codes(await stage.send({ id: 'a', user: 'ada', sessionKey: 'the-key-1' }))).toEqual(['DUPLICATE']);
+  });
+
+  test("rule 25: a token that is narrowed to a user takes nobody else's id", async () => {
+    const stage = await createStage(db, {}, { identities: ['mallory'] });
+    expect(codes(await stage.send({ id: 'order-1', user: 'mallory' }))).toEqual(['ACCEPTED']);
+    const all = { ...stage.caller, reach: { ...stage.caller.reach, userIds: null } };
+    const [outcome] = await stage.ingest.ingestEvents(
+      all,
+      [toIncoming({ id: 'order-1', user: 'ada' }, stage.time)],
+      SENDER,
+    );
+    expect(outcome!.status).toBe('ACCEPTED');
+  });
+
+  test('rule 25: a repeat whose time is too old by now is a repeat; what never came is too old', async () => {
+    const stage = await createStage(db);
+    const [first] = await stage.send({ id: 'a', user: 'ada', t: -2 * 86_400 });
+    stage.at(2 * 86_400);
+    const outcomes = await stage.send(
+      { id: 'a', user: 'ada', t: -2 * 86_400 },
+      { id: 'b', user: 'ada', t: -2 * 86_400 },
+      { id: 'b', user: 'ada', t: 2 * 86_400 },
+      { id: 'b', user: 'ada', t: -2 * 86_400 },
+    );
+    expect(codes(outcomes)).toEqual(['DUPLICATE', 'TOO_OLD', 'ACCEPTED', 'DUPLICATE']);
+    expect(outcomes[0]).toMatchObject({ eventId: first!.eventId, sessionId: first!.sessionId });
+    expect(outcomes[3]!.eventId).toBe(outcomes[2]!.eventId);
   });
 
   test('rule 25: ids arriving at midnight on two servers at once are stored once', async () => {
@@ -683,6 +1017,10 @@ describe('repeats and order', () => {
     const outcomes = await stage.send(
       { user: 'ada', t: 0 },
       { user: '  ', t: 0 },
+      { user: 'undefined' },
+      { user: ' null ' },
+      { user: 'NaN' },
+      { user: '[object Object]' },
       { user: 'ada', type: '', t: 0 },
       { user: 'ada', type: 'x'.repeat(101) },
       { user: 'ada', message: 'm'.repeat(10_001) },
@@ -695,6 +1033,10 @@ describe('repeats and order', () => {
     );
     expect(codes(outcomes)).toEqual([
       'ACCEPTED',
+      'INVALID_IDENTITY',
+      'INVALID_IDENTITY',
+      'INVALID_IDENTITY',
+      'INVALID_IDENTITY',
       'INVALID_IDENTITY',
       'INVALID_TYPE',
       'INVALID_TYPE',

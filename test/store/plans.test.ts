@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Reach } from '../../src/domain/access.js';
 import { uuidAt } from '../../src/domain/event-id.js';
-import { checkEvent } from '../../src/domain/check-event.js';
+import { arrivalOf, checkEvent } from '../../src/domain/check-event.js';
 import type { ReadyEvent } from '../../src/domain/planned-event.js';
 import { userIdOf } from '../../src/domain/identity.js';
 import { listAuditEntries } from '../../src/store/audit-log.js';
@@ -200,7 +200,8 @@ const extension: Extension = {
   lastAt: now.getTime(),
   events: 1,
   errors: 0,
-  beats: false,
+  beatAt: null,
+  beatBefore: null,
   types: ['log'],
   says: 0,
   dataKeys: [],
@@ -208,7 +209,7 @@ const extension: Extension = {
   nameAt: 0,
 };
 const sender = { ipAddress: null, userAgent: null };
-const checked = checkEvent(reach, { type: 'log', user: { identity: 'user50' } }, sender, now);
+const checked = checkEvent(reach, { type: 'log', user: { identity: 'user50' } }, sender, arrivalOf(now));
 const event = { ...checked, id: uuidAt(now) } as ReadyEvent;
 const lookups: [string, (database: Database) => Promise<unknown>, number][] = [
   ['presence of some', (d) => presenceOf(d, reach, ['user50', 'user51'], now), 50],
