@@ -1,6 +1,18 @@
 import type { SessionSettings } from './project.js';
 import { CLOSING_GRACE, isOpen, type WorkingSession } from './session.js';
 
+/** The last time that no server was there to be spoken to, one that ends now included. Milliseconds since the epoch. */
+interface Outage {
+  /** Null: nothing is known of before. */
+  readonly awayFrom: number | null;
+  readonly backAt: number;
+}
+
+/** A project's settings as they are now, and the last outage; null: there has been none. */
+export interface SettingsNow extends SessionSettings {
+  readonly outage: Outage | null;
+}
+
 /** What rules 20, 21 and 28 come down to for one session, as its row keeps it. Milliseconds since the epoch. */
 export interface Liveness {
   /** It counts as online until then. */
@@ -11,24 +23,45 @@ export interface Liveness {
   readonly dueAt: number | null;
 }
 
+/** How long a session that waits for its user to come back after an outage counts as online, from the return. Milliseconds. */
+const waitFor = ({ presenceTimeout, inactivityTimeout }: SessionSettings): number =>
+  Math.min(presenceTimeout, inactivityTimeout) * 1000;
+
 /**
- * Rule 21: an open session that sends heartbeats counts as online for presenceTimeout after it was last
- * heard; one that never did, as long as it may stay open; one that a closing heartbeat ended, for 5 seconds.
- * The due time only ever moves earlier here: the closer moves it on when it looks, so that a heartbeat
- * touches no index.
+ * Rule 21: an open session that sends heartbeats counts as online for presenceTimeout after it was last heard; one that
+ * never did, as long as it may stay open; one that a closing heartbeat ended, for 5 seconds.
  */
-export function livenessOf(session: WorkingSession, settings: SessionSettings, now: number): Liveness {
-  if (!isOpen(session)) {
-    if (!session.closedByHeartbeat) return { onlineUntil: session.lastActivityAt, live: false, dueAt: null };
-    const onlineUntil = session.lastActivityAt + CLOSING_GRACE;
-    const live = onlineUntil > now;
-    return { onlineUntil, live, dueAt: live ? onlineUntil : null };
-  }
-  const inactivity = settings.inactivityTimeout * 1000;
-  const heard = session.hasHeartbeat ? Math.min(settings.presenceTimeout * 1000, inactivity) : inactivity;
-  const onlineUntil = session.lastActivityAt + heard;
+function heardFor(session: WorkingSession, settings: SettingsNow): number {
+  if (!isOpen(session)) return CLOSING_GRACE;
+  return session.hasHeartbeat ? waitFor(settings) : settings.inactivityTimeout * 1000;
+}
+
+/**
+ * Whoever counted as online when the last server went away, or was heard of since, could not say "still here" and counts
+ * as heard at the return; never more than one timeout from now, should clocks be wrong.
+ */
+function waitsUntil(session: WorkingSession, settings: SettingsNow, now: number): number {
+  const { outage } = settings;
+  const { lastActivityAt, dueAt } = session;
+  if (!outage || lastActivityAt >= outage.backAt) return -Infinity;
+  const counted = dueAt === null ? outage.awayFrom !== null && lastActivityAt >= outage.awayFrom : !session.lapsed;
+  return counted ? Math.min(outage.backAt, now) + waitFor(settings) : -Infinity;
+}
+
+/**
+ * Until when a session counts as online, and when the closer must look at it. It does not end while it counts as
+ * online. The due time only ever moves earlier here: the closer moves it on when it looks, so that a heartbeat touches
+ * no index. store/online-until says the same in SQL, for sessions that are there already.
+ */
+export function livenessOf(session: WorkingSession, settings: SettingsNow, now: number): Liveness {
+  const { lastActivityAt } = session;
+  const open = isOpen(session);
+  if (!open && !session.closedByHeartbeat) return { onlineUntil: lastActivityAt, live: false, dueAt: null };
+  const onlineUntil = Math.max(lastActivityAt + heardFor(session, settings), waitsUntil(session, settings, now));
+  const online = onlineUntil > now;
+  if (!open) return { onlineUntil, live: online, dueAt: online ? onlineUntil : null };
   // What does not count as online has nothing to lapse: the closer's next look is for its end. So due_at tells, to
   // whoever changes the session without its user's lock (extend-sessions), whether the user was told of as online.
-  const dueAt = onlineUntil > now ? onlineUntil : session.lastActivityAt + inactivity;
-  return { onlineUntil, live: true, dueAt: onlineUntil > now ? Math.min(session.dueAt ?? dueAt, dueAt) : dueAt };
+  const dueAt = online ? onlineUntil : lastActivityAt + settings.inactivityTimeout * 1000;
+  return { onlineUntil, live: true, dueAt: online ? Math.min(session.dueAt ?? dueAt, dueAt) : dueAt };
 }

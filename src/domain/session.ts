@@ -46,6 +46,8 @@ export interface WorkingSession extends SessionAttributes {
   eventTypes: string[];
   /** As stored; null where not live, or new. */
   dueAt: number | null;
+  /** As stored: nobody is told of it as online any more, though it is open. */
+  lapsed: boolean;
   /** Not in the database yet. */
   isNew: boolean;
   /** The session it became part of (rule 27). */

@@ -21,6 +21,7 @@ export function startSession(planned: PlannedEvent, key: string | null, context:
     errorCount: 0,
     eventTypes: [],
     dueAt: null,
+    lapsed: false,
     isNew: true,
     mergedInto: null,
     moved: true,
@@ -126,7 +127,10 @@ export function merge(earlier: WorkingSession, later: WorkingSession): void {
   earlier.errorCount += later.errorCount;
   earlier.eventTypes = [...new Set([...earlier.eventTypes, ...later.eventTypes])];
   describe(earlier, later);
-  if (isOpen(later)) earlier.dueAt = later.dueAt;
+  if (isOpen(later)) {
+    earlier.dueAt = later.dueAt;
+    earlier.lapsed = later.lapsed;
+  }
   earlier.moved = true;
   earlier.described = true;
   later.mergedInto = earlier;

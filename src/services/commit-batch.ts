@@ -1,4 +1,5 @@
 import type { IngestOutcome } from '../domain/event.js';
+import { NAME_CONFIRMED } from '../domain/identity.js';
 import { livenessOf } from '../domain/online.js';
 import type { PlannedEvent, ReadyEvent, Verdict } from '../domain/planned-event.js';
 import { isOpen, survivor, type WorkingSession } from '../domain/session.js';
@@ -45,8 +46,6 @@ export interface Committed {
 const DAY = 86_400_000;
 /** Servers may disagree about the day for this long around midnight; then an id is remembered on both days. */
 const MIDNIGHT = 5 * 60_000;
-/** A name that has not changed is confirmed at most this often, so that naming the user costs no write an event. */
-const NAME_CONFIRMED = 60_000;
 
 const day = (time: number): string => new Date(time).toISOString().slice(0, 10);
 const daysAround = (now: number): string[] => [...new Set([day(now - MIDNIGHT), day(now), day(now + MIDNIGHT)])];
@@ -89,9 +88,10 @@ function earliestByUser(events: readonly PlannedEvent[]): (UserKey & { from: num
 async function readState(
   tx: Queryable,
   events: readonly PlannedEvent[],
+  now: Date,
   more: () => Promise<void>,
 ): Promise<BatchState> {
-  const settings = readSettings(tx, [...new Set(events.map(({ event }) => event.projectId))]);
+  const settings = readSettings(tx, [...new Set(events.map(({ event }) => event.projectId))], now);
   const keys = [
     ...new Map(
       events
@@ -243,7 +243,7 @@ export async function commitBatch(
   );
   const all = planned.flat();
   const repeats = new Repeats();
-  const state = await readState(tx, all, () => repeats.read(tx, all, now.getTime()));
+  const state = await readState(tx, all, now, () => repeats.read(tx, all, now.getTime()));
   const wasOpen = new Set(state.sessions.filter(isOpen));
 
   const fresh = all.filter((one) => !repeats.knownAs(one) && repeats.isFirst(one));
