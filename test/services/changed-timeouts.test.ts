@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createChangedTimeouts, type ChangedTimeouts } from '../../src/services/changed-timeouts.js';
 import { createProjects, type Projects } from '../../src/services/projects.js';
@@ -231,3 +232,60 @@ test('a session that goes on just after a timeout was shortened, before it was b
   await stage.close();
   expect(statuses(stage, 'ada')).toEqual(['ONLINE', 'OFFLINE']);
 });
+
+/** Who is online by rules 20 and 21, from what was last heard of each session alone. */
+async function onlineByTheRules(stage: Stage, timeouts: { presence: number; inactivity: number }): Promise<string[]> {
+  const rows = await stage.database.query<{ identity: string; last: Date; beats: boolean }>({
+    name: 'test',
+    text: `SELECT u.identity, s.last_activity_at AS last, s.has_heartbeat AS beats
+           FROM sessions s JOIN users u ON u.project_id = s.project_id AND u.id = s.user_id
+           WHERE s.project_id = $1 AND s.ended_at IS NULL`,
+    values: [stage.projectId],
+  });
+  const { presence, inactivity } = timeouts;
+  const online = rows.filter(({ last, beats }) => {
+    const heardFor = beats ? Math.min(presence, inactivity) : inactivity;
+    return stage.now().getTime() < last.getTime() + heardFor * 1000;
+  });
+  return [...new Set(online.map(({ identity }) => identity))].toSorted();
+}
+
+test('whatever is sent while timeouts change, with closers at any moment: who is online is by the rules', async () => {
+  const step = fc.record({
+    wait: fc.integer({ min: 0, max: 60 }),
+    user: fc.constantFrom('ada', 'bob', 'cyd'),
+    act: fc.constantFrom('beat', 'beat', 'send', 'key', 'presence', 'presence', 'inactivity', 'close'),
+    seconds: fc.integer({ min: 10, max: 150 }),
+  });
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { minLength: 3, maxLength: 25 }), async (steps) => {
+      const stage = await createStage(db);
+      const { set, timeouts } = serverOf(stage);
+      const now = { presence: 75, inactivity: 300 };
+      let t = 0;
+      for (const { wait, user, act, seconds } of steps) {
+        stage.at((t += wait));
+        if (act === 'beat') await stage.beat({ identity: user });
+        else if (act === 'send') await stage.send({ user, t });
+        else if (act === 'key') await stage.send({ type: 'heartbeat', sessionKey: `the-key-${user}`, user, t });
+        else if (act === 'close') await stage.close();
+        else {
+          now[act] = seconds;
+          await set(act === 'presence' ? { presenceTimeout: seconds } : { inactivityTimeout: seconds });
+        }
+        if (act !== 'close') continue;
+        await timeouts.runOnce();
+        const online = await stage.database.query<{ identity: string }>({
+          name: 'test',
+          text: 'SELECT identity FROM users WHERE project_id = $1 AND online ORDER BY identity',
+          values: [stage.projectId],
+        });
+        expect(online.map(({ identity }) => identity)).toEqual(await onlineByTheRules(stage, now));
+        expect(await sessionsLeftOpen(stage.database, stage.projectId, stage.now())).toEqual([]);
+      }
+      for (const user of ['ada', 'bob', 'cyd'])
+        statuses(stage, user).forEach((status, at) => expect(status).toBe(at % 2 ? 'OFFLINE' : 'ONLINE'));
+    }),
+    { numRuns: 60 },
+  );
+}, 60_000);
