@@ -21,7 +21,7 @@ export interface Projects {
   get(reach: Reach): Promise<Project>;
   /** For the operator. Answers the project and a first key with every scope. BAD_USER_INPUT names the setting that is wrong. */
   create(input: { name: string; settings?: SettingsInput | null }): Promise<{ project: Project; key: string }>;
-  /** Changes what is given; a change of a timeout reaches the first ten thousand open sessions before it answers. */
+  /** Changes what is given; a change of a timeout reaches the first two thousand open sessions before it answers. */
   update(actor: Actor, input: { name?: string | null; settings?: SettingsInput | null }): Promise<Project>;
 }
 
