@@ -37,31 +37,38 @@ function heardFor(session: WorkingSession, settings: SettingsNow): number {
 }
 
 /**
- * Whoever counted as online when the last server went away, or was heard of since, could not say "still here" and counts
- * as heard at the return; never more than one timeout from now, should clocks be wrong.
+ * Whoever counted as online when the last server went away could not say "still here", and counts as heard at the return;
+ * never more than one timeout from now, should clocks be wrong. That goes for the session that counted, and for one that
+ * takes its place by what its user sent meanwhile.
  */
-function waitsUntil(session: WorkingSession, settings: SettingsNow, now: number): number {
+function waitsUntil(session: WorkingSession, settings: SettingsNow, now: number, isOnline: boolean): number {
   const { outage } = settings;
   const { lastActivityAt, dueAt } = session;
   if (!outage || lastActivityAt >= outage.backAt) return -Infinity;
-  const counted = dueAt === null ? outage.awayFrom !== null && lastActivityAt >= outage.awayFrom : !session.lapsed;
+  const takesItsPlace = isOnline && outage.awayFrom !== null && lastActivityAt >= outage.awayFrom;
+  const counted = dueAt === null ? takesItsPlace : !session.lapsed;
   return counted ? Math.min(outage.backAt, now) + waitFor(settings) : -Infinity;
 }
 
 /**
  * Until when a session counts as online, and when the closer must look at it. It does not end while it counts as
  * online. The due time only ever moves earlier here: the closer moves it on when it looks, so that a heartbeat touches
- * no index. store/online-until says the same in SQL, for sessions that are there already.
+ * no index. store/online-until says the same in SQL, for sessions that are there already. `isOnline`: what has been
+ * published of its user.
  */
-export function livenessOf(session: WorkingSession, settings: SettingsNow, now: number): Liveness {
+export function livenessOf(session: WorkingSession, settings: SettingsNow, now: number, isOnline: boolean): Liveness {
   const { lastActivityAt } = session;
   const open = isOpen(session);
   if (!open && !session.closedByHeartbeat) return { onlineUntil: lastActivityAt, live: false, dueAt: null };
-  const onlineUntil = Math.max(lastActivityAt + heardFor(session, settings), waitsUntil(session, settings, now));
+  const onlineUntil = Math.max(
+    lastActivityAt + heardFor(session, settings),
+    waitsUntil(session, settings, now, isOnline),
+  );
   const online = onlineUntil > now;
   if (!open) return { onlineUntil, live: online, dueAt: online ? onlineUntil : null };
-  // What does not count as online has nothing to lapse: the closer's next look is for its end. So due_at tells, to
-  // whoever changes the session without its user's lock (extend-sessions), whether the user was told of as online.
-  const dueAt = online ? onlineUntil : lastActivityAt + settings.inactivityTimeout * 1000;
-  return { onlineUntil, live: true, dueAt: online ? Math.min(session.dueAt ?? dueAt, dueAt) : dueAt };
+  if (online) return { onlineUntil, live: true, dueAt: Math.min(session.dueAt ?? onlineUntil, onlineUntil) };
+  // What does not count as online has nothing to lapse: the closer's next look is for its end. So due_at tells, by lying
+  // beyond online_until, that the user is not told of it as online: to whoever changes the session without its user's
+  // lock (extend-sessions), and after an outage.
+  return { onlineUntil: lastActivityAt, live: true, dueAt: lastActivityAt + settings.inactivityTimeout * 1000 };
 }

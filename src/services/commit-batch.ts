@@ -271,10 +271,11 @@ export async function commitBatch(
   const changed: SessionWrite[] = plan.sessions
     .filter((session) => !session.mergedInto && (session.isNew || session.moved || session.described))
     .toSorted((a, b) => ((a.key ?? a.id) < (b.key ?? b.id) ? -1 : 1))
-    .map((session) => ({
-      session,
-      liveness: livenessOf(session, state.settings.get(session.projectId)!, now.getTime()),
-    }));
+    .map((session) => {
+      const { projectId, userId } = session;
+      const isOnline = userId !== null && state.users.get(userKey(projectId, userId))?.online === true;
+      return { session, liveness: livenessOf(session, state.settings.get(projectId)!, now.getTime(), isOnline) };
+    });
   const stored = changed.filter(({ session }) => !session.isNew);
   const closing = stored.filter(({ session }) => session.moved && !isOpen(session));
   const staying = stored.filter(({ session }) => session.moved && isOpen(session));

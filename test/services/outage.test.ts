@@ -104,6 +104,17 @@ test('what was due to end waits as long, and ends where it would have; who comes
   expect(await usersMisstated(stage.database, stage.projectId, stage.now())).toEqual([]);
 });
 
+test('what is sent of the past after a return, in one request or in several, brings nobody online', async () => {
+  const stage = await createStage(db);
+  await stage.beat({ identity: 'bob' });
+  await away(stage, 100, 2_000);
+  const past = (t: number) => stage.send({ user: 'ada', t }, { type: 'heartbeat', user: 'bob', t }, { user: 'cyd', t });
+  for (const t of [10, 20, 30, 500, 510, 520]) await past(t);
+  await closeAt(stage, 2_000, 2_100);
+  expect(statuses(stage, 'ada')).toEqual([]);
+  expect(statuses(stage, 'cyd')).toEqual([]);
+});
+
 test('an outage during the waiting, and one that came before anybody was looked at, begin it anew', async () => {
   for (const looks of [true, false]) {
     const stage = await createStage(db);
@@ -305,7 +316,10 @@ test('what SQL says of how long a session counts as online is what the domain sa
           retentionDays: null,
           outage,
         } as const;
-        expect(livenessOf(session, settings, now).onlineUntil).toBe(row!.until.getTime());
+        const { onlineUntil: until, dueAt } = livenessOf(session, settings, now, false);
+        if (row!.until.getTime() > now) expect(until).toBe(row!.until.getTime());
+        // Both say that it does not count: by the time alone, and by when it is due.
+        else expect([until <= now, dueAt === null || dueAt > until]).toEqual([true, true]);
       },
     ),
     { numRuns: 300 },
