@@ -10,6 +10,7 @@ import type { Config } from './config.js';
 import type { Observer } from './observation.js';
 import { schema } from './schema/schema.js';
 import type { Services } from './schema/context.js';
+import { createChangedTimeouts } from './services/changed-timeouts.js';
 import { createClientSettings } from './services/client-settings.js';
 import { createCloser } from './services/closer.js';
 import { createEraseUser } from './services/erase-user.js';
@@ -21,6 +22,7 @@ import { createLive } from './services/live.js';
 import { createMaintenance } from './services/maintenance.js';
 import { createPresence } from './services/presence.js';
 import { createProjects } from './services/projects.js';
+import { createPulse } from './services/pulse.js';
 import { createRateLimits } from './services/rate-limits.js';
 import { createUserDescriptions } from './services/user-descriptions.js';
 import { migrate } from './store/migrate.js';
@@ -115,7 +117,6 @@ export async function startApp(config: Config, log: Observer): Promise<App> {
       tokenSecret: config.tokenSecret,
     });
     const keys = lifetimes.add(await createKeys({ database, bus, clock, observe, ...secrets }));
-    const projects = createProjects({ database, clock });
 
     // What they can do.
     const ingest = lifetimes.add(createIngest({ database: ingestDatabase, bus, clock, observe, geography }));
@@ -129,6 +130,17 @@ export async function startApp(config: Config, log: Observer): Promise<App> {
         isBusy: () => ingest.busy,
       }),
     );
+    const timeouts = lifetimes.add(
+      createChangedTimeouts({
+        database: ingestDatabase,
+        bus,
+        clock,
+        observe,
+        interval: config.closerInterval,
+        isBusy: () => ingest.busy,
+      }),
+    );
+    const projects = createProjects({ database, clock, timeouts });
     const presence = lifetimes.add(createPresence({ database, bus, clock, observe }));
     const live = lifetimes.add(createLive({ database, bus, observe }));
     const eraseUser = createEraseUser({ database, bus, clock, observe });
@@ -150,9 +162,10 @@ export async function startApp(config: Config, log: Observer): Promise<App> {
     };
 
     // What happened while no server was running, before anybody asks.
-    await closer.runOnce(clock.now());
+    await closer.tick();
     maintenance.start();
     closer.start();
+    timeouts.start();
     presence.start();
     userDescriptions.start();
 
@@ -192,6 +205,9 @@ export async function startApp(config: Config, log: Observer): Promise<App> {
         await live.close();
       }),
     );
+    // From here on somebody can be spoken to, until the doors close.
+    const pulse = lifetimes.add(createPulse({ database, observe }));
+    pulse.start();
     observe({ kind: 'server.listening', url });
 
     // On a database of somebody's own, the operator key makes the projects.

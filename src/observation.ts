@@ -24,6 +24,7 @@ export type Observation =
   | { kind: 'collector.dropped'; request: string; events: number; code: string; message: string }
   | { kind: 'closer.finished'; closed: number; lapsed: number; milliseconds: number; lag: number }
   | { kind: 'closer.failed'; error: unknown }
+  | { kind: 'service.returned'; milliseconds: number }
   | { kind: 'edges.published'; count: number }
   | { kind: 'messages.delivered'; count: number }
   | { kind: 'bus.connected' }

@@ -25,6 +25,7 @@ const LEVELS: Record<Observation['kind'], Level> = {
   'collector.dropped': 'warn',
   'closer.finished': 'debug',
   'closer.failed': 'error',
+  'service.returned': 'info',
   'edges.published': 'debug',
   'messages.delivered': 'debug',
   'bus.connected': 'info',

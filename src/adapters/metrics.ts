@@ -104,6 +104,7 @@ export function createMetrics(): Metrics {
       lag.set(look.lag / 1_000);
     },
     'closer.failed': trouble,
+    'service.returned': state,
     'edges.published': ({ count }) => published.inc(count),
     'messages.delivered': ({ count }) => delivered.inc(count),
     'bus.connected': () => bus.inc(),

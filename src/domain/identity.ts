@@ -37,6 +37,9 @@ export function userIdOf(projectId: string, identity: string): string {
   return id;
 }
 
+/** Rule 24: a name that has not changed is confirmed at most this often, so that naming the user costs no write an event. Milliseconds. */
+export const NAME_CONFIRMED = 60_000;
+
 /**
  * The hash under which a client's own event id is remembered (rule 25). Ids are told apart by whose they are: of the user, as
  * userIdOf says; else of the session key; else of the project, both null. So nobody's id stands in another's way.

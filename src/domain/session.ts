@@ -72,6 +72,8 @@ export interface WorkingSession extends SessionAttributes {
   eventTypes: string[];
   /** As stored; null where not live, or new. */
   dueAt: number | null;
+  /** As stored: nobody is told of it as online any more, though it is open. */
+  lapsed: boolean;
   /** Not in the database yet. */
   isNew: boolean;
   /** Its events that were stored before this batch, and the sessions that those name in the database. */

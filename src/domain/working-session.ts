@@ -27,6 +27,7 @@ export function startSession(
     errorCount: 0,
     eventTypes: [],
     dueAt: null,
+    lapsed: false,
     isNew: true,
     stored: [],
     storedUnder: [],
@@ -181,7 +182,10 @@ export function merge(earlier: WorkingSession, later: WorkingSession): void {
   earlier.stored = [...earlier.stored, ...later.stored];
   earlier.storedUnder = [...earlier.storedUnder, ...later.storedUnder];
   describe(earlier, later);
-  if (isOpen(later)) earlier.dueAt = later.dueAt;
+  if (isOpen(later)) {
+    earlier.dueAt = later.dueAt;
+    earlier.lapsed = later.lapsed;
+  }
   earlier.moved = true;
   earlier.described = true;
   later.mergedInto = earlier;

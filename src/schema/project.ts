@@ -284,7 +284,8 @@ builder.mutationFields((t) => ({
   }),
   updateProject: t.field({
     type: Project,
-    description: 'Changes the project; a changed timeout reaches open sessions at once. Needs MANAGE.',
+    description:
+      'Changes the project; a changed timeout reaches open sessions at once, those beyond the first two thousand soon after. Needs MANAGE.',
     ...needs('MANAGE'),
     args: {
       name: t.arg.string({ description: '1 to 100 characters.' }),

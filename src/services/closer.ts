@@ -1,12 +1,12 @@
 import { setTimeout } from 'node:timers/promises';
 import type { Clock } from '../domain/clock.js';
 import type { Observer } from '../observation.js';
-import { closeSessions, lockFreeUsers, takeDueSessions, type LookedAt } from '../store/close-sessions.js';
+import { lockFreeUsers, takeDueSessions } from '../store/close-sessions.js';
 import type { Database, Queryable } from '../store/database.js';
-import { flipPresence } from '../store/flip-presence.js';
-import { inOrderOfLocks, type UserKey } from '../store/ingest-reads.js';
 import type { Bus } from './bus.js';
+import { judgeSessions, usersOf } from './judge-sessions.js';
 import { publishChanges, type Changes } from './publish-changes.js';
+import { noticeReturn } from './pulse.js';
 import { userKey } from './sessionize.js';
 import { createTimedDuty } from './timed-duty.js';
 
@@ -26,31 +26,12 @@ interface CloserResult {
 export interface Closer {
   /** One look: everything due by `now`, in batches. Safe at the same time on any number of servers. */
   runOnce(now: Date): Promise<CloserResult>;
-  /** Looks every `interval` from now on. A look that fails is observed; the next one tries again. */
+  /** Notes whether the service was away until now, and looks. */
+  tick(): Promise<void>;
+  /** Ticks every `interval` from now on. A look that fails is observed; the next one tries again. */
   start(): void;
   /** Ends the schedule and waits for a look under way. */
   close(): Promise<void>;
-}
-
-function distinctUsers(sessions: readonly { projectId: string; userId: string | null }[]): UserKey[] {
-  const users = new Map<string, UserKey>();
-  for (const { projectId, userId } of sessions)
-    if (userId) users.set(userKey(projectId, userId), { projectId, userId });
-  return [...users.values()].toSorted(inOrderOfLocks);
-}
-
-/** Users whose status may differ from their sessions by now, whichever way: settings that have changed may let one come back. */
-function suspects(looked: readonly LookedAt[]) {
-  const suspects = new Map(
-    looked
-      .filter((session) => session.userId)
-      .toSorted((a, b) => a.lastActivityAt.getTime() - b.lastActivityAt.getTime())
-      .map(({ projectId, userId, id, lastActivityAt }) => [
-        userKey(projectId, userId!),
-        { projectId, userId: userId!, sessionId: id, lastSeenAt: lastActivityAt.getTime() },
-      ]),
-  );
-  return [...suspects.values()].toSorted(inOrderOfLocks);
 }
 
 /** What a batch found and did. */
@@ -66,23 +47,17 @@ interface Looked {
 async function look(tx: Queryable, now: Date): Promise<Looked> {
   const due = await takeDueSessions(tx, now, BATCH);
   if (due.length === 0) return { isMore: false, closed: 0, lag: 0, changes: { edges: [], sessions: [], events: [] } };
-  const users = distinctUsers(due);
+  const users = usersOf(due);
   const locked = users.length > 0 ? await lockFreeUsers(tx, users) : [];
   const held = new Set(locked.map(({ projectId, userId }) => userKey(projectId, userId)));
   const ours = due.filter(({ projectId, userId }) => !userId || held.has(userKey(projectId, userId)));
-  const looked = ours.length > 0 ? await closeSessions(tx, ours, now) : [];
-  const edges = await flipPresence(tx, suspects(looked), now);
-  const closed = looked.filter((session) => session.closed);
+  const { looked, closed, changes } = await judgeSessions(tx, ours, now);
   return {
     // What others hold is theirs to finish: a look that found nothing free is over.
-    isMore: looked.length > 0 && (due.length === BATCH || looked.length < due.length),
-    closed: closed.length,
+    isMore: looked > 0 && (due.length === BATCH || looked < due.length),
+    closed,
     lag: now.getTime() - due[0]!.dueAt.getTime(),
-    changes: {
-      edges,
-      events: [],
-      sessions: closed.map(({ projectId, id }) => ({ projectId, id, kind: 'ENDED' as const })),
-    },
+    changes,
   };
 }
 
@@ -131,13 +106,17 @@ export function createCloser(deps: {
     return { closed, lapsed };
   }
 
-  const duty = createTimedDuty(
-    interval,
-    () => runOnce(clock.now()),
-    (error) => observe({ kind: 'closer.failed', error }),
-  );
+  async function tick(): Promise<void> {
+    // Taken first: whatever happens in between, nobody is judged as of a later time than it was noticed.
+    const now = clock.now();
+    await noticeReturn(database, observe);
+    await runOnce(now);
+  }
+
+  const duty = createTimedDuty(interval, tick, (error) => observe({ kind: 'closer.failed', error }));
   return {
     runOnce,
+    tick,
     start: () => duty.start(),
     close() {
       stopped = true;

@@ -1,4 +1,5 @@
 import { rejected, type IngestOutcome } from '../domain/event.js';
+import { NAME_CONFIRMED } from '../domain/identity.js';
 import type { EventSplit } from '../domain/identity-sessions.js';
 import { livenessOf } from '../domain/online.js';
 import { policyOf, type PlannedEvent, type ReadyEvent, type Verdict } from '../domain/planned-event.js';
@@ -51,8 +52,6 @@ export interface Committed {
 const DAY = 86_400_000;
 /** Servers may disagree about the day for this long around midnight; then an id is remembered on both days. */
 const MIDNIGHT = 5 * 60_000;
-/** A name that has not changed is confirmed at most this often, so that naming the user costs no write an event. */
-const NAME_CONFIRMED = 60_000;
 
 const day = (time: number): string => new Date(time).toISOString().slice(0, 10);
 const daysAround = (now: number): string[] => [...new Set([day(now - MIDNIGHT), day(now), day(now + MIDNIGHT)])];
@@ -140,9 +139,10 @@ async function readSplitSessions(
 async function readState(
   tx: Queryable,
   events: readonly PlannedEvent[],
+  now: Date,
   more: () => Promise<void>,
 ): Promise<BatchState> {
-  const settings = readSettings(tx, [...new Set(events.map(({ event }) => event.projectId))]);
+  const settings = readSettings(tx, [...new Set(events.map(({ event }) => event.projectId))], now);
   const keys = namedKeys(events);
   const [owners] = keys.length > 0 ? await Promise.all([readSessionOwners(tx, keys), settings]) : [[]];
   const mentioned = events.flatMap(({ event }) =>
@@ -309,6 +309,7 @@ export async function commitBatch(
   const state = await readState(
     tx,
     all.filter(({ event }) => !event.refusal),
+    now,
     () => repeats.read(tx, all, now.getTime()),
   );
   const wasOpen = new Set(state.sessions.filter(isOpen));
@@ -338,10 +339,11 @@ export async function commitBatch(
   const changed: SessionWrite[] = plan.sessions
     .filter((session) => !session.mergedInto && (session.isNew || session.moved || session.described))
     .toSorted((a, b) => ((a.key ?? a.id) < (b.key ?? b.id) ? -1 : 1))
-    .map((session) => ({
-      session,
-      liveness: livenessOf(session, state.settings.get(session.projectId)!, now.getTime()),
-    }));
+    .map((session) => {
+      const { projectId, userId } = session;
+      const isOnline = userId !== null && state.users.get(userKey(projectId, userId))?.online === true;
+      return { session, liveness: livenessOf(session, state.settings.get(projectId)!, now.getTime(), isOnline) };
+    });
   const stored = changed.filter(({ session }) => !session.isNew);
   const closing = stored.filter(({ session }) => session.moved && !isOpen(session));
   const staying = stored.filter(({ session }) => session.moved && isOpen(session));

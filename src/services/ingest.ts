@@ -19,6 +19,7 @@ import { createDescribeClient, isBotEvent } from './describe-client.js';
 import type { Geography } from './geography.js';
 import { createGroupCommit, type GroupCommitLimits } from './group-commit.js';
 import { isolatePoison } from './isolate-poison.js';
+import { isLostRace, sqlState } from './lost-race.js';
 import { publishChanges } from './publish-changes.js';
 
 /** Takes events and heartbeats in, for every door alike; answers after the commit. */
@@ -63,13 +64,9 @@ const LIMITS: GroupCommitLimits = {
   queue: { events: 50_000, bytes: 64_000_000 },
 };
 
-/** Serialisation failure, deadlock, and unique violations: another server was faster; planned anew, it will fit. */
-const RACES = new Set(['40001', '40P01', '23505']);
 const MOST_ATTEMPTS = 10;
 
-const sqlState = (error: unknown): string => (error instanceof Error && 'code' in error ? String(error.code) : '');
-
-const isRace = (error: unknown): boolean => error instanceof PlanAnew || RACES.has(sqlState(error));
+const isRace = (error: unknown): boolean => error instanceof PlanAnew || isLostRace(error);
 
 /** What an event takes in the queue, roughly. */
 const bytesOf = (event: CheckedEvent): number => 500 + event.json.length + (event.message?.length ?? 0);

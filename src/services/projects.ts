@@ -11,7 +11,8 @@ import { addKey } from '../store/api-keys.js';
 import type { Database } from '../store/database.js';
 import type { Project } from '../store/generated/prisma/client.js';
 import { audit, type Actor } from './audit.js';
-import { addProject, changeProject, getProject, reckonLiveSessions } from '../store/projects.js';
+import type { ChangedTimeouts } from './changed-timeouts.js';
+import { addProject, changeProject, getProject } from '../store/projects.js';
 
 /** Settings as a caller gives them: undefined and null leave a setting alone, but for retentionDays and rateLimit, which null clears. */
 type SettingsInput = { readonly [Name in keyof ProjectSettings]?: ProjectSettings[Name] | null };
@@ -20,7 +21,7 @@ export interface Projects {
   get(reach: Reach): Promise<Project>;
   /** For the operator. Answers the project and a first key with every scope. BAD_USER_INPUT names the setting that is wrong. */
   create(input: { name: string; settings?: SettingsInput | null }): Promise<{ project: Project; key: string }>;
-  /** Changes what is given; a change of a timeout reaches open sessions at once. */
+  /** Changes what is given; a change of a timeout reaches the first two thousand open sessions before it answers. */
   update(actor: Actor, input: { name?: string | null; settings?: SettingsInput | null }): Promise<Project>;
 }
 
@@ -66,7 +67,12 @@ function checkSettings(input: SettingsInput | null | undefined): Partial<Project
   return { ...given, allowedOrigins: [...new Set(allowedOrigins.map((origin) => origin.toLowerCase()))] };
 }
 
-export function createProjects({ database, clock }: { database: Database; clock: Clock }): Projects {
+export function createProjects(deps: {
+  database: Database;
+  clock: Clock;
+  timeouts: Pick<ChangedTimeouts, 'reach'>;
+}): Projects {
+  const { database, clock, timeouts } = deps;
   async function get(reach: Reach): Promise<Project> {
     const project = await getProject(database, reach);
     if (project) return project;
@@ -102,15 +108,14 @@ export function createProjects({ database, clock }: { database: Database; clock:
     async update(actor, { name, settings }) {
       const { reach } = actor;
       const changes = { name: name == null ? null : checkName(name), settings: checkSettings(settings) };
-      const timed = changes.settings.inactivityTimeout !== undefined || changes.settings.presenceTimeout !== undefined;
       await database.transaction(async (tx) => {
-        await changeProject(tx, reach, changes);
-        if (timed) await reckonLiveSessions(tx, reach, clock.now());
+        await changeProject(tx, reach, changes, clock.now());
         await audit(tx, actor, clock.now(), 'PROJECT_UPDATED', {
           ...(changes.name !== null && { name: changes.name }),
           ...changes.settings,
         });
       });
+      await timeouts.reach(reach);
       return get(reach);
     },
   };

@@ -3,13 +3,13 @@ import { uuidAt } from '../domain/event-id.js';
 import { planIdentity, type EventSplit, type IdentityState } from '../domain/identity-sessions.js';
 import { planNamed } from '../domain/named-session.js';
 import { accepted, discarded, type PlanContext, type PlannedEvent } from '../domain/planned-event.js';
-import type { SessionSettings } from '../domain/project.js';
+import type { SettingsNow } from '../domain/online.js';
 import type { WorkingSession } from '../domain/session.js';
 import type { LockedUser } from '../store/ingest-reads.js';
 
 /** Everything the plan knows of the database, read under the locks that keep it true. */
 export interface BatchState {
-  readonly settings: ReadonlyMap<string, SessionSettings>;
+  readonly settings: ReadonlyMap<string, SettingsNow>;
   readonly users: ReadonlyMap<string, LockedUser>;
   /** Identity sessions near the batch's events, and the named ones. */
   readonly sessions: readonly WorkingSession[];

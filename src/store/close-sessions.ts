@@ -1,5 +1,6 @@
 import type { Queryable } from './database.js';
 import type { UserKey } from './ingest-reads.js';
+import { onlineUntil } from './online-until.js';
 import { plainArray } from './parameters.js';
 
 /** A session the closer must look at. */
@@ -45,9 +46,10 @@ export interface LookedAt extends Omit<DueSession, 'dueAt'> {
 }
 
 /**
- * Looks at due sessions (rules 20 and 21): closes what has been inactive for its project's timeout, lets go
- * of what was in its closing grace, and sets the next due time of the rest. The sessions must be taken
- * (takeDueSessions), and their users locked.
+ * Looks at sessions (rules 20 and 21) as the project's settings have it now: closes what has been inactive for its
+ * timeout, lets go of what was in its closing grace, and sets until when the rest counts as online and when it is due
+ * next. What counts as online does not end: after an outage its user has time to speak first. The sessions and their
+ * users must be locked.
  */
 export function closeSessions(
   tx: Queryable,
@@ -61,19 +63,23 @@ export function closeSessions(
              ended_at = CASE WHEN l.closes THEN s.last_activity_at ELSE s.ended_at END,
              end_reason = CASE WHEN l.closes THEN 'INACTIVITY' ELSE s.end_reason END,
              ended_event_count = CASE WHEN l.closes THEN s.event_count ELSE s.ended_event_count END,
-             live = CASE WHEN l.open THEN NOT l.closes ELSE s.online_until > $3 END,
+             online_until = l.online_until,
+             live = NOT l.closes AND (l.open OR l.online_until > $3),
              due_at = CASE
                WHEN l.closes THEN NULL
-               WHEN l.open AND s.online_until > $3 THEN least(s.online_until, l.closes_at)
+               WHEN l.online_until > $3 THEN l.online_until
                WHEN l.open THEN l.closes_at
-               WHEN s.online_until > $3 THEN s.online_until
              END
            FROM (
-             SELECT s.ctid AS place, c.closes_at, s.ended_at IS NULL AS open, s.ended_at IS NULL AND c.closes_at <= $3 AS closes
+             SELECT s.ctid AS place, o.online_until, c.closes_at, s.ended_at IS NULL AS open,
+                    s.ended_at IS NULL AND c.closes_at <= $3 AS closes
              FROM unnest($1::uuid[], $2::uuid[]) k (project_id, id)
              JOIN sessions s ON s.project_id = k.project_id AND s.id = k.id
              JOIN projects p ON p.id = s.project_id
-             CROSS JOIN LATERAL (SELECT s.last_activity_at + make_interval(secs => p.inactivity_timeout) AS closes_at) c
+             CROSS JOIN LATERAL (SELECT ${onlineUntil('p', '$3')} AS online_until) o
+             CROSS JOIN LATERAL (
+               SELECT greatest(s.last_activity_at + make_interval(secs => p.inactivity_timeout), o.online_until) AS closes_at
+             ) c
            ) l
            WHERE s.ctid = l.place
            RETURNING s.project_id AS "projectId", s.id, s.user_id AS "userId", s.last_activity_at AS "lastActivityAt",

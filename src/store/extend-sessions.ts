@@ -1,6 +1,8 @@
+import { NAME_CONFIRMED } from '../domain/identity.js';
 import type { Queryable } from './database.js';
 import { eventArrays, EVENT_NAMES, eventParameters, EVENT_VALUES, type EventWrite } from './event-columns.js';
 import type { UserKey } from './ingest-reads.js';
+import { onlineUntil } from './online-until.js';
 import { column, instant, plainArray, textArray, WRITERS } from './parameters.js';
 
 /** Bits of `says`: what an event brings for its session (rule 22), in the order of SAID. */
@@ -43,12 +45,10 @@ export interface ExtensionEvent extends Omit<EventWrite, 'sessionId'> {
   readonly extension: number;
 }
 
-/** How long a name needs no confirmation (rule 24). Seconds. */
-const NAME_CONFIRMED = 60;
-
 const { plain, text } = WRITERS;
 const orNull = (texts: readonly string[]): string | null => (texts.length === 0 ? null : textArray(texts));
 
+const ONLINE_UNTIL = onlineUntil('k', '$2', 'greatest(s.last_activity_at, k.last_at)');
 const MOVED = `
   WITH projects_of AS MATERIALIZED (
     SELECT array_agg(u.id ORDER BY u.n) AS ids, array_agg(p.inactivity_timeout ORDER BY u.n) AS inactivity_timeouts,
@@ -57,8 +57,7 @@ const MOVED = `
   ), moved AS (
     UPDATE sessions s SET
       last_activity_at = greatest(s.last_activity_at, k.last_at),
-      online_until = greatest(s.last_activity_at, k.last_at) + interval '1 second' * CASE WHEN s.has_heartbeat
-        THEN least(k.presence_timeout, k.inactivity_timeout) ELSE k.inactivity_timeout END,
+      online_until = ${ONLINE_UNTIL},
       event_count = s.event_count + k.events,
       error_count = s.error_count + k.errors,
       heartbeat_at = greatest(s.heartbeat_at, k.beat_at),
@@ -86,14 +85,14 @@ const MOVED = `
       s.user_id = k.user_id AND s.key IS NULL AND s.ended_at IS NULL
       AND s.started_at <= k.first_at
       AND k.last_at <= s.last_activity_at + interval '1 second' * k.inactivity_timeout
-      AND s.live AND s.due_at <= s.online_until AND s.online_until > $2
+      AND s.live AND s.due_at <= s.online_until AND s.online_until > $2 AND s.due_at <= ${ONLINE_UNTIL}
       AND (s.has_heartbeat OR k.beat_at IS NULL)
       AND (k.types IS NULL OR k.types <@ s.event_types)
       AND (k.says IS NULL OR k.says & ${SAID} = k.says)
       AND (k.data_keys IS NULL OR s.data ?& k.data_keys)
       AND (k.name IS NULL OR EXISTS (
         SELECT 1 FROM users u WHERE u.project_id = k.project_id AND u.id = k.user_id AND u.name = k.name
-          AND k.name_at >= u.name_at AND k.name_at < u.name_at + make_interval(secs => ${NAME_CONFIRMED})))
+          AND k.name_at >= u.name_at AND k.name_at < u.name_at + make_interval(secs => ${NAME_CONFIRMED / 1_000})))
     END
     RETURNING k.n, k.found, s.project_id, s.user_id, s.id
   )`;
@@ -118,7 +117,8 @@ const EXTEND = { events: MOVED + STORED + ANSWER, none: MOVED + ANSWER };
  *
  * No user is locked: the update is relative to the row as it is when its turn comes, and its conditions are
  * asked of that row again. A session counts as online, and its user was told of as online, where online_until lies
- * ahead and due_at is no later: a closer or a plan that found otherwise a moment ago has moved due_at beyond.
+ * ahead and due_at is no later: a closer or a plan that found otherwise a moment ago has moved due_at beyond. That must
+ * stay so: where a timeout has just been shortened, and the closer would look too late, it is for the plan.
  *
  * Rows are updated in the order of `extensions`. The first place at or after a user in the index sessions_one_open is
  * that user's or nobody's; asked like this, with OFFSET 0 and the CASE around the conditions, the planner has one way to

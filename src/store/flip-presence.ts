@@ -1,6 +1,7 @@
 import type { PresenceEdge } from '../domain/presence.js';
 import type { Queryable } from './database.js';
 import type { UserKey } from './ingest-reads.js';
+import { countsAt } from './online-until.js';
 
 /** A user whose status may have changed, and by which session. */
 export interface PresenceSuspect extends UserKey {
@@ -52,7 +53,7 @@ export async function flipPresence(
              CROSS JOIN LATERAL (
                SELECT count(*)::integer AS sessions, max(s.last_activity_at) AS last_activity_at
                FROM sessions s
-               WHERE s.project_id = k.project_id AND s.user_id = k.id AND s.live AND s.online_until > $5
+               WHERE s.project_id = k.project_id AND s.user_id = k.id AND s.live AND ${countsAt('$5')}
              ) n
            ) x
            WHERE u.project_id = x.project_id AND u.id = x.id AND u.online <> (x.sessions > 0)

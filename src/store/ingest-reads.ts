@@ -1,6 +1,8 @@
+import type { SettingsNow } from '../domain/online.js';
 import type { SessionSettings } from '../domain/project.js';
 import type { SessionAttributes, SessionEndReason, StoredPart, WorkingSession } from '../domain/session.js';
 import type { Queryable } from './database.js';
+import { outageAt } from './online-until.js';
 import { instant, plainArray, textArray } from './parameters.js';
 
 /**
@@ -31,20 +33,27 @@ export interface LockedUser extends UserKey {
   readonly online: boolean;
 }
 
-/** The settings of the batch's projects, as they are now. */
+/** The settings of the batch's projects, as they are now, and the last outage. */
 export async function readSettings(
   tx: Queryable,
   projectIds: readonly string[],
-): Promise<Map<string, SessionSettings>> {
-  const rows = await tx.query<SessionSettings & { id: string }>({
+  now: Date,
+): Promise<Map<string, SettingsNow>> {
+  const rows = await tx.query<SessionSettings & { id: string; awayFrom: Date | null; backAt: Date | null }>({
     name: 'ingest.settings',
     prepared: true,
     text: `SELECT id, inactivity_timeout AS "inactivityTimeout", presence_timeout AS "presenceTimeout",
-                  session_start AS "sessionStart", retention_days AS "retentionDays"
-           FROM projects WHERE id = ANY($1::uuid[])`,
-    values: [projectIds],
+                  session_start AS "sessionStart", retention_days AS "retentionDays",
+                  o.away_from AS "awayFrom", o.back_at AS "backAt"
+           FROM projects CROSS JOIN ${outageAt('$2::timestamptz')} o WHERE id = ANY($1::uuid[])`,
+    values: [projectIds, now],
   });
-  return new Map(rows.map((row) => [row.id, row]));
+  return new Map(
+    rows.map(({ awayFrom, backAt, ...row }) => {
+      const outage = backAt && { awayFrom: awayFrom && awayFrom.getTime(), backAt: backAt.getTime() };
+      return [row.id, { ...row, outage }];
+    }),
+  );
 }
 
 /** Makes the users that are not there yet. `users` in the order of their locks. */
@@ -82,6 +91,7 @@ const SESSION_COLUMNS = `
   s.last_activity_at AS "lastActivityAt", s.end_reason AS "endReason", s.closed_by_heartbeat AS "closedByHeartbeat",
   s.explicit_start AS "explicitStart", s.has_heartbeat AS "hasHeartbeat", s.due_at AS "dueAt",
   s.heartbeat_at AS "heartbeatAt", s.heartbeat_before AS "heartbeatBefore",
+  coalesce(s.due_at > s.online_until, false) AS lapsed,
   s.event_count AS "eventCount", s.error_count AS "errorCount", s.event_types AS "eventTypes", s.version,
   s.browser_name AS "browserName", s.browser_version AS "browserVersion", s.os_name AS "osName",
   s.os_version AS "osVersion", s.device, s.ip_address AS "ipAddress",
@@ -102,6 +112,7 @@ interface SessionRecord extends SessionAttributes {
   heartbeatAt: Date | null;
   heartbeatBefore: Date | null;
   dueAt: Date | null;
+  lapsed: boolean;
   eventCount: number;
   errorCount: number;
   eventTypes: string[];

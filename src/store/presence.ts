@@ -4,6 +4,7 @@ import type { PresenceEdge, PresenceStatus, UserPresence } from '../domain/prese
 import type { Database } from './database.js';
 import { Prisma } from './generated/prisma/client.js';
 import { toPage, type Page, type Rows } from './keyset.js';
+import { countsAt } from './online-until.js';
 
 const { sql, raw, empty } = Prisma;
 
@@ -20,8 +21,8 @@ const presenceColumns = (now: Date) => sql`u.id AS "userId", u.identity, u.name,
     ) s)) AS "lastSeenAt",
   n.sessions AS "onlineSessions"
   FROM users u CROSS JOIN LATERAL (
-    SELECT (count(*) FILTER (WHERE s.online_until > ${now}))::integer AS sessions, max(s.last_activity_at) AS last_activity_at
-    FROM sessions s WHERE s.project_id = u.project_id AND s.user_id = u.id AND s.live
+    SELECT (count(*) FILTER (WHERE ${raw(countsAt('t.at'))}))::integer AS sessions, max(s.last_activity_at) AS last_activity_at
+    FROM sessions s CROSS JOIN (SELECT ${now}::timestamptz AS at) t WHERE s.project_id = u.project_id AND s.user_id = u.id AND s.live
   ) n`;
 
 interface PresenceRow extends UserPresence {

@@ -14,16 +14,22 @@ export function addProject(
   return prisma.project.create({ data: { ...project, allowedOrigins: [...project.allowedOrigins] } });
 }
 
-/** Changes what is given. Answers whether there is such a project. */
+/** Changes what is given. Where that changes a timeout, it notes that open sessions are to be brought in step. */
 export async function changeProject(
   tx: Queryable,
   { projectId }: Reach,
   changes: { name: string | null; settings: Partial<ProjectSettings> },
-): Promise<boolean> {
+  now: Date,
+): Promise<void> {
   const { settings } = changes;
-  const rows = await tx.query({
+  await tx.query({
     name: 'projects.change',
-    text: `UPDATE projects SET
+    text: `UPDATE projects p SET
+             (timeouts_changed_at, reckon_at) = (
+               SELECT CASE WHEN changed THEN $13::timestamptz ELSE p.timeouts_changed_at END,
+                      CASE WHEN changed THEN $13::timestamptz ELSE p.reckon_at END
+               FROM (SELECT coalesce($3, p.inactivity_timeout) <> p.inactivity_timeout
+                         OR coalesce($4, p.presence_timeout) <> p.presence_timeout AS changed) c),
              name = coalesce($2, name),
              inactivity_timeout = coalesce($3, inactivity_timeout),
              presence_timeout = coalesce($4, presence_timeout),
@@ -33,7 +39,7 @@ export async function changeProject(
              bots = coalesce($9::bot_policy, bots),
              allowed_origins = coalesce($10::text[], allowed_origins),
              rate_limit = CASE WHEN $11 THEN $12 ELSE rate_limit END
-           WHERE id = $1 RETURNING 1`,
+           WHERE id = $1`,
     values: [
       projectId,
       changes.name,
@@ -47,23 +53,7 @@ export async function changeProject(
       settings.allowedOrigins ?? null,
       settings.rateLimit !== undefined,
       settings.rateLimit ?? null,
+      now,
     ],
-  });
-  return rows.length > 0;
-}
-
-/**
- * Lets changed timeouts reach the sessions that are open: their online time is reckoned anew (rule 21), and
- * the closer looks at each at once.
- */
-export async function reckonLiveSessions(tx: Queryable, { projectId }: Reach, now: Date): Promise<void> {
-  await tx.query({
-    name: 'projects.reckonSessions',
-    text: `UPDATE sessions s SET
-             online_until = CASE WHEN s.ended_at IS NOT NULL THEN s.online_until ELSE s.last_activity_at + make_interval(secs =>
-               CASE WHEN s.has_heartbeat THEN least(p.presence_timeout, p.inactivity_timeout) ELSE p.inactivity_timeout END) END,
-             due_at = $2
-           FROM projects p WHERE p.id = $1 AND s.project_id = $1 AND s.live`,
-    values: [projectId, now],
   });
 }

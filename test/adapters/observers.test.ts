@@ -26,6 +26,7 @@ const SAMPLES: { [Kind in Observation['kind']]: Extract<Observation, { kind: Kin
   'collector.dropped': { kind: 'collector.dropped', request: 'r', events: 1, code: 'BOT', message: 'x' },
   'closer.finished': { kind: 'closer.finished', closed: 1, lapsed: 1, milliseconds: 1, lag: 1 },
   'closer.failed': { kind: 'closer.failed', error: new Error('x') },
+  'service.returned': { kind: 'service.returned', milliseconds: 1 },
   'edges.published': { kind: 'edges.published', count: 1 },
   'messages.delivered': { kind: 'messages.delivered', count: 1 },
   'bus.connected': { kind: 'bus.connected' },

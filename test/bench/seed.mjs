@@ -73,6 +73,8 @@ export async function silence(databaseUrl, projectId, first, count) {
      WHERE project_id = $1 AND live AND user_id IN (SELECT md5('seed ' || n)::uuid FROM generate_series($2::integer, $3::integer) n)`,
     [projectId, first, first + count - 1],
   );
+  // The service had been there for long when they fell silent.
+  await client.query('UPDATE outage SET away_from = NULL, back_at = NULL');
   // What this has written is not to be paid for by what is measured next.
   await client.query('CHECKPOINT');
   await client.end();

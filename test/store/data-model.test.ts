@@ -62,20 +62,20 @@ test('prisma/schema.prisma says what the migrations make', async () => {
   expect(expected.length).toBeGreaterThan(60);
   expect(rows.map(({ column }) => column).toSorted()).toEqual(expected.toSorted());
   // Prisma's client was generated from the same file.
-  expect(Object.keys(Prisma.ModelName)).toHaveLength(10);
+  expect(Object.keys(Prisma.ModelName)).toHaveLength(12);
 });
 
 test('every table starts with project_id, and so does every primary and unique key', async () => {
   const tables = await query<{ name: string; first: string }>(
     `SELECT c.relname AS name, a.attname AS first FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = 1
-     WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND c.relname NOT IN ('installation', 'projects', '_prisma_migrations')`,
+     WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND c.relname NOT IN ('installation', 'pulse', 'outage', 'projects', '_prisma_migrations')`,
   );
   expect(tables.length).toBeGreaterThan(5);
   expect(tables.filter(({ first }) => first !== 'project_id')).toEqual([]);
   const keys = await query<{ name: string; first: string }>(
     `SELECT i.indexrelid::regclass::text AS name, a.attname AS first
      FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
-     WHERE i.indisunique AND c.relnamespace = 'public'::regnamespace AND c.relname NOT IN ('installation', 'projects', '_prisma_migrations')`,
+     WHERE i.indisunique AND c.relnamespace = 'public'::regnamespace AND c.relname NOT IN ('installation', 'pulse', 'outage', 'projects', '_prisma_migrations')`,
   );
   expect(keys.length).toBeGreaterThan(5);
   expect(keys.filter(({ first }) => first !== 'project_id')).toEqual([]);

@@ -6,6 +6,7 @@ import { arrivalOf, checkEvent } from '../../src/domain/check-event.js';
 import type { ReadyEvent } from '../../src/domain/planned-event.js';
 import { userIdOf } from '../../src/domain/identity.js';
 import { listAuditEntries } from '../../src/store/audit-log.js';
+import { lockOpenSessions, readOpenSessions } from '../../src/store/changed-timeouts.js';
 import { closeSessions, takeDueSessions } from '../../src/store/close-sessions.js';
 import type { Database, Statement } from '../../src/store/database.js';
 import { eventsByIds, listEvents, listSessionEvents } from '../../src/store/events.js';
@@ -16,6 +17,7 @@ import { findSubjects } from '../../src/store/heartbeat-subject.js';
 import { describeEvent, takeDescriptions } from '../../src/store/user-descriptions.js';
 import { listPresence, presenceOf, presenceSnapshot, recentEdges } from '../../src/store/presence.js';
 import { ensurePartitions } from '../../src/store/partitions.js';
+import { beat } from '../../src/store/pulse.js';
 import { listSessions, sessionsByIds } from '../../src/store/sessions.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 
@@ -242,6 +244,9 @@ const lookups: [string, (database: Database) => Promise<unknown>, number][] = [
   ],
   ['closer: due sessions', (d) => takeDueSessions(d, now, 1_000), 50],
   ['closer: close', (d) => closeSessions(d, [{ projectId, id: randomUUID() }], now), 50],
+  ['pulse: beat', (d) => beat(d, 1_000, null), 10],
+  ['timeouts: open sessions', (d) => readOpenSessions(d, { projectId }, null, 1_000, now), 250],
+  ['timeouts: lock sessions', (d) => lockOpenSessions(d, { projectId }, [randomUUID()]), 50],
   ['heartbeats: whose', (d) => findSubjects(d, reach, ['user50', 'key-of-nobody']), 50],
   ['audit: list', (d) => listAuditEntries(d, reach, { limit: 20, after: null, before: null, backwards: false }), 50],
   ['descriptions: their event', (d) => describeEvent(d, reach, 'reference-0001', '{}'), 50],

@@ -54,7 +54,7 @@ export async function openDoors(
     presence,
     live,
     keys,
-    projects: createProjects({ database, clock }),
+    projects: createProjects({ database, clock, timeouts: { reach: async () => {} } }),
     eraseUser: createEraseUser({ database, bus, clock, observe }),
     clientSettings: createClientSettings({ database, clock }),
     userDescriptions: createUserDescriptions({ database, clock, observe }),

@@ -44,7 +44,7 @@ export async function createExecutor(stage: Stage): Promise<{
     presence: createPresence({ database, bus, clock, observe }),
     live: createLive({ database, bus, observe }),
     keys,
-    projects: createProjects({ database, clock }),
+    projects: createProjects({ database, clock, timeouts: { reach: async () => {} } }),
     eraseUser: createEraseUser({ database, bus, clock, observe }),
     clientSettings: createClientSettings({ database, clock }),
     userDescriptions: createUserDescriptions({ database, clock, observe }),
