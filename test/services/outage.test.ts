@@ -276,18 +276,22 @@ test('what SQL says of how long a session counts as online is what the domain sa
         now: instant,
         back: fc.option(instant),
         hasHeartbeat: fc.boolean(),
+        beats: fc.option(fc.tuple(instant, fc.integer({ min: 0, max: 40 }))),
         ended: fc.boolean(),
         inactivityTimeout: fc.integer({ min: 10, max: 200 }),
         presenceTimeout: fc.integer({ min: 2, max: 200 }),
       }),
-      async ({ last, stored, due, now, back, hasHeartbeat, ended, inactivityTimeout, presenceTimeout }) => {
+      async ({ last, stored, due, now, back, hasHeartbeat, beats, ended, inactivityTimeout, presenceTimeout }) => {
+        const heartbeatAt = beats && beats[0];
+        const heartbeatBefore = beats && beats[0] - beats[1] * 1_000;
         const date = (time: number | null) => time && new Date(time);
         await stage.database.query({ name: 'test', text: 'UPDATE outage SET back_at = $1', values: [date(back)] });
         const [row] = await stage.database.query<{ until: Date }>({
           name: 'test',
           text: `SELECT ${onlineUntil('p', '$1::timestamptz')} AS until
                  FROM (SELECT $2::timestamptz AS last_activity_at, $3::timestamptz AS online_until, $4::timestamptz AS due_at,
-                              $5::boolean AS has_heartbeat, $6::timestamptz AS ended_at) s,
+                              $5::boolean AS has_heartbeat, $6::timestamptz AS ended_at,
+                              $9::timestamptz AS heartbeat_at, $10::timestamptz AS heartbeat_before) s,
                       (SELECT $7::integer AS inactivity_timeout, $8::integer AS presence_timeout) p`,
           values: [
             date(now),
@@ -298,6 +302,8 @@ test('what SQL says of how long a session counts as online is what the domain sa
             ended ? date(last) : null,
             inactivityTimeout,
             presenceTimeout,
+            date(heartbeatAt),
+            date(heartbeatBefore),
           ],
         });
         const session = {
@@ -305,6 +311,8 @@ test('what SQL says of how long a session counts as online is what the domain sa
           dueAt: due,
           lapsed: due > stored,
           hasHeartbeat,
+          heartbeatAt,
+          heartbeatBefore,
           endReason: ended ? 'CLIENT' : null,
           closedByHeartbeat: ended,
         } as WorkingSession;

@@ -3,6 +3,7 @@ import type { ProjectCaller } from '../../src/domain/access.js';
 import { createMemoryBus } from '../../src/adapters/memory-bus.js';
 import type { Context } from '../../src/schema/context.js';
 import { schema } from '../../src/schema/schema.js';
+import { createChangedTimeouts } from '../../src/services/changed-timeouts.js';
 import { createClientSettings } from '../../src/services/client-settings.js';
 import { createEraseUser } from '../../src/services/erase-user.js';
 import { createFindHeartbeatSubject } from '../../src/services/heartbeat-subject.js';
@@ -44,7 +45,11 @@ export async function createExecutor(stage: Stage): Promise<{
     presence: createPresence({ database, bus, clock, observe }),
     live: createLive({ database, bus, observe }),
     keys,
-    projects: createProjects({ database, clock, timeouts: { reach: async () => {} } }),
+    projects: createProjects({
+      database,
+      clock,
+      timeouts: createChangedTimeouts({ database, bus, clock, observe, interval: 60_000 }),
+    }),
     eraseUser: createEraseUser({ database, bus, clock, observe }),
     clientSettings: createClientSettings({ database, clock }),
     userDescriptions: createUserDescriptions({ database, clock, observe }),
