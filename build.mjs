@@ -63,7 +63,8 @@ function buildIfChanged() {
   if (!existsSync('src')) return null;
   const sources = hashSources();
   if (existsSync(STAMP) && readFileSync(STAMP, 'utf8') === sources) return null;
-  if (existsSync('node_modules/typescript')) return build(sources);
+  // One of the tools that nothing else brings with it.
+  if (existsSync('node_modules/vite')) return build(sources);
   return 'Footsteps is not built from these sources, and the tools for it are not installed: npm ci && npm run build.';
 }
 

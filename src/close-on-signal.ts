@@ -29,5 +29,7 @@ export function closeOnSignal(
     starting.then((app) => app.close(signal)).then(() => process.exit(0), fail);
   }
   for (const signal of SIGNALS) process.on(signal, onSignal);
+  // What is said to a terminal that was closed reaches nobody.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
   return () => first !== null;
 }

@@ -45,12 +45,12 @@ async function start(settings: Readonly<Record<string, string | undefined>>, fol
 }
 
 async function main(): Promise<void> {
-  say('\nFootsteps: the demo\n\nStarting a server with a database of its own…\n');
   const settings = { LOG_LEVEL: 'warn', ...process.env, DATABASE_URL: undefined, REDIS_URL: undefined };
   // Beside the real data.
   const folders = `${readConfig(settings).dataDir}-demo`;
   const starting = start(settings, folders);
   isClosing = closeOnSignal(starting, fail);
+  say('\nFootsteps: the demo\n\nStarting a server with a database of its own…\n');
   const app = await starting;
 
   const api = createApi(app.url, app.made.projectKey!);

@@ -28,7 +28,7 @@ import { createWebSockets } from './websocket.js';
 const GRAPHQL = '/graphql';
 /** Paths are read as if they were of this server. */
 const BASE = 'http://localhost';
-/** How long requests under way are waited for when the server closes. Milliseconds. */
+/** How long requests under way are waited for when the server closes, all in all. Milliseconds. */
 const PATIENCE = 5_000;
 /** How long a connection without a request is kept when the server closes: its next request may be on its way. Milliseconds. */
 const GOODBYE = 1_000;
@@ -319,8 +319,9 @@ export function createServer(deps: {
         lastGone = resolve;
         return connections.size === 0;
       });
+      const end = performance.now() + PATIENCE;
       const answered = (): Promise<void> =>
-        within(PATIENCE, (resolve) => {
+        within(Math.max(end - performance.now(), 0), (resolve) => {
           idle = resolve;
           return underWay === 0;
         });

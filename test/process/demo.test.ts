@@ -55,7 +55,7 @@ test('one Ctrl-C ends it at any moment, with its Postgres, in a folder that nobo
   const { folder, remove } = temporaryFolder();
   chmodSync(folder, 0o700);
   try {
-    for (const interruptAt of ['Starting a server', 'Telling the last', 'of 2,', 'Sign in']) {
+    for (const interruptAt of ['Starting a server', 'Telling the last', ' events\n', 'Sign in']) {
       const { code, output } = await runServer(
         { DATA_DIR: path.join(folder, 'data') },
         { command: ['npm', 'run', 'demo', '--ignore-scripts'], cwd: ROOT, detached: true, interruptAt },

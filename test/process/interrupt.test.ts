@@ -39,19 +39,36 @@ async function start(folder: string, options: Parameters<typeof startServer>[1])
 /** A program of every Debian that runs a command in a terminal of its own. */
 const inTerminal = { command: ['script', '-qec', `exec ${NPM_START.join(' ')}`, '/dev/null'] };
 
-/** A request whose body never comes, so that the server waits for it when it closes. */
-async function startRequest(url: string, key: string): Promise<void> {
+/** Begins a request that the server waits for when it closes; answers a function that ends it, and reads the answer. */
+async function startRequest(url: string, key: string): Promise<() => Promise<string>> {
   const { hostname, port } = new URL(url);
   const socket = connect(Number(port), hostname);
+  let heard = '';
   socket.on('error', () => {});
-  await new Promise<void>((resolve) => {
-    socket.once('data', () => resolve());
-    // Where the server says to continue, it has the request.
-    const body = ['Content-Type: application/json', 'Content-Length: 9', 'Expect: 100-continue'];
-    const head = ['POST /graphql HTTP/1.1', 'Host: localhost', `Authorization: Bearer ${key}`, ...body];
-    socket.write(`${head.join('\r\n')}\r\n\r\n`);
-  });
+  socket.on('data', (data: Buffer) => (heard += data.toString()));
+  const closed = new Promise<string>((resolve) => socket.once('close', () => resolve(heard)));
+  const query = JSON.stringify({ query: '{ project { name } }' });
+  const body = ['Content-Type: application/json', `Content-Length: ${query.length}`, 'Expect: 100-continue'];
+  const head = ['POST /graphql HTTP/1.1', 'Host: localhost', `Authorization: Bearer ${key}`, 'Connection: close'];
+  socket.write(`${[...head, ...body].join('\r\n')}\r\n\r\n`);
+  // Where the server says to continue, it has the request.
+  await eventually(() => heard.includes('100 Continue'));
+  return () => {
+    socket.write(query);
+    return closed;
+  };
 }
+
+/** Whether nobody listens there any more. */
+const isClosed = (url: string): Promise<boolean> =>
+  new Promise((resolve) => {
+    const { hostname, port } = new URL(url);
+    const socket = connect(Number(port), hostname, () => {
+      socket.destroy();
+      resolve(false);
+    });
+    socket.once('error', () => resolve(true));
+  });
 
 test('one Ctrl-C in a terminal drains the server and stops Postgres; npm exits with 0', async () => {
   const folder = dataDir();
@@ -81,12 +98,16 @@ test('one that comes while the database is being made waits until it is whole, a
   expect(existsSync(path.join(folder, 'postgres/postmaster.pid'))).toBe(false);
 });
 
-test('a terminal that is closed stops both', async () => {
+test('a terminal that is closed stops both as well, and what is under way is answered', async () => {
   const folder = dataDir();
   const server = await start(folder, inTerminal);
   const pid = postgresPid(folder);
+  const finish = await startRequest(server.url, server.key!);
   await server.kill();
-  await eventually(() => !existsSync(path.join(folder, 'postgres/postmaster.pid')) && !isAlive(pid), 20_000);
+  await eventually(() => isClosed(server.url));
+  expect(await finish()).toContain('"name":"My project"');
+  await eventually(() => !isAlive(pid), 20_000);
+  expect(existsSync(path.join(folder, 'postgres/postmaster.pid'))).toBe(false);
 });
 
 test('presses within a second are one; a later one ends it at once, and Postgres stops by itself', async () => {
@@ -107,4 +128,14 @@ test('presses within a second are one; a later one ends it at once, and Postgres
   // Waiting for the request would have taken five seconds.
   expect(took).toBeLessThan(4_000);
   await eventually(() => !isAlive(pid), 20_000);
+});
+
+test('a request that never ends keeps it for some seconds, and then it stops in order all the same', async () => {
+  const folder = dataDir();
+  const server = await start(folder, {});
+  await startRequest(server.url, server.key!);
+  const before = performance.now();
+  expect(await server.stop()).toBe(0);
+  expect(performance.now() - before).toBeLessThan(9_000);
+  expect(existsSync(path.join(folder, 'postgres/postmaster.pid'))).toBe(false);
 });
