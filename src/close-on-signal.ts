@@ -3,7 +3,7 @@
  * within this time of the first are the same press. Milliseconds.
  */
 const SAME_PRESS = 1_000;
-/** Within the 10 seconds that process managers allow. Milliseconds. */
+/** Once it has started, within the 10 seconds that process managers allow. Milliseconds. */
 const LONGEST_CLOSE = 9_500;
 
 /** What somebody sends who wants the process to end: a process manager, Ctrl-C, a terminal that is closed. */
@@ -25,8 +25,12 @@ export function closeOnSignal(
       return;
     }
     first = performance.now();
-    setTimeout(() => process.exit(1), LONGEST_CLOSE).unref();
-    starting.then((app) => app.close(signal)).then(() => process.exit(0), fail);
+    starting
+      .then((app) => {
+        setTimeout(() => process.exit(1), LONGEST_CLOSE).unref();
+        return app.close(signal);
+      })
+      .then(() => process.exit(0), fail);
   }
   for (const signal of SIGNALS) process.on(signal, onSignal);
   // What is said to a terminal that was closed reaches nobody.

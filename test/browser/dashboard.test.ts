@@ -70,7 +70,7 @@ test('an address where there is nothing says so, and leads to the overview', asy
   const { page, context, outside } = await openDashboard(browser, url, await createProject(url));
   await page.goto(`${url}/nothing/here`);
   await page.getByText('There is no such page').waitFor();
-  await page.getByRole('link', { name: 'To the overview' }).click();
+  await page.getByRole('link', { name: 'To the overview', exact: true }).click();
   await page.getByRole('heading', { name: 'Overview' }).waitFor();
   expect(outside).toEqual([]);
   await context.close();

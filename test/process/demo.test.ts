@@ -70,7 +70,7 @@ test('one Ctrl-C ends it at any moment, with its Postgres, in a folder that nobo
   } finally {
     remove();
   }
-}, 120_000);
+}, 240_000);
 
 test('a taken port, and a folder that cannot be made, are told in one sentence', async () => {
   const { folder, remove } = temporaryFolder();
@@ -91,4 +91,4 @@ test('a taken port, and a folder that cannot be made, are told in one sentence',
     await server.stop();
     remove();
   }
-});
+}, 120_000);

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { connect } from 'node:net';
 import path from 'node:path';
-import { afterEach, expect, test } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import { eventually } from '../support/app.js';
 import {
   isAlive,
@@ -16,6 +16,9 @@ import {
 /** Ctrl-C, as a terminal does it: to every process that runs there, and npm hands its own on. */
 
 const CTRL_C = '\u0003';
+
+/** Whole servers start, several one after another. */
+vi.setConfig({ testTimeout: 120_000 });
 
 const removals: (() => void)[] = [];
 const servers: ServerProcess[] = [];
@@ -104,7 +107,7 @@ test('a terminal that is closed stops both as well, and what is under way is ans
   const pid = postgresPid(folder);
   const finish = await startRequest(server.url, server.key!);
   await server.kill();
-  await eventually(() => isClosed(server.url));
+  await eventually(() => isClosed(server.url), 20_000);
   expect(await finish()).toContain('"name":"My project"');
   await eventually(() => !isAlive(pid), 20_000);
   expect(existsSync(path.join(folder, 'postgres/postmaster.pid'))).toBe(false);

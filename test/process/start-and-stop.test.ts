@@ -1,6 +1,6 @@
 import { chmodSync, chownSync, copyFileSync, existsSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { afterEach, describe, expect, inject, test } from 'vitest';
+import { afterEach, describe, expect, inject, test, vi } from 'vitest';
 import { post } from '../support/app.js';
 import { createTestDatabase } from '../support/database.js';
 import { freePort } from '../support/postgres.js';
@@ -14,6 +14,9 @@ import {
   temporaryFolder,
   type ServerProcess,
 } from '../support/server.js';
+
+/** Whole servers start, several one after another. */
+vi.setConfig({ testTimeout: 120_000 });
 
 const folders: (() => void)[] = [];
 const servers: ServerProcess[] = [];
