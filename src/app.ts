@@ -7,6 +7,7 @@ import { createRateCounter } from './adapters/rate-counter.js';
 import { createPostgresClock } from './adapters/postgres-clock.js';
 import { createRedisBus } from './adapters/redis-bus.js';
 import type { Config } from './config.js';
+import { expectFreePort } from './free-port.js';
 import type { Observer } from './observation.js';
 import { schema } from './schema/schema.js';
 import type { Services } from './schema/context.js';
@@ -79,6 +80,9 @@ export async function startApp(config: Config, log: Observer): Promise<App> {
       metrics.observe(observation);
       traces?.observe(observation);
     };
+
+    // Before a database is made for nothing.
+    await expectFreePort(config.host, config.port);
 
     // Where addresses are, if somebody knows.
     const geography = config.geoipDatabase === null ? null : await openGeography(config.geoipDatabase);

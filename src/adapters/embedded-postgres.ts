@@ -1,17 +1,15 @@
-import { execFile, spawn, type ChildProcess } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { closeSync, openSync } from 'node:fs';
-import { chown, mkdir, open, readFile, realpath, rename, rm, writeFile } from 'node:fs/promises';
+import { chown, mkdir, open, readFile, realpath, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
 import path from 'node:path';
-import { promisify } from 'node:util';
 import type { Observer } from '../observation.js';
 import { lockFolder } from './folder-lock.js';
 import { stopLeftoverPostgres } from './leftover-postgres.js';
 import { EmbeddedPostgresError, findPostgresPrograms, isOpenToOthers } from './postgres-programs.js';
 import type { PostgresPrograms } from './postgres-programs.js';
 
-const run = promisify(execFile);
 const pause = (milliseconds: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 /** Postgres refuses to run as root; for root it runs as the user nobody. */
@@ -52,12 +50,35 @@ interface Folder {
   readonly passwordFile: string;
   /** The user Postgres runs as, where that is not the user we are. */
   readonly identity: typeof NOBODY | Record<string, never>;
-  /** Another user who may not enter the folders above is put into the folder, and calls it by this name. */
-  readonly nameInside: string | null;
+  /**
+   * Another user who may not enter the folders above is put into the database's folder, and calls it by this name.
+   * It has to be the folder itself: Postgres goes there and then asks for it by the same name again.
+   */
+  readonly nameInside: '/proc/self/cwd' | null;
+}
+
+const isFolder = (folder: string): Promise<boolean> =>
+  stat(folder).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
+
+/**
+ * Makes a folder and those above it. Node's own way of it tries for ever where a folder that is there says that
+ * there is no such thing, as /proc does of all that is to be made in it.
+ */
+async function makeFolder(folder: string): Promise<void> {
+  if (await isFolder(folder)) return;
+  const above = path.dirname(folder);
+  if (above !== folder) await makeFolder(above);
+  await mkdir(folder, { mode: 0o755 }).catch(async (error: unknown) => {
+    // Another process may have been quicker.
+    if (!(await isFolder(folder))) throw error;
+  });
 }
 
 async function openFolder(dataDir: string): Promise<Folder> {
-  await mkdir(dataDir, { recursive: true, mode: 0o755 });
+  await makeFolder(dataDir);
   const real = await realpath(dataDir);
   const asRoot = process.getuid?.() === 0;
   const isClosed = asRoot && !(await isOpenToOthers(real));
@@ -75,36 +96,49 @@ async function openFolder(dataDir: string): Promise<Folder> {
   };
 }
 
+/** Runs initdb in `folder`, for the user that Postgres runs as. Rejects with what it said where it fails. */
+async function runInitdb(initdb: string, folder: string, { identity, nameInside }: Folder): Promise<void> {
+  const access = ['-U', USER, '-A', 'scram-sha-256', '--pwfile=../password'];
+  const child = spawn(
+    initdb,
+    ['-D', nameInside ?? folder, ...access, '-E', 'UTF8', '--locale=C', '--no-instructions'],
+    // In a process group of its own, so that a Ctrl-C does not end it half-way.
+    { ...identity, cwd: folder, env: ENVIRONMENT, detached: true, stdio: ['ignore', 'ignore', 'pipe'] },
+  );
+  let said = '';
+  child.stderr.on('data', (data: Buffer) => (said += data.toString()));
+  await new Promise<void>((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', (code, signal) =>
+      code === 0 ? resolve() : reject(new Error(said.trim() || `initdb ended with ${signal ?? `code ${code}`}`)),
+    );
+  });
+}
+
 async function initialise(programs: PostgresPrograms, folder: Folder): Promise<void> {
-  const { dataDir, database, identity, nameInside } = folder;
+  const { dataDir, database, identity } = folder;
   // Made aside and moved into place when it is whole: a crash half-way leaves nothing that looks like a database.
   const workshop = `${database}.new`;
+  const unfinished = path.join(workshop, 'database');
+  const passwordFile = path.join(workshop, 'password');
   await rm(workshop, { recursive: true, force: true });
   await mkdir(workshop, { mode: 0o700 });
+  await mkdir(unfinished, { mode: 0o700 });
   const password = randomBytes(24).toString('base64url');
-  await writeFile(path.join(workshop, 'password'), password, { mode: 0o600 });
+  await writeFile(passwordFile, password, { mode: 0o600 });
   if ('uid' in identity) {
-    await chown(workshop, identity.uid, identity.gid);
-    await chown(path.join(workshop, 'password'), identity.uid, identity.gid);
+    for (const file of [workshop, unfinished, passwordFile]) await chown(file, identity.uid, identity.gid);
   }
-  const inside = nameInside ?? workshop;
-  const access = ['-U', USER, '-A', 'scram-sha-256', `--pwfile=${inside}/password`];
   try {
-    await run(
-      programs.initdb,
-      ['-D', `${inside}/database`, ...access, '-E', 'UTF8', '--locale=C', '--no-instructions'],
-      {
-        ...identity,
-        cwd: workshop,
-        env: ENVIRONMENT,
-      },
-    );
+    await runInitdb(programs.initdb, unfinished, folder);
   } catch (error) {
-    const reason = (error as { stderr?: string }).stderr?.trim() || (error as Error).message;
-    throw new EmbeddedPostgresError(`Postgres could not make its database in ${database}: ${reason}`, { cause: error });
+    throw new EmbeddedPostgresError(
+      `Postgres could not make its database in ${database}: ${(error as Error).message}`,
+      { cause: error },
+    );
   }
   await writeFile(folder.passwordFile, password, { mode: 0o600, flush: true });
-  await rename(path.join(workshop, 'database'), database);
+  await rename(unfinished, database);
   await rm(workshop, { recursive: true, force: true });
   // The names above are on the disk before anything is stored under them.
   const directory = await open(dataDir);
@@ -188,6 +222,10 @@ async function supervise(
     });
   }
 
+  // Whatever ends this process in a hurry, short of a kill -9, tells Postgres to stop in order, by itself.
+  const onExit = (): void => void child?.kill('SIGINT');
+  process.once('exit', onExit);
+
   async function stop(): Promise<void> {
     stopping = true;
     if (again) clearTimeout(again);
@@ -195,6 +233,7 @@ async function supervise(
     const forced = setTimeout(() => child?.kill('SIGQUIT'), STOP_PATIENCE);
     await exited;
     clearTimeout(forced);
+    process.off('exit', onExit);
   }
 
   launch();
@@ -231,7 +270,7 @@ export async function startEmbeddedPostgres({
     }
     try {
       observe({ kind: 'database.starting', folder: folder.database });
-      const programs = await findPostgresPrograms({ forOthers: 'uid' in folder.identity });
+      const programs = await findPostgresPrograms({ forOthers: 'uid' in folder.identity, dataDir: folder.dataDir });
       const password = await prepare(programs, folder);
       const postgres = await supervise(programs, folder, observe);
       observe({ kind: 'database.ready', version: programs.major, milliseconds: performance.now() - start });

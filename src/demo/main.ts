@@ -1,14 +1,14 @@
 import { rm } from 'node:fs/promises';
-import { connect } from 'node:net';
 import { createLog } from '../adapters/log.js';
-import { startApp } from '../app.js';
+import { startApp, type App } from '../app.js';
+import { closeOnSignal } from '../close-on-signal.js';
 import { readConfig } from '../config.js';
+import { explainFailure } from '../explain-failure.js';
+import { expectFreePort } from '../free-port.js';
 import { createApi } from './api.js';
 import { tellPast } from './past.js';
 import { createPresent } from './present.js';
 
-/** Folders of its own, made anew each time: the demo's key is shown at the first start alone. */
-const FOLDERS = './data-demo';
 const VISITS = 1_100;
 /** Events in one request. */
 const BATCH = 500;
@@ -25,41 +25,38 @@ function drawProgress(done: number, of: number): void {
   else if (done === of || Math.floor((done / of) * 5) > Math.floor(((done - BATCH) / of) * 5)) say(`${line}\n`);
 }
 
-/** Whether somebody listens there. */
-const isTaken = (host: string, port: number): Promise<boolean> =>
-  new Promise((resolve) => {
-    const socket = connect(port, host);
-    socket.once('error', () => resolve(false));
-    socket.once('connect', () => {
-      socket.destroy();
-      resolve(true);
-    });
-  });
+let isClosing = (): boolean => false;
 
-async function main(): Promise<void> {
-  say('\nFootsteps: the demo\n\nStarting a server with a database of its own…\n');
-  const settings = { LOG_LEVEL: 'warn', ...process.env, DATABASE_URL: undefined, REDIS_URL: undefined };
+function fail(error: unknown): never {
+  process.stderr.write(`The demo cannot go on. ${explainFailure(error)}\n`);
+  process.exit(1);
+}
+
+/** Starts the server on a new database, in `folders`. */
+async function start(settings: Readonly<Record<string, string | undefined>>, folders: string): Promise<App> {
   const { host, port } = readConfig(settings);
   // A demo that runs already keeps its folder.
-  if (port !== 0 && (await isTaken(host, port)))
-    throw new Error(`Port ${port} is taken already: set PORT to another one.`);
-  const folder = `${FOLDERS}/${port === 0 ? process.pid : port}`;
+  await expectFreePort(host, port);
+  // Made anew each time: the demo's key is shown at the first start alone.
+  const folder = `${folders}/${port === 0 ? process.pid : port}`;
   await rm(folder, { recursive: true, force: true });
   const config = readConfig({ ...settings, DATA_DIR: folder });
-  const app = await startApp(config, createLog(config.logLevel));
-  let closing = false;
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-    process.on(signal, () => {
-      if (closing) process.exit(1);
-      closing = true;
-      void app.close(signal).then(() => process.exit(0));
-    });
-  }
+  return startApp(config, createLog(config.logLevel));
+}
+
+async function main(): Promise<void> {
+  const settings = { LOG_LEVEL: 'warn', ...process.env, DATABASE_URL: undefined, REDIS_URL: undefined };
+  // Beside the real data.
+  const folders = `${readConfig(settings).dataDir}-demo`;
+  const starting = start(settings, folders);
+  isClosing = closeOnSignal(starting, fail);
+  say('\nFootsteps: the demo\n\nStarting a server with a database of its own…\n');
+  const app = await starting;
 
   const api = createApi(app.url, app.made.projectKey!);
   const past = tellPast(Date.now(), VISITS);
   say('Telling the last three days of a shop…\n');
-  for (let sent = 0; sent < past.events.length && !closing; sent += BATCH) {
+  for (let sent = 0; sent < past.events.length && !isClosing(); sent += BATCH) {
     await api.send(past.events.slice(sent, sent + BATCH));
     drawProgress(Math.min(sent + BATCH, past.events.length), past.events.length);
   }
@@ -69,15 +66,15 @@ async function main(): Promise<void> {
 Open     ${app.url}/
 Sign in  ${app.made.projectKey}
 
-People come and go from now on. Ctrl+C ends it; ${FOLDERS} can be deleted then.
+People come and go from now on. Ctrl+C ends it; ${folders} can be deleted then.
 `);
-  while (!closing) {
+  while (!isClosing()) {
     await new Promise((resolve) => setTimeout(resolve, TICK));
-    if (!closing) await present.step(Date.now());
+    if (!isClosing()) await present.step(Date.now());
   }
 }
 
 main().catch((error: unknown) => {
-  process.stderr.write(`The demo cannot go on. ${error instanceof Error ? error.message : String(error)}\n`);
-  process.exit(1);
+  // A server that closes refuses what the demo still sends.
+  if (!isClosing()) fail(error);
 });

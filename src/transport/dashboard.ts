@@ -88,7 +88,10 @@ const accepted = (header: string | string[] | undefined): Set<string> =>
   );
 
 export interface Dashboard {
-  /** Answers a request for the page or one of its files; false where the path is not the page's. */
+  /**
+   * Answers a request for the page or one of its files, and a browser that looks for a page where there is none: the
+   * page says so. False for anything else.
+   */
   answer(request: IncomingMessage, response: ServerResponse, pathname: string): boolean;
 }
 
@@ -99,10 +102,11 @@ export function createDashboard(): Dashboard {
   return {
     answer(request, response, pathname) {
       if (request.method !== 'GET' && request.method !== 'HEAD') return false;
-      const file = files.get(pathname) ?? (PLACE.test(pathname) ? page : undefined);
+      const found = files.get(pathname) ?? (PLACE.test(pathname) ? page : undefined);
+      const file = found ?? (request.headers.accept?.includes('text/html') ? page : undefined);
       if (!file) return false;
       const headers = { ...file.headers, ETag: file.etag };
-      if (request.headers['if-none-match'] === file.etag) {
+      if (found && request.headers['if-none-match'] === file.etag) {
         response.writeHead(304, headers);
         response.end();
         return true;
@@ -110,7 +114,7 @@ export function createDashboard(): Dashboard {
       const takes = accepted(request.headers['accept-encoding']);
       const coding = [...file.packed.keys()].find((one) => takes.has(one));
       const body = coding ? file.packed.get(coding)! : file.plain;
-      response.writeHead(200, {
+      response.writeHead(found ? 200 : 404, {
         ...headers,
         'Content-Length': body.length,
         ...(coding ? { 'Content-Encoding': coding } : {}),

@@ -28,7 +28,7 @@ import { createWebSockets } from './websocket.js';
 const GRAPHQL = '/graphql';
 /** Paths are read as if they were of this server. */
 const BASE = 'http://localhost';
-/** How long requests under way are waited for when the server closes. Milliseconds. */
+/** How long requests under way are waited for when the server closes, all in all. Milliseconds. */
 const PATIENCE = 5_000;
 /** How long a connection without a request is kept when the server closes: its next request may be on its way. Milliseconds. */
 const GOODBYE = 1_000;
@@ -76,6 +76,8 @@ async function within(milliseconds: number, begin: (resolve: () => void) => bool
 
 /** What nearly every request asks for. */
 const GRAPHQL_URL = new URL(GRAPHQL, BASE);
+
+const isGraphQL = (pathname: string): boolean => pathname === GRAPHQL || pathname === `${GRAPHQL}/`;
 
 function urlOf(target: string): URL {
   if (!URL.canParse(target, BASE)) throw new AppError('BAD_USER_INPUT', 'The path is not part of any URL.');
@@ -198,9 +200,10 @@ export function createServer(deps: {
     }
     const target = (request.url ?? '/').replace(/^\/{2,}/, '/');
     const url = target === GRAPHQL ? GRAPHQL_URL : urlOf(target);
+    const graphqlAsked = isGraphQL(url.pathname);
     // A proxy may send the whole URL; further on, all that counts is what lies here.
-    request.url = url.pathname + url.search;
-    if (url.pathname === GRAPHQL) {
+    request.url = (graphqlAsked ? GRAPHQL : url.pathname) + url.search;
+    if (graphqlAsked) {
       await answerGraphQL(request, response, url, id);
       return;
     }
@@ -286,7 +289,7 @@ export function createServer(deps: {
 
   const webSockets = createWebSockets({
     http,
-    path: GRAPHQL,
+    owns: (target) => isGraphQL(target.split('?')[0]!),
     graphql,
     keys: services.keys,
     senderOf,
@@ -316,8 +319,9 @@ export function createServer(deps: {
         lastGone = resolve;
         return connections.size === 0;
       });
+      const end = performance.now() + PATIENCE;
       const answered = (): Promise<void> =>
-        within(PATIENCE, (resolve) => {
+        within(Math.max(end - performance.now(), 0), (resolve) => {
           idle = resolve;
           return underWay === 0;
         });

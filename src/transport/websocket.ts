@@ -46,10 +46,10 @@ export interface WebSockets {
   close(): Promise<void>;
 }
 
-/** The WebSocket door at `path` of an HTTP server: graphql-transport-ws, authenticated before the first operation. */
+/** The WebSocket door of an HTTP server, at the targets that are its own: graphql-transport-ws, authenticated before the first operation. */
 export function createWebSockets(deps: {
   http: Server;
-  path: string;
+  owns: (target: string) => boolean;
   graphql: GraphQLEngine;
   keys: Keys;
   senderOf: SenderOf;
@@ -57,13 +57,13 @@ export function createWebSockets(deps: {
   streams: OpenStreams;
   observe: Observer;
 }): WebSockets {
-  const { http, path, graphql, keys, senderOf, rateLimits, streams, observe } = deps;
+  const { http, owns, graphql, keys, senderOf, rateLimits, streams, observe } = deps;
   const sockets = new WebSocketServer({
     server: http,
-    path,
     maxPayload: MOST_BYTES,
     handleProtocols: (protocols) => handleProtocols(protocols),
   });
+  sockets.shouldHandle = ({ url }) => owns(url ?? '/');
   // The HTTP server's own errors are its own affair; a socket's end the socket.
   sockets.on('error', (error) => observe({ kind: 'task.failed', task: 'websocket', error }));
   const held = new WeakMap<WebSocket, Held>();

@@ -1,7 +1,9 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Database, Queryable } from '../../src/store/database.js';
 import type { Observation } from '../../src/observation.js';
+import { createDatabase } from '../../src/adapters/postgres.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { startProxy } from '../support/proxy.js';
 
 let db: TestDatabase;
 let database: Database;
@@ -56,4 +58,34 @@ test('of statements sent at once, each is observed with the time of its own', as
   );
   expect(took.map(([name]) => name)).toEqual(['test pg_sleep(0.2)', 'test 4']);
   expect(took[1]![1]).toBeLessThan(took[0]![1]);
+});
+
+test('closing waits until Postgres has let go of every connection, and calls none of them lost', async () => {
+  const proxy = await startProxy(Number(new URL(db.url).port));
+  const url = new URL(db.url);
+  url.hostname = '127.0.0.1';
+  url.port = String(proxy.port);
+  url.searchParams.set('application_name', 'closing');
+  const seen: Observation[] = [];
+  const closing = createDatabase({ url: url.href, poolSize: 5, observe: (observation) => seen.push(observation) });
+  const count = async (): Promise<unknown> =>
+    (await select(database, `(SELECT count(*)::integer FROM pg_stat_activity WHERE application_name = 'closing')`))[0]!
+      .value;
+  try {
+    await Promise.all(Array.from({ length: 5 }, () => select(closing, 'pg_sleep(0.1)')));
+    expect(await count()).toBe(5);
+    // A goodbye that takes its time.
+    proxy.delay = 100;
+    await closing.close();
+    expect(await count()).toBe(0);
+
+    const lost = createDatabase({ url: url.href, poolSize: 5, observe: (observation) => seen.push(observation) });
+    await Promise.all(Array.from({ length: 5 }, () => select(lost, 'pg_sleep(0.1)')));
+    const closed = lost.close();
+    proxy.cut();
+    await closed;
+    expect(seen.filter(({ kind }) => kind === 'database.lost')).toEqual([]);
+  } finally {
+    await proxy.close();
+  }
 });

@@ -66,6 +66,16 @@ test('the door: a wrong key is refused in words, a right one is kept in the tab 
   await context.close();
 }, 60_000);
 
+test('an address where there is nothing says so, and leads to the overview', async () => {
+  const { page, context, outside } = await openDashboard(browser, url, await createProject(url));
+  await page.goto(`${url}/nothing/here`);
+  await page.getByText('There is no such page').waitFor();
+  await page.getByRole('link', { name: 'To the overview', exact: true }).click();
+  await page.getByRole('heading', { name: 'Overview' }).waitFor();
+  expect(outside).toEqual([]);
+  await context.close();
+}, 60_000);
+
 test('an access token opens it too; a key that is revoked meanwhile leads back to the door', async () => {
   const key = await projectWith(url, TWO_VISITS);
   const made = await post(url, key, 'mutation { createAccessToken(scopes: [READ]) { token } }');

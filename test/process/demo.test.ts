@@ -1,8 +1,10 @@
 import { spawn } from 'node:child_process';
+import { chmodSync, existsSync, readdirSync } from 'node:fs';
+import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import { eventually, post } from '../support/app.js';
-import { temporaryFolder } from '../support/server.js';
+import { ROOT, runServer, startServer, temporaryFolder } from '../support/server.js';
 
 const DEMO = fileURLToPath(new URL('../../dist/demo/main.js', import.meta.url));
 
@@ -45,6 +47,48 @@ test('the demo tells its past, lets people come and go, and prints the address a
   } finally {
     child.kill('SIGTERM');
     expect(await exited).toBe(0);
+    remove();
+  }
+}, 120_000);
+
+test('one Ctrl-C ends it at any moment, with its Postgres, in a folder that nobody else may enter', async () => {
+  const { folder, remove } = temporaryFolder();
+  chmodSync(folder, 0o700);
+  try {
+    for (const interruptAt of ['Starting a server', 'Telling the last', ' events\n', 'Sign in']) {
+      const { code, output } = await runServer(
+        { DATA_DIR: path.join(folder, 'data') },
+        { command: ['npm', 'run', 'demo', '--ignore-scripts'], cwd: ROOT, detached: true, interruptAt },
+      );
+      expect([code, output]).toEqual([0, expect.stringContaining(interruptAt)]);
+      expect(output).not.toMatch(/"level"|cannot/);
+    }
+    const made = path.join(folder, 'data-demo');
+    const files = readdirSync(made).flatMap((name) => readdirSync(path.join(made, name, 'postgres')));
+    expect(files).toContain('PG_VERSION');
+    expect(files).not.toContain('postmaster.pid');
+  } finally {
+    remove();
+  }
+}, 240_000);
+
+test('a taken port, and a folder that cannot be made, are told in one sentence', async () => {
+  const { folder, remove } = temporaryFolder();
+  const server = await startServer({ DATA_DIR: path.join(folder, 'data') });
+  try {
+    const demo = { command: [process.execPath, DEMO], cwd: folder };
+    const PORT = new URL(server.url).port;
+    const taken = await runServer({ PORT }, demo);
+    expect([taken.code, taken.output]).toEqual([
+      1,
+      expect.stringContaining(`The demo cannot go on. Port ${PORT} is taken already.`),
+    ]);
+    expect(existsSync(path.join(folder, 'data-demo'))).toBe(false);
+    const impossible = await runServer({ DATA_DIR: '/proc/x' }, demo);
+    expect([impossible.code, impossible.output]).toEqual([1, expect.stringMatching(/cannot be used .*\/proc\/x-demo/)]);
+    for (const { output } of [taken, impossible]) expect(output).not.toContain('    at ');
+  } finally {
+    await server.stop();
     remove();
   }
 }, 120_000);

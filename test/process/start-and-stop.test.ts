@@ -1,10 +1,22 @@
-import { chownSync, copyFileSync, existsSync, readdirSync, readFileSync } from 'node:fs';
+import { chmodSync, chownSync, copyFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { afterEach, describe, expect, inject, test } from 'vitest';
+import { afterEach, describe, expect, inject, test, vi } from 'vitest';
 import { post } from '../support/app.js';
 import { createTestDatabase } from '../support/database.js';
 import { freePort } from '../support/postgres.js';
-import { npmStart, runServer, startServer, temporaryFolder, type ServerProcess } from '../support/server.js';
+import {
+  isAlive,
+  NPM_START,
+  postgresPid,
+  ROOT,
+  runServer,
+  startServer,
+  temporaryFolder,
+  type ServerProcess,
+} from '../support/server.js';
+
+/** Whole servers start, several one after another. */
+vi.setConfig({ testTimeout: 120_000 });
 
 /** Folders; beside them lies the lock file. */
 const MIGRATIONS = readdirSync('prisma/migrations').filter((name) => /^\d/.test(name)).length;
@@ -33,18 +45,6 @@ const send = async (url: string, key: string, identity: string) =>
   (await post(url, key, INGEST, { events: [{ user: { identity } }] })).data.ingestEvents.accepted;
 const countSessions = async (url: string, key: string) =>
   (await post(url, key, '{ sessions { totalCount } }')).data.sessions.totalCount;
-
-const postgresPid = (folder: string): number =>
-  Number(readFileSync(path.join(folder, 'postgres/postmaster.pid'), 'utf8').split('\n')[0]);
-
-const isAlive = (pid: number): boolean => {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
-};
 
 describe('on an embedded database', () => {
   test('the first start says where it listens, the keys, and a curl line that works; the second only where', async () => {
@@ -108,11 +108,66 @@ describe('on an embedded database', () => {
 
   test('npm start hands SIGTERM on: the server drains, Postgres stops, the exit code is 0', async () => {
     const folder = dataDir();
-    const { child, exited } = await npmStart({ DATA_DIR: folder });
+    const server = await start({ DATA_DIR: folder }, { command: NPM_START, cwd: ROOT });
     const pid = postgresPid(folder);
-    child.kill('SIGTERM');
-    expect(await exited).toBe(0);
+    expect(await server.stop()).toBe(0);
     expect(isAlive(pid)).toBe(false);
+  });
+
+  test('a clean stop says nothing of a lost database, however many connections there were', async () => {
+    const server = await start({ DATA_DIR: dataDir() });
+    for (let round = 0; round < 4; round += 1) {
+      const sent = Array.from({ length: 20 }, (_, at) => send(server.url, server.key!, `user ${at}`));
+      const read = Array.from({ length: 20 }, () => countSessions(server.url, server.key!));
+      await Promise.all([...sent, ...read]);
+    }
+    expect(await server.stop()).toBe(0);
+    expect(server.output()).toContain('server.closed');
+    expect(server.output()).not.toMatch(/"level":[45]0/);
+  });
+
+  test('in a folder that nobody else may enter it starts, and starts again after a stop and after a kill -9', async () => {
+    const { folder, remove } = temporaryFolder();
+    folders.push(remove);
+    chmodSync(folder, 0o700);
+    const env = { DATA_DIR: path.join(folder, 'below/data') };
+    const first = await start(env);
+    expect(await send(first.url, first.key!, 'ada')).toBe(1);
+    expect(await first.stop()).toBe(0);
+    const second = await start(env);
+    expect(await countSessions(second.url, first.key!)).toBe(1);
+    expect(await send(second.url, first.key!, 'bob')).toBe(1);
+    await second.kill();
+    const third = await start(env);
+    expect(await countSessions(third.url, first.key!)).toBe(2);
+  });
+
+  test('a DATA_DIR that cannot be made is told at once', async () => {
+    const { folder, remove } = temporaryFolder();
+    folders.push(remove);
+    const file = path.join(folder, 'file');
+    writeFileSync(file, '');
+    for (const impossible of ['/proc/x', '/proc/x/y', '/dev/null/x', file, path.join(file, 'data')]) {
+      const { code, output } = await runServer({ DATA_DIR: impossible });
+      expect([code, output]).toEqual([1, expect.stringMatching(/^Footsteps cannot start\. .*cannot be used.*\n$/)]);
+      expect(output).toContain(impossible);
+    }
+  });
+
+  test('a port that is taken, or is not of this machine, is told in one sentence before anything is made', async () => {
+    const PORT = new URL((await start({ DATA_DIR: dataDir() })).url).port;
+    const folder = dataDir();
+    const taken = await runServer({ DATA_DIR: folder, PORT });
+    expect(taken).toEqual({
+      code: 1,
+      output: `Footsteps cannot start. Port ${PORT} is taken already. Set PORT to another one, or 0 for any.\n`,
+    });
+    const foreign = await runServer({ DATA_DIR: folder, HOST: '203.0.113.1' });
+    expect(foreign).toEqual({
+      code: 1,
+      output: expect.stringMatching(/^Footsteps cannot start\. Cannot listen .*\n$/),
+    });
+    expect(existsSync(folder)).toBe(false);
   });
 
   test('a second server on the same folder is refused with one sentence', async () => {
@@ -133,7 +188,10 @@ describe('on an embedded database', () => {
     // Node itself may be in a folder that others may not enter.
     const node = path.join(folder, 'node');
     copyFileSync(process.execPath, node);
-    const server = await start({ DATA_DIR: path.join(folder, 'data'), HOME: folder }, { uid: 1, gid: 1, node });
+    const server = await start(
+      { DATA_DIR: path.join(folder, 'data'), HOME: folder },
+      { uid: 1, gid: 1, command: [node, path.join(ROOT, 'dist/main.js')] },
+    );
     expect(await send(server.url, server.key!, 'ada')).toBe(1);
     expect(await server.stop()).toBe(0);
   });

@@ -1,19 +1,22 @@
 import { spawn, type ChildProcess } from 'node:child_process';
-import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
+export const ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
 const MAIN = path.join(ROOT, 'dist/main.js');
 
 export interface ServerProcess {
   readonly url: string;
   readonly pid: number;
+  readonly exited: Promise<number | null>;
   /** Shown at the very first start alone. */
   readonly key: string | null;
   readonly operatorKey: string | null;
   output(): string;
+  /** Types into its terminal. */
+  type(text: string): void;
   /** Asks it to stop; resolves with its exit code. */
   stop(signal?: NodeJS.Signals): Promise<number | null>;
   /** Ends it as a crash would, without its Postgres. */
@@ -32,29 +35,21 @@ const environment = (env: Record<string, string>): NodeJS.ProcessEnv => {
   return { PATH, HOME, PORT: '0', ...env };
 };
 
-/** Starts it as the README does, with `npm start`, without building again; resolves with npm's process once it listens. */
-export async function npmStart(
-  env: Record<string, string>,
-): Promise<{ child: ChildProcess; exited: Promise<number | null> }> {
-  const child = spawn('npm', ['start', '--ignore-scripts'], {
-    cwd: ROOT,
-    env: environment(env),
-    stdio: ['ignore', 'pipe', 'ignore'],
-  });
-  const exited = new Promise<number | null>((resolve) => child.once('close', (code) => resolve(code)));
-  await new Promise<void>((resolve) => {
-    child.stdout.on('data', (data: Buffer) => {
-      if (data.toString().includes('listens on')) resolve();
-    });
-  });
-  return { child, exited };
-}
+/** What `npm start` runs, without building again. */
+export const NPM_START = ['npm', 'start', '--ignore-scripts'];
 
-/** Another user to run as, and a Node program that this user may run. */
+/** How it is started: by default the built server alone, from anywhere. */
 interface As {
+  /** Another user to run as. */
   uid?: number;
   gid?: number;
-  node?: string;
+  /** A program with its arguments. */
+  command?: readonly string[];
+  cwd?: string;
+  /** In a process group of its own. */
+  detached?: boolean;
+  /** Sends SIGINT to its process group as soon as it says this. */
+  interruptAt?: string;
 }
 
 interface Running {
@@ -63,27 +58,39 @@ interface Running {
   output(): string;
 }
 
-function run(env: Record<string, string>, { node = process.execPath, ...options }: As = {}): Running {
-  const child = spawn(node, [MAIN], {
+function run(
+  env: Record<string, string>,
+  { command = [process.execPath, MAIN], interruptAt, ...options }: As = {},
+): Running {
+  const [program, ...args] = command;
+  const child = spawn(program!, args, {
     cwd: '/',
     env: environment(env),
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: ['pipe', 'pipe', 'pipe'],
     ...options,
   });
   let output = '';
-  for (const stream of [child.stdout, child.stderr]) stream.on('data', (data: Buffer) => (output += data.toString()));
+  let interrupted = false;
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on('data', (data: Buffer) => {
+      output += data.toString();
+      if (interrupted || interruptAt === undefined || !output.includes(interruptAt)) return;
+      interrupted = true;
+      process.kill(-child.pid!, 'SIGINT');
+    });
+  }
   const exited = new Promise<number | null>((resolve) => child.once('close', (code) => resolve(code)));
   return { child, exited, output: () => output };
 }
 
-/** Starts the built server as a process of its own; resolves when it listens, rejects with its output when it ends before. */
+/** Starts a server as a process of its own; resolves when it listens, rejects with its output when it ends before. */
 export async function startServer(env: Record<string, string>, options: As = {}): Promise<ServerProcess> {
   const { child, exited, output } = run(env, options);
   const url = await new Promise<string>((resolve, reject) => {
     const look = (): void => {
       const found = /listens on (http\S+)/.exec(output());
       // The greeting is written in pieces; the last of a first start is the curl line.
-      if (found && (!output().includes('Shown this once') || /curl .*\n/.test(output()))) resolve(found[1]!);
+      if (found && (!output().includes('Shown this once') || /curl .*\r?\n/.test(output()))) resolve(found[1]!);
     };
     child.stdout!.on('data', look);
     void exited.then((code) => reject(new Error(`The server ended with ${code}: ${output()}`)));
@@ -93,7 +100,9 @@ export async function startServer(env: Record<string, string>, options: As = {})
     pid: child.pid!,
     key: /project key\s+(fs_\w+)/.exec(output())?.[1] ?? null,
     operatorKey: /operator key\s+(fs_op_\w+)/.exec(output())?.[1] ?? null,
+    exited,
     output,
+    type: (text) => void child.stdin!.write(text),
     stop(signal = 'SIGTERM') {
       child.kill(signal);
       return exited;
@@ -106,8 +115,24 @@ export async function startServer(env: Record<string, string>, options: As = {})
 }
 
 /** Runs the server where it cannot start; resolves with what it said and its exit code. */
-export async function runServer(env: Record<string, string>): Promise<{ code: number | null; output: string }> {
-  const { exited, output } = run(env);
+export async function runServer(
+  env: Record<string, string>,
+  options: As = {},
+): Promise<{ code: number | null; output: string }> {
+  const { exited, output } = run(env, options);
   const code = await exited;
   return { code, output: output() };
 }
+
+/** The process of the Postgres that a server runs in its folder. */
+export const postgresPid = (dataDir: string): number =>
+  Number(readFileSync(path.join(dataDir, 'postgres/postmaster.pid'), 'utf8').split('\n')[0]);
+
+export const isAlive = (pid: number): boolean => {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+};
