@@ -36,6 +36,8 @@ export interface ErrorDetails {
   field?: string;
   /** The scopes of which one would have been enough. */
   requiredScopes?: readonly string[];
+  /** The credential was good, and its time is over: a new one helps. */
+  expired?: true;
   /** Seconds after which another try makes sense. */
   retryAfter?: number;
 }
