@@ -66,7 +66,10 @@ export function useEventStreams(commentEvery = COMMENT_EVERY): Plugin {
       // Where the client accepts no stream, no processor was found.
       if (!process.resultProcessor || !isAsyncIterable(process.result)) return;
       const results = process.result as AsyncIterable<ExecutionResult>;
-      process.setResultProcessor((_result, fetchAPI) => answerWith(results, commentEvery, fetchAPI), 'text/event-stream');
+      process.setResultProcessor(
+        (_result, fetchAPI) => answerWith(results, commentEvery, fetchAPI),
+        'text/event-stream',
+      );
     },
   };
 }

@@ -25,7 +25,8 @@ export function watchPulse(socket: WebSocket, connection: Socket, pingEvery = PI
       asked = { written: connection.bytesWritten, since: now };
       return;
     }
-    if (connection.writableLength > 0) {
+    // A pong is not read either while operations hold up the socket (SocketPace).
+    if (connection.writableLength > 0 || socket.isPaused) {
       asked.since = now;
       return;
     }

@@ -82,9 +82,9 @@ export function createWebSockets(deps: {
 
   /** Where a caller may not come in, or not any more; another fault leaves the socket open. */
   function turnAway(socket: WebSocket, { extensions, message }: GraphQLError): boolean {
-    const { code, expired } = extensions;
+    const { code, reason } = extensions;
     if (code !== 'UNAUTHENTICATED' && code !== 'FORBIDDEN') return false;
-    socket.close(expired ? CLOSE.expired : CLOSE.final, message.slice(0, 120));
+    socket.close(reason === 'EXPIRED' ? CLOSE.expired : CLOSE.final, message.slice(0, 120));
     return true;
   }
 

@@ -105,3 +105,27 @@ test('who answers no ping is gone at the next one', async () => {
   const code = await new Promise<number>((resolve) => socket.on('close', resolve));
   expect([code, pings]).toEqual([1006, 1]);
 });
+
+test('who waits for a hundred operations is not asked to answer a ping first', async () => {
+  const OPERATIONS = 120;
+  const beside = new WebSocket(`${doors.url.replace('http', 'ws')}/graphql`, 'graphql-transport-ws');
+  let pings = 0;
+  beside.on('ping', () => (pings += 1));
+  beside.on('open', () => beside.send(JSON.stringify({ type: 'connection_init', payload: { authorization: key } })));
+  const closed: unknown[] = [];
+  const client = connect(doors.url, key, { closed: (event) => closed.push(event) });
+  const watching = listen(client, 'subscription { userPresence { kind } }');
+  await watching.until((heard) => heard.length === 1);
+  const asked = await db.open().transaction(async (tx) => {
+    await tx.query({ name: 'test.lock', text: 'LOCK TABLE sessions IN ACCESS EXCLUSIVE MODE', values: [] });
+    const begun = Array.from({ length: OPERATIONS }, () => listen(client, '{ sessions { nodes { id } } }'));
+    const before = pings;
+    await eventually(() => pings >= before + 5);
+    return begun;
+  });
+  await Promise.all(asked.map(({ ended }) => ended));
+  expect(asked.map(({ heard }) => heard.length)).toEqual(asked.map(() => 1));
+  expect(closed).toEqual([]);
+  beside.terminate();
+  await client.dispose();
+}, 60_000);
