@@ -1,5 +1,7 @@
 import { execFile, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { stripTypeScriptTypes } from './strip-types.js';
@@ -84,10 +86,15 @@ test('a first subscription, with curl and in TypeScript', async () => {
 
 test('an event source in a browser: it watches, and goes on when its token has run out', async () => {
   const browser = await startChromium();
+  const shop = createServer((_request, response) => {
+    response.setHeader('Content-Type', 'text/html');
+    response.end('<title>Shop</title>');
+  });
   try {
     const page = await browser.newPage();
     // A page of another origin, as a front end's is.
-    await page.goto('data:text/html,<title>Shop</title>');
+    await new Promise<void>((resolve) => shop.listen(0, '127.0.0.1', resolve));
+    await page.goto(`http://127.0.0.1:${(shop.address() as AddressInfo).port}`);
     let tokens = 0;
     await page.exposeFunction('newToken', async () => {
       tokens += 1;
@@ -118,6 +125,7 @@ test('an event source in a browser: it watches, and goes on when its token has r
     await isOnline(false);
   } finally {
     await browser.close();
+    shop.close();
   }
 }, 60_000);
 
