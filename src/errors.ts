@@ -36,6 +36,8 @@ export interface ErrorDetails {
   field?: string;
   /** The scopes of which one would have been enough. */
   requiredScopes?: readonly string[];
+  /** What the code alone does not say. EXPIRED: the credential was good and its time is over, so a new one helps. */
+  reason?: 'EXPIRED';
   /** Seconds after which another try makes sense. */
   retryAfter?: number;
 }

@@ -115,7 +115,12 @@ const HeartbeatInput = builder.inputType('HeartbeatInput', {
   fields: (t) => ({
     sessionKey: t.string({ description: "Either the session's key..." }),
     identity: t.string({ description: "...or the user's identity." }),
-    close: t.boolean({ required: true, defaultValue: false, description: 'True: the session ends here.' }),
+    close: t.boolean({
+      required: true,
+      defaultValue: false,
+      description:
+        'True: the session ends here. It counts as online for 5 more seconds, so that a page load is no departure; only then is its user OFFLINE, if no other session is online.',
+    }),
   }),
 });
 

@@ -30,7 +30,8 @@ export const UserPresence = builder.objectRef<UserPresenceShape>('UserPresence')
       description: 'The latest event or heartbeat.',
     }),
     onlineSessions: t.exposeInt('onlineSessions', {
-      description: 'Open sessions that count as online: several devices are one user.',
+      description:
+        'Sessions that count as online, at least 1 while ONLINE and 0 while OFFLINE: several devices are one user.',
     }),
   }),
 });

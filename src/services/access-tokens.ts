@@ -46,7 +46,7 @@ export async function verifyToken(token: string, secret: Uint8Array, now: Date):
     return { projectId: project, keyId: key, scopes, identities, expiresAt: new Date(exp * 1000) };
   } catch (error) {
     if (error instanceof errors.JWTExpired)
-      throw new AppError('UNAUTHENTICATED', 'The access token has expired; make a new one.');
+      throw new AppError('UNAUTHENTICATED', 'The access token has expired; make a new one.', { reason: 'EXPIRED' });
     throw new AppError('UNAUTHENTICATED', 'The access token is not valid.');
   }
 }

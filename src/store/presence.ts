@@ -10,7 +10,8 @@ const { sql, raw, empty } = Prisma;
 
 /**
  * A user's presence from their row and sessions (rule 28): the status is the one that was published last,
- * so that what is read here and what subscribers are told are one. `$now` is when sessions are counted.
+ * so that what is read here and what subscribers are told are one. `now` is when sessions are counted; the last one
+ * counts until its lapse is published, up to a look of the closer later, so that both say the same.
  */
 const presenceColumns = (now: Date) => sql`u.id AS "userId", u.identity, u.name,
   CASE WHEN u.online THEN 'ONLINE' ELSE 'OFFLINE' END AS status, u.status_since AS since,
@@ -19,7 +20,7 @@ const presenceColumns = (now: Date) => sql`u.id AS "userId", u.identity, u.name,
       SELECT last_activity_at FROM sessions
       WHERE project_id = u.project_id AND user_id = u.id ORDER BY started_at DESC LIMIT 5
     ) s)) AS "lastSeenAt",
-  n.sessions AS "onlineSessions"
+  CASE WHEN u.online THEN greatest(n.sessions, 1) ELSE 0 END AS "onlineSessions"
   FROM users u CROSS JOIN LATERAL (
     SELECT (count(*) FILTER (WHERE ${raw(countsAt('t.at'))}))::integer AS sessions, max(s.last_activity_at) AS last_activity_at
     FROM sessions s CROSS JOIN (SELECT ${now}::timestamptz AS at) t WHERE s.project_id = u.project_id AND s.user_id = u.id AND s.live

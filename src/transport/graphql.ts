@@ -1,7 +1,9 @@
 import {
   getOperationAST,
   GraphQLError,
+  Lexer,
   parse,
+  TokenKind,
   type DocumentNode,
   type ExecutionArgs,
   type ExecutionResult,
@@ -15,6 +17,7 @@ import { AppError } from '../errors.js';
 import type { Observer } from '../observation.js';
 import type { Context, Services } from '../schema/context.js';
 import { createRunOperation } from './compiled-operations.js';
+import { useEventStreams } from './event-stream.js';
 import { pointsOf } from '../services/rate-limits.js';
 import { maskError } from './mask-error.js';
 import type { OpenStreams } from './open-streams.js';
@@ -58,7 +61,19 @@ function withCode(error: GraphQLError, code: string): void {
   (error.extensions as Record<string, unknown>)['code'] ??= code;
 }
 
-const tooLong = (message: string): boolean => message.includes('token limit') || message.includes('tokens');
+/** Whether the parser has stopped at the first token that is too many, rather than at one that is out of place. */
+function isTooLong({ source, positions }: GraphQLError): boolean {
+  if (!source) return false;
+  const lexer = new Lexer(source);
+  try {
+    for (let known = 0; known < QUERY_LIMITS.tokens; known += 1) lexer.advance();
+    const { kind, start } = lexer.advance();
+    return kind !== TokenKind.EOF && start === positions?.[0];
+  } catch {
+    // What is no token comes first.
+    return false;
+  }
+}
 
 function parseWithin(source: string, options?: object): DocumentNode {
   try {
@@ -66,6 +81,10 @@ function parseWithin(source: string, options?: object): DocumentNode {
   } catch (error) {
     // The parser recurses, and has no more stack.
     if (error instanceof RangeError) throw new AppError('QUERY_TOO_DEEP', 'The document nests too deep.');
+    if (error instanceof GraphQLError && isTooLong(error)) {
+      const { tokens } = QUERY_LIMITS;
+      throw new AppError('QUERY_TOO_COMPLEX', `The document has more than the ${tokens} tokens that are allowed.`);
+    }
     throw error;
   }
 }
@@ -101,8 +120,7 @@ function useChecks(execute: Execute): Plugin<Door, Context> {
         return document;
       }) as never);
       return ({ result }) => {
-        if (!(result instanceof GraphQLError)) return;
-        withCode(result, tooLong(result.message) ? 'QUERY_TOO_COMPLEX' : 'GRAPHQL_PARSE_FAILED');
+        if (result instanceof GraphQLError) withCode(result, 'GRAPHQL_PARSE_FAILED');
       };
     },
     onValidate() {
@@ -205,8 +223,10 @@ export function createGraphQL(deps: {
   services: Services;
   streams: OpenStreams;
   observe: Observer;
+  /** How often a stream of events that is silent is sent a comment. Milliseconds. */
+  commentEvery?: number | undefined;
 }): GraphQLEngine {
-  const { schema, services, streams, observe } = deps;
+  const { schema, services, streams, observe, commentEvery } = deps;
   const masked = new WeakSet<object>();
   const mask = createMask(observe, masked);
   const execute = createExecute(mask);
@@ -220,7 +240,13 @@ export function createGraphQL(deps: {
   const http = createYoga<Door, Context>({
     schema,
     context: contextOf,
-    plugins: [useChecks(execute), useLifetimes(streams), useAnswerThatIsThere(), useMask(mask)],
+    plugins: [
+      useChecks(execute),
+      useLifetimes(streams),
+      useAnswerThatIsThere(),
+      useMask(mask),
+      useEventStreams(commentEvery),
+    ],
     // What no operation is to blame for: documents that do not parse, and the like.
     maskedErrors: {
       maskError: (error) => (masked.has(error as object) ? (error as Error) : maskError(error, 'none', observe)),

@@ -5,7 +5,6 @@ import {
   type ServerResponse,
 } from 'node:http';
 import { Server as NetServer, type AddressInfo, type Socket } from 'node:net';
-import { renderGraphiQL } from '@graphql-yoga/render-graphiql';
 import type { GraphQLSchema } from 'graphql';
 import { AppError } from '../errors.js';
 import type { Observer } from '../observation.js';
@@ -14,6 +13,7 @@ import type { RateLimits } from '../services/rate-limits.js';
 import { credentialOf } from './authenticate.js';
 import { createCollector } from './collector/collector.js';
 import { createDashboard } from './dashboard.js';
+import { graphiqlPage } from './graphiql.js';
 import { bodyTooLarge, createGraphQL, MOST_BYTES } from './graphql.js';
 import { maskError } from './mask-error.js';
 import { createOpenStreams } from './open-streams.js';
@@ -111,8 +111,12 @@ export function createServer(deps: {
   expose: () => Promise<{ contentType: string; text: string }>;
   /** How long a client may leave unread what waits for it. Milliseconds. */
   stuckAfter?: number;
+  /** How often clients of WebSockets are asked whether they are there. Milliseconds. */
+  pingEvery?: number;
+  /** How often a stream of events that is silent is sent a comment. Milliseconds. */
+  commentEvery?: number;
 }): Server {
-  const { schema, services, rateLimits, observe, host, port, trustedProxies, missing, expose, stuckAfter } = deps;
+  const { schema, services, rateLimits, observe, host, port, trustedProxies, missing, expose } = deps;
   const streams = createOpenStreams(
     (listener) => services.keys.onRevoked(listener),
     () => services.clock.now(),
@@ -120,7 +124,7 @@ export function createServer(deps: {
   const senderOf = createSenderOf(trustedProxies);
   const collector = createCollector({ services, senderOf, rateLimits, observe });
   const dashboard = createDashboard();
-  const graphql = createGraphQL({ schema, services, streams, observe });
+  const graphql = createGraphQL({ schema, services, streams, observe, commentEvery: deps.commentEvery });
   /** Requests whose answer is one document, and whose client waits for it. */
   let underWay = 0;
   let idle: (() => void) | null = null;
@@ -129,12 +133,7 @@ export function createServer(deps: {
   let page: string | null = null;
 
   function answerGraphiQL(response: ServerResponse): void {
-    page ??= renderGraphiQL({
-      title: 'Footsteps',
-      subscriptionsProtocol: 'WS',
-      headers: JSON.stringify({ Authorization: 'Bearer YOUR_KEY' }, null, 2),
-      defaultQuery: '# Put a key into the headers below, then run this.\n{\n  project {\n    name\n  }\n}\n',
-    });
+    page ??= graphiqlPage(schema);
     response.writeHead(200, { 'Content-Type': 'text/html; charset=utf-8' });
     response.end(page);
   }
@@ -273,7 +272,7 @@ export function createServer(deps: {
     { requestTimeout: 60_000, headersTimeout: 20_000, keepAliveTimeout: 65_000, maxHeaderSize: 16_384 },
     onRequest,
   );
-  const stuckSockets = cutStuckSockets(http, stuckAfter);
+  const stuckSockets = cutStuckSockets(http, deps.stuckAfter);
   /** Connections that speak HTTP, those without a request among them. */
   const connections = new Set<Socket>();
   let lastGone: (() => void) | null = null;
@@ -296,6 +295,7 @@ export function createServer(deps: {
     rateLimits,
     streams,
     observe,
+    pingEvery: deps.pingEvery,
   });
 
   return {

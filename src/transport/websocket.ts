@@ -10,7 +10,7 @@ import type { Observer } from '../observation.js';
 import type { Keys } from '../services/keys.js';
 import type { RateLimits } from '../services/rate-limits.js';
 import { admit } from './admission.js';
-import { credentialIn } from './authenticate.js';
+import { credentialInParams } from './authenticate.js';
 import { MOST_BYTES, type Door, type GraphQLEngine } from './graphql.js';
 import { maskError } from './mask-error.js';
 import { checkOrigin } from './origin.js';
@@ -18,16 +18,15 @@ import type { OpenStreams } from './open-streams.js';
 import { createSharedSubscriptions } from './shared-subscriptions.js';
 import type { SenderOf } from './sender.js';
 import { SocketPace } from './socket-pace.js';
+import { watchPulse } from './socket-pulse.js';
 
 /**
- * graphql-ws clients take 4403 as "try again", and ask for their connection parameters anew: one whose token
- * has run out comes back with a fresh one.
+ * How a socket closes that may not be open. graphql-ws clients take 4401 as final; after 4403 they try again, and ask
+ * their `connectionParams` anew: one whose token has run out comes back with a fresh one, and nothing else helps so.
  */
-const FORBIDDEN = 4403;
+const CLOSE = { final: CloseCode.Unauthorized, expired: CloseCode.Forbidden } as const;
 /** The protocol's own: no connection_init in time. */
 const INIT_TIMEOUT = 5_000;
-/** A client that does not answer a ping before the next one is gone. Milliseconds. */
-const KEEP_ALIVE = 12_000;
 /** How long operations under way are waited for when the server closes. Milliseconds. */
 const PATIENCE = 3_000;
 /** How long a client may take to answer that its socket closes. Milliseconds. */
@@ -39,6 +38,8 @@ interface Held {
   readonly sender: Sender;
   readonly pace: SocketPace;
   readonly forget: () => void;
+  /** Subscriptions that the caller's scopes do not reach, and why, until their end has been told. */
+  readonly refused: Map<string, GraphQLError>;
 }
 
 export interface WebSockets {
@@ -56,8 +57,10 @@ export function createWebSockets(deps: {
   rateLimits: RateLimits;
   streams: OpenStreams;
   observe: Observer;
+  /** How often a client is asked whether it is there. Milliseconds. */
+  pingEvery?: number | undefined;
 }): WebSockets {
-  const { http, owns, graphql, keys, senderOf, rateLimits, streams, observe } = deps;
+  const { http, owns, graphql, keys, senderOf, rateLimits, streams, observe, pingEvery } = deps;
   const sockets = new WebSocketServer({
     server: http,
     maxPayload: MOST_BYTES,
@@ -79,16 +82,16 @@ export function createWebSockets(deps: {
 
   /** Where a caller may not come in, or not any more; another fault leaves the socket open. */
   function turnAway(socket: WebSocket, { extensions, message }: GraphQLError): boolean {
-    const { code } = extensions;
+    const { code, reason } = extensions;
     if (code !== 'UNAUTHENTICATED' && code !== 'FORBIDDEN') return false;
-    socket.close(FORBIDDEN, message.slice(0, 120));
+    socket.close(reason === 'EXPIRED' ? CLOSE.expired : CLOSE.final, message.slice(0, 120));
     return true;
   }
 
   /** What an operation runs with, or why it cannot. */
   async function prepare({ socket, request: opening }: Extra, id: string, params: SubscribePayload) {
     const request = randomUUID();
-    const { credential, sender, pace } = held.get(socket)!;
+    const { credential, sender, pace, refused } = held.get(socket)!;
     let caller: Caller;
     try {
       // For each operation anew, as over HTTP: a revocation holds though the client does not hear that its
@@ -109,7 +112,12 @@ export function createWebSockets(deps: {
         result.errors
           ? { ...result, errors: result.errors.map((error) => maskError(error, request, observe)) }
           : result;
-      const subscribe = () => shared.subscribe(args, { socket, connection: opening.socket, id, mask });
+      const subscribe = async () => {
+        const result = await shared.subscribe(args, { socket, connection: opening.socket, id, mask });
+        const error = 'errors' in result ? result.errors?.[0] : undefined;
+        if (error?.extensions['code'] === 'FORBIDDEN') refused.set(id, error);
+        return result;
+      };
       const run = (how: (args: ExecutionArgs) => unknown) => async (given: ExecutionArgs) => {
         try {
           return await how(given);
@@ -134,7 +142,7 @@ export function createWebSockets(deps: {
     async onConnect({ connectionParams, extra }) {
       const { socket } = extra;
       try {
-        const credential = credentialIn(connectionParams?.['authorization']);
+        const credential = credentialInParams(connectionParams);
         const sender = senderOf(extra.request);
         const caller = await admit(
           rateLimits,
@@ -143,10 +151,12 @@ export function createWebSockets(deps: {
           () => {},
         );
         const forget = streams.open(caller, (why) =>
-          socket.close(FORBIDDEN, why === 'revoked' ? 'The key was revoked' : 'The token has expired'),
+          why === 'revoked'
+            ? socket.close(CLOSE.final, 'The key was revoked')
+            : socket.close(CLOSE.expired, 'The token has expired'),
         );
         const pace = new SocketPace(socket, extra.request.socket);
-        held.set(socket, { credential, sender, pace, forget });
+        held.set(socket, { credential, sender, pace, forget, refused: new Map() });
         // One that has gone meanwhile is forgotten by nobody else.
         if (socket.readyState === socket.CLOSED) forget();
         return true;
@@ -155,6 +165,17 @@ export function createWebSockets(deps: {
         // Whatever still comes is not heard.
         return false;
       }
+    },
+    onComplete(context, id) {
+      const { socket } = context.extra;
+      const { refused } = held.get(socket)!;
+      const why = refused.get(id);
+      if (!why) return;
+      refused.delete(id);
+      // When its end has been said. What else the socket carries is in order, and goes on.
+      setImmediate(() => {
+        if (Object.keys(context.subscriptions).every((other) => other === id)) turnAway(socket, why);
+      });
     },
     onClose: ({ extra }) => held.get(extra.socket)?.forget(),
     onSubscribe: ({ extra }, id, params) => held.get(extra.socket)!.pace.during(prepare(extra, id, params)),
@@ -168,18 +189,7 @@ export function createWebSockets(deps: {
 
   sockets.on('connection', (socket, request) => {
     socket.on('error', () => socket.terminate());
-    let isThere = true;
-    socket.on('pong', () => {
-      isThere = true;
-    });
-    const beat = setInterval(() => {
-      if (!isThere) {
-        socket.terminate();
-        return;
-      }
-      isThere = false;
-      if (socket.readyState === socket.OPEN) socket.ping();
-    }, KEEP_ALIVE);
+    const pulse = watchPulse(socket, request.socket, pingEvery);
     const closed = protocol.opened(
       {
         protocol: socket.protocol,
@@ -206,7 +216,7 @@ export function createWebSockets(deps: {
       { socket, request },
     );
     socket.once('close', (code, reason) => {
-      clearInterval(beat);
+      pulse.stop();
       closed(code, reason.toString()).catch((error: unknown) =>
         observe({ kind: 'task.failed', task: 'websocket', error }),
       );

@@ -1,6 +1,6 @@
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { createProject, post, startTestApp, type TestApp } from '../support/app.js';
+import { createProject, eventually, post, startTestApp, type TestApp } from '../support/app.js';
 import { startChromium } from '../support/chromium.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 
@@ -34,9 +34,10 @@ async function openPage(): Promise<{ page: Page; outside: string[]; problems: st
   return { page, outside, problems };
 }
 
-test('GraphiQL works in a browser with no network but the server: it loads, and runs a query', async () => {
-  const { page, outside, problems } = await openPage();
-  await page.goto(`${watched.url}/graphql?query=${encodeURIComponent('{ project { name } }')}`);
+const graphiql = (query: string): string => `${watched.url}/graphql?query=${encodeURIComponent(query)}`;
+
+/** Puts the key into the headers, as somebody would who types it. */
+async function enterKey(page: Page): Promise<void> {
   await page.getByRole('button', { name: 'Headers' }).click();
   await page.locator('.graphiql-editor:visible .view-lines').last().click();
   await page.keyboard.press('Control+A');
@@ -44,11 +45,70 @@ test('GraphiQL works in a browser with no network but the server: it loads, and 
   // The editor closes quotes and brackets by itself: what it added behind is taken away.
   await page.keyboard.press('Control+Shift+End');
   await page.keyboard.press('Delete');
-  await page.locator('button.graphiql-execute-button').click();
-  await page.locator('.result-window').getByText('"name": "Project').waitFor();
+}
+
+const run = (page: Page) => page.locator('button.graphiql-execute-button').click();
+const result = (page: Page, text: string) => page.locator('.result-window').getByText(text).first().waitFor();
+const send = (type: string, identity: string) =>
+  post(ingesting.url, key, 'mutation ($events: [EventInput!]!) { ingestEvents(events: $events) { accepted } }', {
+    events: [{ type, user: { identity } }],
+  });
+
+test('GraphiQL works in a browser with no network but the server: it loads, and runs a query', async () => {
+  const { page, outside, problems } = await openPage();
+  await page.goto(graphiql('{ project { name } }'));
+  await enterKey(page);
+  await run(page);
+  await result(page, '"name": "Project');
   expect(outside).toEqual([]);
   expect(problems).toEqual([]);
   await page.close();
+}, 60_000);
+
+test('GraphiQL runs a subscription with the key of its headers, and shows the docs', async () => {
+  const { page, problems } = await openPage();
+  await page.goto(graphiql('subscription { userPresence { kind users { identity status } } }'));
+  await enterKey(page);
+  await run(page);
+  await result(page, '"SNAPSHOT"');
+  await send('page view', 'seen-in-graphiql');
+  await result(page, '"seen-in-graphiql"');
+  await send('sessionend', 'seen-in-graphiql');
+  await result(page, '"OFFLINE"');
+  // The same button ends it, and the server's watch with it.
+  const ended = () => watched.observations.filter(({ kind }) => kind === 'watcher.closed').length;
+  const before = ended();
+  await run(page);
+  await eventually(() => ended() > before);
+
+  await page.getByRole('button', { name: 'Show Documentation Explorer' }).click();
+  await page.locator('.graphiql-doc-explorer').getByRole('link', { name: 'Subscription' }).click();
+  await page.locator('.graphiql-doc-explorer').getByText('First a SNAPSHOT of the users that match').waitFor();
+  expect(problems).toEqual([]);
+  await page.close();
+}, 60_000);
+
+test('GraphiQL keeps the key as long as its tab, and leaves none behind', async () => {
+  const context = await browser.newContext();
+  const page = await context.newPage();
+  await page.goto(graphiql('{ project { name } }'));
+  await enterKey(page);
+  await run(page);
+  await result(page, '"name": "Project');
+  const inTab = () => page.evaluate(() => JSON.stringify({ ...sessionStorage }));
+  await eventually(async () => (await inTab()).includes(key));
+  await page.reload();
+  await run(page);
+  await result(page, '"name": "Project');
+  await page.close();
+
+  const { origins, cookies } = await context.storageState({ indexedDB: true });
+  expect([cookies, JSON.stringify(origins)]).toEqual([[], expect.not.stringContaining(key)]);
+  const next = await context.newPage();
+  await next.goto(graphiql('{ project { name } }'));
+  await run(next);
+  await result(next, 'UNAUTHENTICATED');
+  await context.close();
 }, 60_000);
 
 test('a page in a browser watches userPresence while the other server ingests', async () => {
@@ -70,13 +130,9 @@ test('a page in a browser watches userPresence while the other server ingests', 
       word,
     );
   await heard('SNAPSHOT');
-  const send = (type: string) =>
-    post(ingesting.url, key, 'mutation ($events: [EventInput!]!) { ingestEvents(events: $events) { accepted } }', {
-      events: [{ type, user: { identity: 'seen-in-a-browser' } }],
-    });
-  await send('page view');
+  await send('page view', 'seen-in-a-browser');
   await heard('"seen-in-a-browser","status":"ONLINE"');
-  await send('sessionend');
+  await send('sessionend', 'seen-in-a-browser');
   await heard('"seen-in-a-browser","status":"OFFLINE"');
   await page.close();
 }, 60_000);

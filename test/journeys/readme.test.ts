@@ -1,12 +1,15 @@
 import { execFile, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { stripTypeScriptTypes } from './strip-types.js';
 import { createClient } from 'graphql-ws';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import WebSocket from 'ws';
-import { eventually } from '../support/app.js';
+import { eventually, post } from '../support/app.js';
+import { startChromium } from '../support/chromium.js';
 import { startServer, temporaryFolder, type ServerProcess } from '../support/server.js';
 
 /** The README's examples, word for word but for the port, on a server at its first start. */
@@ -79,4 +82,67 @@ test('a first subscription, with curl and in TypeScript', async () => {
   await eventually(() => heard.includes('ada@example.com') && online.get('ada@example.com') === true);
   await client.dispose();
   process.kill(-curl.pid!, 'SIGKILL');
+});
+
+test('an event source in a browser: it watches, and goes on when its token has run out', async () => {
+  const browser = await startChromium();
+  const shop = createServer((_request, response) => {
+    response.setHeader('Content-Type', 'text/html');
+    response.end('<title>Shop</title>');
+  });
+  try {
+    const page = await browser.newPage();
+    // A page of another origin, as a front end's is.
+    await new Promise<void>((resolve) => shop.listen(0, '127.0.0.1', resolve));
+    await page.goto(`http://127.0.0.1:${(shop.address() as AddressInfo).port}`);
+    let tokens = 0;
+    await page.exposeFunction('newToken', async () => {
+      tokens += 1;
+      const expiresIn = tokens === 1 ? 2 : 600;
+      const made = await post(
+        server.url,
+        server.key,
+        `mutation { createAccessToken(scopes: [PRESENCE], identities: ["ada@example.com"], expiresIn: ${expiresIn}) { token } }`,
+      );
+      return made.data.createAccessToken.token as string;
+    });
+    await page.addScriptTag({ content: example('event source') });
+    const isOnline = (expected: boolean) =>
+      page.waitForFunction(`online.get('ada@example.com') === ${expected}`, undefined, { timeout: 20_000 });
+    await shell('event');
+    await isOnline(true);
+    await page.evaluate('online.clear()');
+    // The next snapshot comes of the next token.
+    await isOnline(true);
+    expect(tokens).toBe(2);
+    const end = { type: 'sessionend', user: { identity: 'ada@example.com' } };
+    await post(
+      server.url,
+      server.key,
+      'mutation ($events: [EventInput!]!) { ingestEvents(events: $events) { accepted } }',
+      { events: [end] },
+    );
+    await isOnline(false);
+  } finally {
+    await browser.close();
+    shop.close();
+  }
+}, 60_000);
+
+test('a value of the wrong type, or an unknown field, fails the whole request, and nothing of it is stored', async () => {
+  const good = { type: 'page view', user: { identity: 'whole@example.com' } };
+  for (const bad of [
+    { type: 7, user: good.user },
+    { typ: 'page view', user: good.user },
+  ]) {
+    const answer = await post(
+      server.url,
+      server.key,
+      'mutation ($events: [EventInput!]!) { ingestEvents(events: $events) { accepted } }',
+      { events: [good, bad] },
+    );
+    expect(answer.errors?.[0]?.extensions['code']).toBe('BAD_USER_INPUT');
+  }
+  const seen = await post(server.url, server.key, '{ user(identity: "whole@example.com") { identity } }');
+  expect(seen.data.user).toBeNull();
 });

@@ -1,4 +1,5 @@
 import fc from 'fast-check';
+import type { GraphQLInputObjectType } from 'graphql';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { createRedisBus } from '../../src/adapters/redis-bus.js';
 import type { PresenceEdge, PresenceUpdate } from '../../src/domain/presence.js';
@@ -7,6 +8,8 @@ import type { Bus } from '../../src/services/bus.js';
 import { EdgeOrder } from '../../src/services/edge-order.js';
 import { createIngest } from '../../src/services/ingest.js';
 import { createPresence, type Presence } from '../../src/services/presence.js';
+import { listPresence, presenceOf, presenceSnapshot, recentEdges } from '../../src/store/presence.js';
+import { schema } from '../../src/schema/schema.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { eventually } from '../support/app.js';
 import { startOwnRedis } from '../support/redis.js';
@@ -196,6 +199,54 @@ test('rule 30: after a lost connection to Redis every watcher is sent a new snap
   await two.close();
   await again.kill();
 }, 30_000);
+
+test('rule 21: after a closing heartbeat the user is ONLINE with a session until it lapses, wherever it is told', async () => {
+  const stage = await createStage(db);
+  /** Status and sessions as every statement tells them. */
+  async function told(): Promise<string[]> {
+    const { database, caller } = stage;
+    const [reach, now] = [caller.reach, stage.now()];
+    const page = { limit: 10, after: null, before: null, backwards: false };
+    const listed = await listPresence(database, reach, { status: null }, page, now);
+    const edges = await recentEdges(database, [reach], stage.time(0), now);
+    const all = [
+      ...(await presenceOf(database, reach, ['ada'], now)),
+      ...listed.rows.map(({ presence }) => presence),
+      ...(await presenceSnapshot(database, reach, ['ada'], now)).users,
+      ...edges.map(({ edge: { presence } }) => presence),
+    ];
+    expect(all).toHaveLength(4);
+    return [...new Set(all.map(({ status, onlineSessions }) => `${status} ${onlineSessions}`))];
+  }
+
+  stage.at(0);
+  await stage.send({ user: 'ada' });
+  stage.at(10);
+  await stage.beat({ identity: 'ada' }, true);
+  for (const later of [10, 14.999, 15, 60]) {
+    stage.at(later);
+    expect([later, await told()]).toEqual([later, ['ONLINE 1']]);
+  }
+  await stage.close();
+  expect(await told()).toEqual(['OFFLINE 0']);
+  // One more heartbeat, and the next lapse is of presence alone: the session stays open.
+  stage.at(100);
+  await stage.beat({ identity: 'ada' });
+  expect(await told()).toEqual(['ONLINE 1']);
+  stage.at(180);
+  expect(await told()).toEqual(['ONLINE 1']);
+  await stage.close();
+  expect(await told()).toEqual(['OFFLINE 0']);
+  expect(stage.edges().map(({ presence }) => `${presence.status} ${presence.onlineSessions}`)).toEqual([
+    'ONLINE 1',
+    'OFFLINE 0',
+    'ONLINE 1',
+    'OFFLINE 0',
+  ]);
+
+  const { close } = (schema.getType('HeartbeatInput') as GraphQLInputObjectType).getFields();
+  expect(close!.description).toContain('5 more seconds');
+});
 
 test('an edge that was committed and never published is found by the repair, once', async () => {
   const stage = await createStage(db);

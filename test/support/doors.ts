@@ -29,7 +29,13 @@ export interface Doors {
 /** The doors and what is behind them, as src/app.ts wires them, with limits of the test's own. */
 export async function openDoors(
   db: TestDatabase,
-  { limits, stuckAfter }: { limits?: GroupCommitLimits; stuckAfter?: number } = {},
+  {
+    limits,
+    ...times
+  }: { limits?: GroupCommitLimits } & Pick<
+    Parameters<typeof createServer>[0],
+    'stuckAfter' | 'pingEvery' | 'commentEvery'
+  > = {},
 ): Promise<Doors> {
   const observations: Observation[] = [];
   const observe = (observation: Observation) => void observations.push(observation);
@@ -74,7 +80,7 @@ export async function openDoors(
     }),
     expose: async () => ({ contentType: 'text/plain', text: '' }),
     missing: async () => [],
-    ...(stuckAfter !== undefined && { stuckAfter }),
+    ...times,
   });
   const { url } = await server.listen();
   return {

@@ -1,11 +1,13 @@
 import { connect as openSocket } from 'node:net';
 import { createClient as createSseClient } from 'graphql-sse';
+import { createClient, type Client, type ClientOptions } from 'graphql-ws';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import WebSocket from 'ws';
 import {
   collect,
   connect,
   createProject,
+  eventually,
   listen,
   OPERATOR_KEY,
   post,
@@ -13,6 +15,7 @@ import {
   type TestApp,
 } from '../support/app.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { openDoors } from '../support/doors.js';
 
 let db: TestDatabase;
 let one: TestApp;
@@ -85,6 +88,13 @@ describe('bad input over HTTP: a clear error with a stable code, and the server 
       'QUERY_TOO_COMPLEX',
     ],
     ['a query of endless tokens', `{ ${'project { name } '.repeat(3000)} }`, undefined, 'QUERY_TOO_COMPLEX'],
+    ['a syntax error at a word', '{ project(tokens: ]) }', undefined, 'GRAPHQL_PARSE_FAILED'],
+    ['a syntax error that quotes a word', '{ project } tokens', undefined, 'GRAPHQL_PARSE_FAILED'],
+    ['a syntax error that quotes a limit', '{ project } "token limit"', undefined, 'GRAPHQL_PARSE_FAILED'],
+    ['5,000 tokens and no end', `{ project ${'a '.repeat(4998)}`, undefined, 'GRAPHQL_PARSE_FAILED'],
+    ['5,001 tokens and no end', `{ project ${'a '.repeat(4999)}`, undefined, 'QUERY_TOO_COMPLEX'],
+    ['a syntax error before endless tokens', `{ ] ${'a '.repeat(9000)}`, undefined, 'GRAPHQL_PARSE_FAILED'],
+    ['no token after 5,000', `{ project ${'a '.repeat(4998)} ?`, undefined, 'GRAPHQL_PARSE_FAILED'],
     [
       'a fragment within itself',
       '{ project { ...f } } fragment f on Project { ...f }',
@@ -372,7 +382,7 @@ describe('subscriptions', () => {
     await client.dispose();
   });
 
-  test('no operation before the connection is initialised; a bad key closes with 4403', async () => {
+  test('no operation before the connection is initialised; a bad key closes with 4401', async () => {
     const url = `${one.url.replace('http', 'ws')}/graphql`;
     const closeOf = (first: object) =>
       new Promise<number>((resolve) => {
@@ -381,8 +391,138 @@ describe('subscriptions', () => {
         socket.on('close', (code) => resolve(code));
       });
     expect(await closeOf({ id: '1', type: 'subscribe', payload: { query: '{ project { name } }' } })).toBe(4401);
-    expect(await closeOf({ type: 'connection_init', payload: { authorization: 'Bearer fs_wrong' } })).toBe(4403);
-    expect(await closeOf({ type: 'connection_init' })).toBe(4403);
+    expect(await closeOf({ type: 'connection_init', payload: { authorization: 'Bearer fs_wrong' } })).toBe(4401);
+    expect(await closeOf({ type: 'connection_init' })).toBe(4401);
+  });
+
+  test('the key stands where clients put it: as authorization or Authorization, or so in headers', async () => {
+    for (const connectionParams of [
+      { authorization: `Bearer ${key}` },
+      { Authorization: `Bearer ${key}` },
+      { authorization: key },
+      { headers: { authorization: `Bearer ${key}` } },
+      { headers: { Authorization: `bearer ${key}` } },
+      { authorization: '', headers: { Authorization: key } },
+    ]) {
+      const client = stockClient({ connectionParams });
+      const asked = listen(client, '{ project { name } }');
+      await asked.ended;
+      expect([connectionParams, asked.heard.length]).toEqual([connectionParams, 1]);
+    }
+    for (const connectionParams of [
+      { headers: key },
+      { headers: [key] },
+      { headers: null },
+      { authorization: [key] },
+    ]) {
+      const asked = listen(stockClient({ connectionParams }), '{ project { name } }');
+      await asked.ended;
+      expect([connectionParams, asked.errors]).toMatchObject([connectionParams, [{ code: 4401 }]]);
+    }
+  });
+
+  /** graphql-ws as it is, retries and all, but that it does not dawdle; counts its connections. */
+  function stockClient(options: Partial<ClientOptions>): Client & { connections: () => number } {
+    let connections = 0;
+    const client = createClient({
+      url: `${one.url.replace('http', 'ws')}/graphql`,
+      webSocketImpl: WebSocket,
+      retryWait: () => Promise.resolve(),
+      ...options,
+      on: { connecting: () => (connections += 1) },
+    });
+    return Object.assign(client, { connections: () => connections });
+  }
+  const makeKey = async (scopes: string): Promise<{ key: string; apiKey: { id: string } }> =>
+    (await post(one.url, key, `mutation { createApiKey(name: "door", scopes: [${scopes}]) { key apiKey { id } } }`))
+      .data.createApiKey;
+  const revokeKey = (id: string) => post(one.url, key, 'mutation ($id: ID!) { revokeApiKey(id: $id) { id } }', { id });
+
+  test('where trying again cannot help, a stock client does not: no key, a wrong one, a revoked one, before and meanwhile', async () => {
+    const { key: revoked, apiKey } = await makeKey('PRESENCE');
+    const open = stockClient({ connectionParams: { authorization: revoked } });
+    const watching = listen(open, PRESENCE);
+    await watching.until((heard) => heard.length > 0);
+    await revokeKey(apiKey.id);
+    await watching.ended;
+    expect([watching.errors, open.connections()]).toMatchObject([[{ code: 4401, reason: 'The key was revoked' }], 1]);
+    for (const authorization of [undefined, 'Bearer fs_wrong', 'garbage', `Bearer ${revoked}`]) {
+      const client = stockClient({ connectionParams: { authorization } });
+      const asked = listen(client, PRESENCE);
+      await asked.ended;
+      expect([authorization, asked.errors, client.connections()]).toMatchObject([authorization, [{ code: 4401 }], 1]);
+    }
+  });
+
+  test('a token that has run out, before or meanwhile, is asked for anew by a stock client', async () => {
+    const tokenFor = async (expiresIn: number): Promise<string> =>
+      (
+        await post(
+          one.url,
+          key,
+          `mutation { createAccessToken(scopes: [PRESENCE], expiresIn: ${expiresIn}) { token } }`,
+        )
+      ).data.createAccessToken.token;
+    const short = await tokenFor(2);
+    const given: string[] = [];
+    const codes: number[] = [];
+    const client = createClient({
+      url: `${one.url.replace('http', 'ws')}/graphql`,
+      webSocketImpl: WebSocket,
+      // The short one again, to be refused at the door; then a good one.
+      connectionParams: async () => {
+        given.push(given.length < 2 ? short : await tokenFor(60));
+        return { authorization: `Bearer ${given.at(-1)}` };
+      },
+      retryWait: () => Promise.resolve(),
+      on: { closed: (event) => codes.push((event as CloseEvent).code) },
+    });
+    const watching = listen(client, PRESENCE, { identities: ['ada'] });
+    await watching.until((heard) => heard.length === 2);
+    expect(watching.heard.map(({ kind }) => kind)).toEqual(['SNAPSHOT', 'SNAPSHOT']);
+    expect([codes, given.length, watching.errors]).toEqual([[4403, 4403], 3, []]);
+    await client.dispose();
+  });
+
+  test('a subscription beyond the scopes is refused at once; the socket closes with 4401 if it carries nothing else', async () => {
+    const { key: sending } = await makeKey('INGEST');
+    const stock = stockClient({ connectionParams: { authorization: sending } });
+    const refused = listen(stock, PRESENCE);
+    await refused.ended;
+    expect(refused.errors).toMatchObject([{ extensions: { code: 'FORBIDDEN', requiredScopes: ['PRESENCE', 'READ'] } }]);
+    expect(stock.connections()).toBe(1);
+
+    /** What a socket of its own hears of these subscriptions, and how it closes. */
+    const open = (credential: string, queries: string[]) => {
+      const socket = new WebSocket(`${one.url.replace('http', 'ws')}/graphql`, 'graphql-transport-ws');
+      const said: string[] = [];
+      socket.on('open', () =>
+        socket.send(JSON.stringify({ type: 'connection_init', payload: { Authorization: credential } })),
+      );
+      socket.on('message', (data: Buffer) => {
+        const { type, id } = JSON.parse(data.toString()) as { type: string; id?: string };
+        said.push(id ? `${type} ${id}` : type);
+        if (type !== 'connection_ack') return;
+        queries.forEach((query, at) =>
+          socket.send(JSON.stringify({ type: 'subscribe', id: String(at), payload: { query } })),
+        );
+      });
+      const closed = new Promise<[number, string]>((resolve) =>
+        socket.on('close', (code, reason) => resolve([code, reason.toString()])),
+      );
+      return { socket, said, closed };
+    };
+    const events = 'subscription { eventIngested { id } }';
+    const alone = open(sending, [events]);
+    expect(await alone.closed).toEqual([4401, 'This needs a key with the scope READ.']);
+    expect(alone.said).toEqual(['connection_ack', 'next 0', 'complete 0']);
+    const { key: watcher } = await makeKey('PRESENCE');
+    const beside = open(watcher, ['subscription { userPresence { kind } }', events]);
+    await eventually(() => ['next 0', 'complete 1'].every((one) => beside.said.includes(one)));
+    // It is still heard.
+    beside.socket.send(JSON.stringify({ type: 'ping' }));
+    await eventually(() => beside.said.includes('pong'));
+    beside.socket.terminate();
   });
 
   test('queries and errors over a WebSocket are those of HTTP', async () => {
@@ -426,7 +566,7 @@ describe('subscriptions', () => {
     const stream = collect((sink) => sse.subscribe({ query: PRESENCE }, sink));
     await Promise.all([socket.until((heard) => heard.length > 0), stream.until((heard) => heard.length > 0)]);
     await post(one.url, key, 'mutation ($id: ID!) { revokeApiKey(id: $id) { id } }', { id: apiKey.id });
-    expect(await closing).toMatchObject({ code: 4403, reason: 'The key was revoked' });
+    expect(await closing).toMatchObject({ code: 4401, reason: 'The key was revoked' });
     await stream.ended;
   });
 
@@ -440,19 +580,27 @@ describe('subscriptions', () => {
     expect(await closing).toMatchObject({ code: 4403 });
   });
 
-  test('an event source of a browser sends its token in the address', async () => {
+  test('an event source sends its token in the address, and hears when to come back, and comments while nothing happens', async () => {
+    const doors = await openDoors(db, { commentEvery: 20 });
     const query = encodeURIComponent('subscription { userPresence { kind } }');
     const aborted = new AbortController();
-    const response = await fetch(`${one.url}/graphql?query=${query}&access_token=${key}`, {
+    const response = await fetch(`${doors.url}/graphql?query=${query}&access_token=${key}`, {
       headers: { Accept: 'text/event-stream' },
       signal: aborted.signal,
     });
     expect(response.headers.get('content-type')).toContain('text/event-stream');
     const reader = response.body!.getReader();
     let text = '';
-    while (!text.includes('SNAPSHOT')) text += new TextDecoder().decode((await reader.read()).value);
-    expect(text).toContain('event: next');
+    const read = async (): Promise<void> => void (text += new TextDecoder().decode((await reader.read()).value));
+    while (!text.endsWith('\n\n:\n\n:\n\n')) await read();
+    const [retry, next, ...comments] = text.split('\n\n').filter((one) => one !== '');
+    expect(retry).toBe('retry: 3000');
+    expect(next).toBe('event: next\ndata: {"data":{"userPresence":{"kind":"SNAPSHOT"}}}');
+    expect(new Set(comments)).toEqual(new Set([':']));
     aborted.abort();
+    const closed = () => doors.observations.filter(({ kind }) => kind === 'watcher.closed').length;
+    await eventually(() => closed() === 1);
+    await doors.close();
   });
 
   test('erasing a user tells subscribers', async () => {

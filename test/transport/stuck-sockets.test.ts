@@ -1,6 +1,7 @@
 import { createServer } from 'node:http';
 import { connect, type AddressInfo } from 'node:net';
 import { expect, test } from 'vitest';
+import { startSlowLine } from '../support/slow-line.js';
 import { cutStuckSockets } from '../../src/transport/stuck-sockets.js';
 
 test('who reads slowly stays; who has stopped reading is cut', async () => {
@@ -41,6 +42,22 @@ test('who reads slowly stays; who has stopped reading is cut', async () => {
   expect(cut).toBe(false);
   await closed;
   client.destroy();
+  cutter.close();
+  http.close();
+});
+
+test('who reads slowly what was one write stays', async () => {
+  const PATIENCE = 600;
+  const BYTES = 24_000_000;
+  const http = createServer((_request, response) => response.end(Buffer.alloc(BYTES)));
+  const cutter = cutStuckSockets(http, PATIENCE);
+  await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve));
+  const line = await startSlowLine((http.address() as AddressInfo).port, 10_000_000);
+  const start = performance.now();
+  const body = await (await fetch(`http://127.0.0.1:${line.port}/`)).arrayBuffer();
+  expect(body.byteLength).toBe(BYTES);
+  expect(performance.now() - start).toBeGreaterThan(3 * PATIENCE);
+  await line.close();
   cutter.close();
   http.close();
 });
