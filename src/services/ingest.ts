@@ -10,8 +10,8 @@ import type { DoorSettings } from '../domain/project.js';
 import { toStorableJson } from '../domain/well-formed.js';
 import { AppError } from '../errors.js';
 import type { Observer } from '../observation.js';
-import type { Database } from '../store/database.js';
-import { ensurePartitions } from '../store/partitions.js';
+import { sqlStateOf, type Database } from '../store/database.js';
+import { ensurePartitions, isMissingPartition } from '../store/partitions.js';
 import type { Bus } from './bus.js';
 import { commitBatch, PlanAnew, type Committed } from './commit-batch.js';
 import { createShortcut, isPlain, type Shortcut } from './extend-sessions.js';
@@ -61,9 +61,10 @@ const LIMITS: GroupCommitLimits = {
 const RACES = new Set(['40001', '40P01', '23505']);
 const MOST_ATTEMPTS = 10;
 
-const sqlState = (error: unknown): string => (error instanceof Error && 'code' in error ? String(error.code) : '');
+const isRace = (error: unknown): boolean => error instanceof PlanAnew || RACES.has(sqlStateOf(error));
 
-const isRace = (error: unknown): boolean => error instanceof PlanAnew || RACES.has(sqlState(error));
+/** No instant lies in it. */
+const NO_PARTITIONS = { from: new Date(8.64e15), to: new Date(-8.64e15) };
 
 const rejected = ({ code, message }: Rejection): IngestOutcome => ({
   status: 'REJECTED',
@@ -95,7 +96,7 @@ export function createIngest(deps: {
   const { database, bus, clock, observe, geography = null, limits = LIMITS } = deps;
   const shortcut = deps.shortcut ?? createShortcut();
   const describeClient = createDescribeClient(geography);
-  let partitions = { from: new Date(8.64e15), to: new Date(-8.64e15) };
+  let partitions = NO_PARTITIONS;
 
   /** What is stored and told of an event: its client as it is described, and addresses only where the project keeps them. */
   function ready(
@@ -136,7 +137,7 @@ export function createIngest(deps: {
         if (!isRace(error) || attempt === MOST_ATTEMPTS) throw error;
         observe({
           kind: 'batch.retried',
-          reason: error instanceof PlanAnew ? error.message : sqlState(error),
+          reason: error instanceof PlanAnew ? error.message : sqlStateOf(error),
           attempt,
         });
       }
@@ -144,7 +145,7 @@ export function createIngest(deps: {
   }
 
   /** What every rule is needed for; one poisoned event fails alone. */
-  const commitPlanned = (requests: readonly (readonly ReadyEvent[])[]): Promise<IngestOutcome[][]> =>
+  const commitIsolated = (requests: readonly (readonly ReadyEvent[])[]): Promise<IngestOutcome[][]> =>
     isolatePoison(requests, {
       commit: commitWithRetry,
       // The dry run is the real one, rolled back.
@@ -160,6 +161,32 @@ export function createIngest(deps: {
       onPoison: (events, error) => observe({ kind: 'batch.poisoned', events, error }),
     });
 
+  /**
+   * Where a partition is missing it is made, and all is tried again, each request by itself: one that somebody has detached is
+   * there under its name, and not to be made; whoever's events belong into it is told UNAVAILABLE, and nobody else.
+   */
+  async function commitPlanned(
+    requests: readonly (readonly ReadyEvent[])[],
+  ): Promise<readonly (IngestOutcome[] | Error)[]> {
+    try {
+      return await commitIsolated(requests);
+    } catch (error) {
+      if (!isMissingPartition(error)) throw error;
+    }
+    partitions = NO_PARTITIONS;
+    await havePartitions();
+    const answers: (IngestOutcome[] | Error)[] = [];
+    for (const request of requests) {
+      answers.push(
+        await commitIsolated([request]).then(
+          ([outcomes]) => outcomes!,
+          (error: unknown) => error as Error,
+        ),
+      );
+    }
+    return answers;
+  }
+
   /** What became of each event; null: it needs a plan. */
   async function takeShortcut(events: readonly ReadyEvent[]): Promise<readonly (IngestOutcome | null)[]> {
     try {
@@ -168,8 +195,8 @@ export function createIngest(deps: {
       return outcomes;
     } catch (error) {
       // Without a database there is no other way either; whatever else it was, the plan finds out.
-      if (error instanceof AppError) throw error;
-      observe({ kind: 'batch.retried', reason: `shortcut: ${sqlState(error)}`, attempt: 0 });
+      if (error instanceof AppError && !isRace(error) && !isMissingPartition(error)) throw error;
+      observe({ kind: 'batch.retried', reason: `shortcut: ${sqlStateOf(error)}`, attempt: 0 });
       return events.map(() => null);
     }
   }
@@ -185,7 +212,7 @@ export function createIngest(deps: {
     let at = 0;
     const left = requests.map((request) => request.filter(() => taken[at++] === null));
     const planned = left.filter((request) => request.length > 0);
-    let outcomes: IngestOutcome[][] = [];
+    let outcomes: readonly (IngestOutcome[] | Error)[] = [];
     let failure: Error | null = null;
     if (planned.length > 0) {
       // Requests that needed no plan are answered whatever becomes of the others.
@@ -194,6 +221,7 @@ export function createIngest(deps: {
         return [];
       });
       for (const [request, answers] of outcomes.entries()) {
+        if (answers instanceof Error) continue;
         for (const [place, outcome] of answers.entries()) shortcut.learn(planned[request]![place]!, outcome);
       }
     }
@@ -211,6 +239,7 @@ export function createIngest(deps: {
       const own = left[number]!.length === 0 ? [] : (outcomes[next++] ?? null);
       const answers = taken.slice(at, (at += request.length));
       if (own === null) return failure!;
+      if (own instanceof Error) return own;
       let place = 0;
       return answers.map((answer) => answer ?? own[place++]!);
     });

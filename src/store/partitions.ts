@@ -1,6 +1,7 @@
 import { firstUuidAt } from '../domain/event-id.js';
 import type { Observer } from '../observation.js';
-import type { Database } from './database.js';
+import { AppError } from '../errors.js';
+import { sqlStateOf, type Database } from './database.js';
 
 const DAY = 86_400_000;
 const WEEK = 7 * DAY;
@@ -13,6 +14,10 @@ const DAYS_BACK = 4;
 const DAYS_AHEAD = 14;
 
 const isoDate = (time: number): string => new Date(time).toISOString().slice(0, 10);
+
+/** Whether a row found no partition: the adapter tells a check that has no name as UNAVAILABLE. */
+export const isMissingPartition = (error: unknown): boolean =>
+  error instanceof AppError && sqlStateOf(error) === '23514';
 
 interface Partition {
   table: 'events' | 'event_keys';
@@ -111,7 +116,7 @@ export async function dropOldEventKeys(database: Database, now: Date): Promise<v
         await tx.query({ name: 'partitions.drop', text: `DROP TABLE IF EXISTS ${name}` });
       });
     } catch (error) {
-      if ((error as { code?: unknown }).code !== LOCK_NOT_AVAILABLE) throw error;
+      if (sqlStateOf(error) !== LOCK_NOT_AVAILABLE) throw error;
       return;
     }
   }
