@@ -87,7 +87,8 @@ const ProjectSettings = builder.objectRef<ProjectRow>('ProjectSettings').impleme
     }),
     retentionDays: t.exposeInt('retentionDays', {
       nullable: true,
-      description: 'Days to keep sessions and events; null keeps them for ever.',
+      description:
+        'Days to keep sessions and events, and users of whom nothing else is left; null keeps them for ever.',
     }),
     storeIpAddress: t.exposeBoolean('storeIpAddress', {
       description: 'Where false, IP addresses are dropped before anything is stored. Default true.',

@@ -3,10 +3,17 @@ import type { SessionFilter } from '../domain/filters.js';
 import { userIdOf } from '../domain/identity.js';
 import { Prisma } from './generated/prisma/client.js';
 
-/** A text that LIKE takes as it stands, anywhere in another. */
-export const anywhere = (text: string): string => `%${text.replace(/[\\%_]/g, '\\$&')}%`;
-
 export type Sql = Prisma.Sql;
+
+/** Small letters by ICU's rules, which know every script; the database's own locale may know ASCII alone. */
+const folded = (text: Sql): Sql => Prisma.sql`lower(${text} COLLATE "und-x-icu")`;
+
+/** Whether a part stands in any of the columns, ignoring case. */
+export function containsPart(columns: readonly string[], part: string): Sql {
+  const pattern = folded(Prisma.sql`${`%${part.replace(/[\\%_]/g, '\\$&')}%`}::text`);
+  const conditions = columns.map((column) => Prisma.sql`${folded(Prisma.raw(column))} LIKE ${pattern}`);
+  return Prisma.sql`(${Prisma.join(conditions, ' OR ')})`;
+}
 
 /** Seconds, 300 years: no session lasts longer, and an interval of Postgres holds no more than a few of these. */
 const LONGEST = 1e10;
@@ -28,10 +35,7 @@ export function sessionConditions(reach: Reach, filter: SessionFilter | null | u
       sql`s.user_id = ANY(${filter.identities.map((identity) => userIdOf(reach.projectId, identity.trim()))}::uuid[])`,
     );
   }
-  if (filter.search) {
-    const part = anywhere(filter.search);
-    add(sql`(u.identity ILIKE ${part} OR u.name ILIKE ${part} OR s.key ILIKE ${part})`);
-  }
+  if (filter.search) add(containsPart(['u.identity', 'u.name', 's.key'], filter.search));
   if (filter.status === 'ACTIVE') add(sql`s.ended_at IS NULL`);
   if (filter.status === 'ENDED') add(sql`s.ended_at IS NOT NULL`);
   if (filter.endReasons) add(sql`s.end_reason = ANY(${filter.endReasons}::session_end_reason[])`);

@@ -29,7 +29,7 @@ test.each([
     .transaction(async (tx) => {
       for (const text of statements) await tx.query({ name: 'test', text });
     })
-    .finally(free);
+    .finally(() => void free());
   await expect(failing).rejects.toMatchObject({
     code: 'UNAVAILABLE',
     details: { retryAfter: 1 },

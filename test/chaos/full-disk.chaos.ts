@@ -51,7 +51,8 @@ function fill(): void {
 
 const ready = async (): Promise<{ status: number; missing: string[] }> => {
   const response = await fetch(`${server.url}/health/ready`);
-  return { status: response.status, missing: [], ...((await response.json()) as object) };
+  const { missing = [] } = (await response.json()) as { missing?: string[] };
+  return { status: response.status, missing };
 };
 
 test('a full disk is told as such, to those who send and to who asks for its health, and is over by itself', async () => {
