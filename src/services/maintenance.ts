@@ -22,7 +22,7 @@ const DAY = 86_400_000;
 const CHUNK = 5_000;
 /** Of what was done to projects. */
 const AUDIT_DAYS = 2 * 365;
-/** Users that nothing is left of are looked for among all of a project's: 8 seconds a million. */
+/** Users that nothing is left of are looked for among all of a project's: half a minute a million. */
 const USERS_INTERVAL = DAY;
 /** Before every user's id. */
 const NOBODY = '00000000-0000-0000-0000-000000000000';

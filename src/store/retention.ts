@@ -96,7 +96,9 @@ export function deleteIdleUsers(
   return database.transaction(async (tx) => {
     const users = await tx.query<{ id: string; idle: boolean }>({
       name: 'retention.users',
-      text: `SELECT u.id, ${idle} AS idle FROM users u WHERE u.project_id = $1 AND u.id > $3 ORDER BY u.id LIMIT $4`,
+      text: `SELECT u.id, ${idle} AS idle FROM (
+               SELECT * FROM users WHERE project_id = $1 AND id > $3 ORDER BY id LIMIT $4
+             ) u ORDER BY u.id`,
       values: [projectId, before, after, limit],
     });
     const found = users.filter((user) => user.idle).map(({ id }) => id);
