@@ -25,6 +25,7 @@ import { createPresence } from './services/presence.js';
 import { createProjects } from './services/projects.js';
 import { createPulse } from './services/pulse.js';
 import { createRateLimits } from './services/rate-limits.js';
+import { createReadiness } from './services/readiness.js';
 import { createUserDescriptions } from './services/user-descriptions.js';
 import { migrate } from './store/migrate.js';
 import { ensurePartitions } from './store/partitions.js';
@@ -75,10 +76,12 @@ export async function startApp(config: Config, log: Observer): Promise<App> {
     // Everything that is observed, for everybody who wants it.
     const metrics = createMetrics();
     const traces = config.traces ? lifetimes.add((await import('./adapters/traces.js')).createTraces()) : null;
+    const readiness = createReadiness();
     const observe: Observer = (observation) => {
       log(observation);
       metrics.observe(observation);
       traces?.observe(observation);
+      readiness.observe(observation);
     };
 
     // Before a database is made for nothing.
@@ -194,13 +197,7 @@ export async function startApp(config: Config, log: Observer): Promise<App> {
       host: config.host,
       port: config.port,
       trustedProxies: config.trustedProxies,
-      async missing() {
-        const answers = await database.query({ name: 'health', text: 'SELECT 1' }).then(
-          () => true,
-          () => false,
-        );
-        return [...(answers ? [] : ['database']), ...(bus.connected ? [] : ['redis'])];
-      },
+      missing: () => readiness.missing(database, bus),
     });
     const { url } = await server.listen();
     lifetimes.onClose(() =>

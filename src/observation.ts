@@ -11,6 +11,7 @@ export type Observation =
   | { kind: 'database.starting'; folder: string }
   | { kind: 'database.ready'; version: string; milliseconds: number }
   | { kind: 'database.lost'; message: string }
+  | { kind: 'database.full'; message: string }
   | { kind: 'migration.applied'; name: string; milliseconds: number }
   | { kind: 'partition.created'; name: string }
   | { kind: 'statement'; name: string; milliseconds: number; rows: number }

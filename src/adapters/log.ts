@@ -12,6 +12,7 @@ const LEVELS: Record<Observation['kind'], Level> = {
   'database.starting': 'info',
   'database.ready': 'info',
   'database.lost': 'warn',
+  'database.full': 'error',
   'migration.applied': 'info',
   'partition.created': 'debug',
   statement: 'debug',

@@ -75,6 +75,7 @@ export function createMetrics(): Metrics {
     'database.starting': state,
     'database.ready': state,
     'database.lost': trouble,
+    'database.full': trouble,
     'migration.applied': state,
     'partition.created': state,
     statement: ({ name, milliseconds, rows: count }) => {

@@ -2,19 +2,27 @@ import type { Clock } from '../domain/clock.js';
 import type { Observer } from '../observation.js';
 import type { Database } from '../store/database.js';
 
-const INTERVAL = 60_000;
+/** So long, and the time of a few round trips, an error of Postgres' clock, or a machine that has slept, is believed at most. */
+const INTERVAL = 15_000;
 const TRIPS = 4;
+/** A measurement that is earlier by no more than this makes the clock wait for it; anything more is an error that has been mended. */
+const MOST_WAITING = 1_000;
 
 export interface PostgresClock extends Clock {
   close(): Promise<void>;
 }
 
 /**
- * A clock that agrees with Postgres', and so with every other server's, however wrong the machine's own is:
- * the difference is measured at the start and every minute, at the middle of the quickest round trip. It never
- * goes back.
+ * A clock that agrees with Postgres', and so with every other server's, whatever the machine's own says, and however that
+ * jumps: it is monotonic time, and the difference of Postgres' to that, which is measured at the start and every
+ * `interval` milliseconds, at the middle of the quickest round trip. It goes back only where Postgres' has by more than
+ * a second.
  */
-export async function createPostgresClock(database: Database, observe: Observer): Promise<PostgresClock> {
+export async function createPostgresClock(
+  database: Database,
+  observe: Observer,
+  { interval = INTERVAL, monotonic = () => performance.now() } = {},
+): Promise<PostgresClock> {
   let offset = 0;
   let latest = 0;
   let closed = false;
@@ -25,9 +33,9 @@ export async function createPostgresClock(database: Database, observe: Observer)
   async function measure(): Promise<void> {
     let quickest = Infinity;
     for (let trip = 0; trip < TRIPS; trip += 1) {
-      const before = Date.now();
+      const before = monotonic();
       const [row] = await database.query<{ now: Date }>({ name: 'clock.now', text: 'SELECT clock_timestamp() AS now' });
-      const after = Date.now();
+      const after = monotonic();
       if (after - before >= quickest) continue;
       quickest = after - before;
       offset = row!.now.getTime() - (before + after) / 2;
@@ -40,14 +48,15 @@ export async function createPostgresClock(database: Database, observe: Observer)
       measuring = measure()
         .catch((error: unknown) => observe({ kind: 'task.failed', task: 'clock', error }))
         .then(schedule);
-    }, INTERVAL);
+    }, interval);
   }
 
   await measure();
   schedule();
   return {
     now() {
-      latest = Math.max(latest, Math.round(Date.now() + offset));
+      const measured = Math.round(monotonic() + offset);
+      if (measured > latest || latest - measured > MOST_WAITING) latest = measured;
       return new Date(latest);
     },
     async close() {

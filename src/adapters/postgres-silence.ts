@@ -34,9 +34,9 @@ export function createSilenceWatch(options: {
   }
 
   async function look(): Promise<void> {
-    if (isSilent || Date.now() - lastAnswer > PATIENCE) {
+    if (isSilent || performance.now() - lastAnswer > PATIENCE) {
       const answers = await options.probe();
-      if (answers) lastAnswer = Date.now();
+      if (answers) lastAnswer = performance.now();
       else if (!isSilent && waiting > 0 && !closed) options.onSilent();
       isSilent = !answers;
     }
@@ -47,14 +47,14 @@ export function createSilenceWatch(options: {
   return {
     async during(work) {
       if (isSilent) throw options.silent();
-      if (waiting === 0) lastAnswer = Date.now();
+      if (waiting === 0) lastAnswer = performance.now();
       waiting += 1;
       schedule();
       try {
         return await work();
       } finally {
         waiting -= 1;
-        lastAnswer = Date.now();
+        lastAnswer = performance.now();
       }
     },
     close() {

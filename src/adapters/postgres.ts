@@ -67,6 +67,16 @@ const LOST = /^(08|57P0|53300$|P10(01|02|08|17)$)|^E(CONN|PIPE|AI_|TIMEDOUT|HOST
 const LOST_WORDS =
   /Connection terminated|is not queryable|timeout exceeded when trying to connect|the database system is|Cannot use a pool after/;
 
+/**
+ * SQLSTATEs of statements that could be done, but not just now: resources that have run out (class 53: a full disk is
+ * 53100), a statement that took too long (57014), lost races (40001, 40P01) and locks (55P03), a server that is a standby
+ * by now (25006), files that cannot be read or written (58030).
+ */
+const NOT_NOW = /^(53|57014$|40001$|40P01$|55P03$|25006$|58030$)/;
+const DISK_FULL = '53100';
+/** A check that failed; without a constraint's name: a row for which there is no partition just now. */
+const CHECK_VIOLATION = '23514';
+
 const codeOf = (error: object): string => ('code' in error && typeof error.code === 'string' ? error.code : '');
 
 /** What Postgres or the socket said, where Prisma has wrapped it. */
@@ -74,12 +84,18 @@ interface Wrapped {
   readonly meta?: { readonly driverAdapterError?: { readonly cause?: { readonly originalCode?: string } } };
 }
 
+/** Postgres' code, or the socket's, where Prisma has wrapped it too. */
+const originalCodeOf = (error: Error): string =>
+  (error as Wrapped).meta?.driverAdapterError?.cause?.originalCode ?? codeOf(error);
+
 /** True where the error says "no database just now" rather than "your statement is wrong". */
-function isUnavailable(error: unknown): boolean {
-  if (!(error instanceof Error)) return false;
-  const original = (error as Wrapped).meta?.driverAdapterError?.cause?.originalCode ?? '';
-  return LOST.test(codeOf(error)) || LOST.test(original) || LOST_WORDS.test(error.message);
-}
+const isLost = (error: Error): boolean =>
+  LOST.test(codeOf(error)) || LOST.test(originalCodeOf(error)) || LOST_WORDS.test(error.message);
+
+/** True where the same statement may be done a little later. */
+const isNotNow = (error: Error): boolean =>
+  NOT_NOW.test(originalCodeOf(error)) ||
+  (codeOf(error) === CHECK_VIOLATION && !('constraint' in error && error.constraint));
 
 /** How long Postgres may take to let go of the connections of a pool that closes. Milliseconds. */
 const GOODBYE = 1_000;
@@ -137,14 +153,12 @@ export async function isPooled(url: string): Promise<boolean> {
   }
 }
 
+/** What the callers of the store hear: a lost or busy database is UNAVAILABLE, any other error is itself. */
 function translate(error: unknown): unknown {
-  if (!isUnavailable(error)) return error;
-  return new AppError(
-    'UNAVAILABLE',
-    'The database cannot be reached just now; try again shortly.',
-    { retryAfter: 1 },
-    { cause: error },
-  );
+  if (!(error instanceof Error)) return error;
+  const later = (message: string) => new AppError('UNAVAILABLE', message, { retryAfter: 1 }, { cause: error });
+  if (isLost(error)) return later('The database cannot be reached just now; try again shortly.');
+  return isNotNow(error) ? later('The database cannot do this just now; try again shortly.') : error;
 }
 
 /**
@@ -192,6 +206,12 @@ export function createDatabase({
   pool.on('error', (error) => {
     if (!closing) observe({ kind: 'database.lost', message: error.message });
   });
+
+  function fail(error: unknown): unknown {
+    if (error instanceof Error && originalCodeOf(error) === DISK_FULL)
+      observe({ kind: 'database.full', message: error.message });
+    return translate(error);
+  }
 
   const begin = pooled ? beginWith({ ...TIMEOUTS, ...(indexPlans && INDEX_PLANS) }) : 'BEGIN';
   /** What the driver calls a text on every connection, by statement, then text. */
@@ -281,7 +301,7 @@ export function createDatabase({
         try {
           return await watch.during(() => query(args));
         } catch (error) {
-          throw translate(error);
+          throw fail(error);
         }
       },
     },
@@ -293,14 +313,14 @@ export function createDatabase({
       try {
         return await watch.during(() => run(pool, statement));
       } catch (error) {
-        throw translate(error);
+        throw fail(error);
       }
     },
     transaction: (work) =>
       watch
         .during(() => transact(work))
         .catch((error: unknown) => {
-          throw translate(error);
+          throw fail(error);
         }),
     async close() {
       closing = true;

@@ -1,13 +1,15 @@
-import { SCOPES } from '../domain/access.js';
+import { SCOPES, type Caller, type Reach } from '../domain/access.js';
 import type { AuditAction as AuditActionName, AuditEntry as AuditEntryRow } from '../domain/audit.js';
 import { AppError } from '../errors.js';
+import type { Actor } from '../services/audit.js';
 import type { ApiKey as ApiKeyRow, Project as ProjectRow } from '../store/generated/prisma/client.js';
 import { getKey } from '../store/api-keys.js';
 import { countAuditEntries, listAuditEntries } from '../store/audit-log.js';
+import { countProjects, listProjects } from '../store/projects.js';
 import { builder } from './builder.js';
 import { fromGlobalId, toGlobalId } from './global-id.js';
 import { isUuid, toConnection, toPage, type Paging } from './paging.js';
-import { checkScope, needs, needsAnyKey, needsOperator, projectCaller } from './scopes.js';
+import { checkScope, needs, needsAnyKey, projectCaller } from './scopes.js';
 
 const Scope = builder.enumType('Scope', {
   description: 'What a key or token may do.',
@@ -85,7 +87,8 @@ const ProjectSettings = builder.objectRef<ProjectRow>('ProjectSettings').impleme
     }),
     retentionDays: t.exposeInt('retentionDays', {
       nullable: true,
-      description: 'Days to keep sessions and events; null keeps them for ever.',
+      description:
+        'Days to keep sessions and events, and users of whom nothing else is left; null keeps them for ever.',
     }),
     storeIpAddress: t.exposeBoolean('storeIpAddress', {
       description: 'Where false, IP addresses are dropped before anything is stored. Default true.',
@@ -197,6 +200,8 @@ const AuditEntryConnection = builder.connectionObject(
 const NEWEST_FIRST: Paging<string> = { kind: 'audit', isPlace: isUuid };
 
 const Project = builder.objectRef<ProjectRow>('Project');
+/** Whoever has come by a project may reach it: a key of its own, or the operator. */
+const reachOf = ({ id }: ProjectRow): Reach => ({ projectId: id, userIds: null });
 builder.node(Project, {
   description: 'One application whose users are tracked. A key belongs to exactly one.',
   id: { resolve: (project) => project.id, description: 'The id of the project.' },
@@ -214,14 +219,16 @@ builder.node(Project, {
     }),
     apiKeys: t.field({
       type: [ApiKey],
-      description: 'Its keys, the oldest first, revoked ones too. Needs MANAGE.',
-      ...needs('MANAGE'),
-      resolve: (_project, _args, context) => context.services.keys.list(projectCaller(context)),
+      description: 'Its keys, the oldest first, revoked ones too. Needs MANAGE, or the operator key.',
+      ...needs('MANAGE', 'OPERATOR'),
+      resolve: (project, _args, { services }) => services.keys.list(reachOf(project)),
     }),
+    // Null can stand here and for the audit log, so that what fails of them leaves the rest of an answer: a new key among it.
     clientSettings: t.field({
       type: ClientSettings,
-      description: 'What Exceptionless clients pick up while they run.',
-      resolve: (project, _args, { services }) => services.clientSettings.read({ projectId: project.id, userIds: null }),
+      nullable: true,
+      description: 'What Exceptionless clients pick up while they run; null, with an error, where it cannot be read.',
+      resolve: (project, _args, { services }) => services.clientSettings.read(reachOf(project)),
     }),
     createdAt: t.expose('createdAt', { type: 'DateTime', description: 'When it was made.' }),
   }),
@@ -234,6 +241,33 @@ builder.queryField('project', (t) =>
     ...needsAnyKey,
     resolve: (_root, _args, context) => context.services.projects.get(projectCaller(context).reach),
   }),
+);
+
+const ProjectConnection = builder.connectionObject(
+  { type: Project, name: 'ProjectConnection', description: 'A page of projects.' },
+  { name: 'ProjectEdge', description: 'A project in a page.' },
+);
+const NEWEST_PROJECT_FIRST: Paging<string> = { kind: 'projects', isPlace: isUuid };
+
+builder.queryField('projects', (t) =>
+  t.connection(
+    {
+      type: Project,
+      description: 'Every project of the installation, the newest first. Needs the operator key.',
+      ...needs('OPERATOR'),
+      async resolve(_root, args, { services: { database } }) {
+        const page = toPage(NEWEST_PROJECT_FIRST, args);
+        return toConnection(
+          NEWEST_PROJECT_FIRST,
+          page,
+          await listProjects(database, page),
+          ({ id }) => id,
+          () => countProjects(database),
+        );
+      },
+    },
+    ProjectConnection,
+  ),
 );
 
 const CreateProjectPayload = builder.objectRef<{ project: ProjectRow; key: string }>('CreateProjectPayload').implement({
@@ -270,11 +304,26 @@ const EraseUserPayload = builder.objectRef<{ sessions: number; events: number }>
   }),
 });
 
+/** In whose name a key is made. BAD_USER_INPUT where the operator names no project, NOT_FOUND for a key that names another than its own. */
+function makerOf(caller: Caller, named: string | null): Actor {
+  const projectId = named === null ? null : fromGlobalId('Project', named, 'projectId');
+  if (caller.kind === 'operator') {
+    if (projectId !== null) return { reach: { projectId, userIds: null }, keyId: null };
+    throw new AppError('BAD_USER_INPUT', 'The operator key belongs to no project: projectId says which one.', {
+      field: 'projectId',
+    });
+  }
+  if (projectId === null || projectId === caller.reach.projectId) return caller;
+  throw new AppError('NOT_FOUND', 'The key belongs to another project; projectId may be left out.', {
+    field: 'projectId',
+  });
+}
+
 builder.mutationFields((t) => ({
   createProject: t.field({
     type: CreateProjectPayload,
     description: 'Makes a project. Needs the operator key.',
-    ...needsOperator,
+    ...needs('OPERATOR'),
     args: {
       name: t.arg.string({ required: true, description: '1 to 100 characters.' }),
       settings: t.arg({ type: ProjectSettingsInput, description: 'Where they differ from the defaults.' }),
@@ -317,19 +366,23 @@ builder.mutationFields((t) => ({
   }),
   createApiKey: t.field({
     type: CreateApiKeyPayload,
-    description: 'Makes a key of the project. Needs MANAGE.',
-    ...needs('MANAGE'),
+    description: 'Makes a key of the project. Needs MANAGE, or the operator key.',
+    ...needs('MANAGE', 'OPERATOR'),
     args: {
+      projectId: t.arg.id({
+        description:
+          'The project, for the operator, who belongs to none; a key makes keys of its own project, and may leave it out.',
+      }),
       name: t.arg.string({ required: true, description: 'What it is for: 1 to 100 characters.' }),
       scopes: t.arg({ type: [Scope], required: true, description: 'What it may do: at least one scope.' }),
     },
-    resolve: (_root, { name, scopes }, context) =>
-      context.services.keys.create(projectCaller(context), { name, scopes }),
+    resolve: (_root, { projectId, name, scopes }, { caller, services }) =>
+      services.keys.create(makerOf(caller, projectId ?? null), { name, scopes }),
   }),
   revokeApiKey: t.field({
     type: ApiKey,
     description:
-      'Revokes a key, and the tokens it has made. Takes effect at once, on every server and on open subscriptions. Needs MANAGE.',
+      'Revokes a key, and the tokens it has made. Takes effect at once, on every server and on open subscriptions. The last good key with MANAGE stays: LAST_MANAGE_KEY. Needs MANAGE.',
     ...needs('MANAGE'),
     args: { id: t.arg.id({ required: true, description: 'The id of the key.' }) },
     resolve: async (_root, { id }, context) => {
@@ -367,11 +420,12 @@ builder.objectField(Project, 'auditLog', (t) =>
   t.connection(
     {
       type: AuditEntry,
-      description: 'Who changed its settings and keys, and erased users; the newest first. Needs MANAGE.',
-      ...needs('MANAGE'),
-      async resolve(_project, args, context) {
-        const { database } = context.services;
-        const { reach } = projectCaller(context);
+      nullable: true,
+      description:
+        'Who changed its settings and keys, and erased users, in the last two years; the newest first. Null, with an error, where it cannot be read. Needs MANAGE, or the operator key.',
+      ...needs('MANAGE', 'OPERATOR'),
+      async resolve(project, args, { services: { database } }) {
+        const reach = reachOf(project);
         const page = toPage(NEWEST_FIRST, args);
         return toConnection(
           NEWEST_FIRST,

@@ -1,42 +1,80 @@
-import { defaultFieldResolver, isObjectType, type GraphQLField, type GraphQLSchema } from 'graphql';
+import {
+  defaultFieldResolver,
+  getNamedType,
+  isNonNullType,
+  isObjectType,
+  Kind,
+  type GraphQLField,
+  type GraphQLNamedType,
+  type GraphQLResolveInfo,
+  type GraphQLSchema,
+  type SelectionSetNode,
+} from 'graphql';
 import type { Caller, ProjectCaller, Scope } from '../domain/access.js';
 import { AppError } from '../errors.js';
 import type { Context } from './context.js';
 
-/** Who may use a field: holders of any of these scopes; anybody with a key of the project; the operator. */
-export type Need = readonly Scope[] | 'ANY_KEY' | 'OPERATOR';
+/** Who may use a field: holders of any of these scopes, the operator where that is among them; anybody with a key of the project. */
+export type Need = readonly (Scope | 'OPERATOR')[] | 'ANY_KEY';
 
 /** For a field's options: `...needs('READ', 'PRESENCE')` means either is enough. */
-export const needs = (...scopes: readonly Scope[]) => ({ extensions: { scopes } });
+export const needs = (...scopes: Exclude<Need, 'ANY_KEY'>) => ({ extensions: { scopes } });
 export const needsAnyKey = { extensions: { scopes: 'ANY_KEY' } };
-export const needsOperator = { extensions: { scopes: 'OPERATOR' } };
 
 const needOf = (field: GraphQLField<unknown, unknown>): Need | undefined =>
   field.extensions['scopes'] as Need | undefined;
 
 /** Throws FORBIDDEN, naming what would be needed, where the caller has it not. */
 export function checkScope(caller: Caller, need: Need): void {
-  if (need === 'OPERATOR') {
-    if (caller.kind === 'operator') return;
-    throw new AppError('FORBIDDEN', 'This needs the operator key.', { requiredScopes: ['OPERATOR'] });
-  }
+  const requiredScopes = need === 'ANY_KEY' ? [] : need;
   if (caller.kind === 'operator') {
+    if (requiredScopes.includes('OPERATOR')) return;
     throw new AppError(
       'FORBIDDEN',
       'The operator key creates projects and belongs to none; use a key of the project.',
-      {
-        requiredScopes: need === 'ANY_KEY' ? [] : need,
-      },
+      { requiredScopes },
     );
   }
-  if (need === 'ANY_KEY' || need.some((scope) => caller.scopes.has(scope))) return;
-  throw new AppError('FORBIDDEN', `This needs a key with the scope ${need.join(' or ')}.`, { requiredScopes: need });
+  if (need === 'ANY_KEY' || need.some((scope) => scope !== 'OPERATOR' && caller.scopes.has(scope))) return;
+  const scopes = need.filter((scope) => scope !== 'OPERATOR');
+  const message =
+    scopes.length > 0 ? `This needs a key with the scope ${scopes.join(' or ')}.` : 'This needs the operator key.';
+  throw new AppError('FORBIDDEN', message, { requiredScopes });
 }
 
 /** The caller, who belongs to a project: checked before by the field's scopes. */
 export function projectCaller({ caller }: Context): ProjectCaller {
   if (caller.kind === 'project') return caller;
   throw new AppError('FORBIDDEN', 'The operator key belongs to no project; use a key of the project.');
+}
+
+/**
+ * Looks at a mutation whole before any of it runs, at what the caller may not have of any of its fields and answers: without
+ * that, the refusal of one would take the answer of all with it, and a key that is shown once with that. Where null can
+ * stand in a field's place it sees to itself, and so does one under a condition (@skip, @include).
+ */
+function checkMutation({ operation, fragments, schema }: GraphQLResolveInfo, caller: Caller): void {
+  const opened = new Set<string>();
+  function check(set: SelectionSetNode | undefined, type: GraphQLNamedType | undefined): void {
+    if (!isObjectType(type)) return;
+    for (const selection of set?.selections ?? []) {
+      if (selection.directives?.length) continue;
+      if (selection.kind === Kind.INLINE_FRAGMENT) check(selection.selectionSet, type);
+      else if (selection.kind === Kind.FRAGMENT_SPREAD) {
+        const { value: name } = selection.name;
+        if (opened.has(name)) continue;
+        opened.add(name);
+        check(fragments[name]?.selectionSet, type);
+      } else {
+        const field = type.getFields()[selection.name.value];
+        if (!field || !isNonNullType(field.type)) continue;
+        const need = needOf(field);
+        if (need) checkScope(caller, need);
+        check(selection.selectionSet, getNamedType(field.type));
+      }
+    }
+  }
+  check(operation.selectionSet, schema.getMutationType() ?? undefined);
 }
 
 /**
@@ -61,8 +99,10 @@ export function enforceScopes(schema: GraphQLSchema): GraphQLSchema {
         };
         continue;
       }
+      const isMutation = type === schema.getMutationType();
       field.resolve = (parent, args, context, info) => {
         checkScope(context.caller, need);
+        if (isMutation) checkMutation(info, context.caller);
         return resolve(parent, args, context, info);
       };
     }

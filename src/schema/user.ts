@@ -1,7 +1,7 @@
 import { userIdOf } from '../domain/identity.js';
 import type { UserPresence as UserPresenceShape } from '../domain/presence.js';
 import { presenceOf } from '../store/presence.js';
-import { findUser } from '../store/users.js';
+import { findUser, readUserData } from '../store/users.js';
 import { builder } from './builder.js';
 import { loaderOf } from './loaders.js';
 import { Session, User } from './nouns.js';
@@ -14,6 +14,15 @@ User.implement({
   fields: (t) => ({
     identity: t.exposeString('identity', { description: 'Who the user is to the application.' }),
     name: t.exposeString('name', { nullable: true, description: 'What people call the user: the latest name sent.' }),
+    data: t.field({
+      type: 'JSONObject',
+      description: 'What the application last said of the user; {} where it never did.',
+      resolve: ({ identity }, _args, context) =>
+        loaderOf<string, Record<string, unknown>>(context, 'user data', async (identities) => {
+          const data = await readUserData(context.services.database, projectCaller(context).reach, identities);
+          return identities.map((one) => data.get(one) ?? {});
+        }).load(identity),
+    }),
     presence: t.field({
       type: UserPresence,
       description: 'Whether the user is there.',

@@ -10,11 +10,11 @@ import {
   type OpenSession,
   type StaleProject,
 } from '../store/changed-timeouts.js';
-import type { Database } from '../store/database.js';
+import { sqlStateOf, type Database } from '../store/database.js';
 import { lockUsers } from '../store/ingest-reads.js';
 import type { Bus } from './bus.js';
 import { judgeSessions, usersOf } from './judge-sessions.js';
-import { isLostRace, sqlState } from './lost-race.js';
+import { isLostRace } from './lost-race.js';
 import { publishChanges } from './publish-changes.js';
 import { userKey } from './sessionize.js';
 import { createTimedDuty } from './timed-duty.js';
@@ -80,7 +80,7 @@ export function createChangedTimeouts(deps: {
         return await work();
       } catch (error) {
         if (!isLostRace(error) || attempt === MOST_ATTEMPTS) throw error;
-        observe({ kind: 'batch.retried', reason: `timeouts: ${sqlState(error)}`, attempt });
+        observe({ kind: 'batch.retried', reason: `timeouts: ${sqlStateOf(error)}`, attempt });
       }
     }
   }

@@ -35,7 +35,7 @@ export class EdgeOrder {
     this.waiting.set(edge.userId, { edges: [edge], timer });
   }
 
-  /** Forgets versions that nothing can repeat any more. */
+  /** Forgets versions that nothing can repeat any more; `now` is monotonic (performance.now). */
   forget(now: number): void {
     for (const [userId, { at }] of this.seen) {
       if (now - at < MEMORY) return;
@@ -51,7 +51,7 @@ export class EdgeOrder {
   private let(edge: PresenceEdge): void {
     // Newest last, so that forgetting need not look at all of them.
     this.seen.delete(edge.userId);
-    this.seen.set(edge.userId, { version: edge.version, at: Date.now() });
+    this.seen.set(edge.userId, { version: edge.version, at: performance.now() });
     this.pass(edge);
     const waiting = this.waiting.get(edge.userId);
     if (!waiting) return;

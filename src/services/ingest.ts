@@ -10,8 +10,8 @@ import type { DoorSettings } from '../domain/project.js';
 import { toStorableJson } from '../domain/well-formed.js';
 import { AppError } from '../errors.js';
 import type { Observer } from '../observation.js';
-import type { Database } from '../store/database.js';
-import { ensurePartitions } from '../store/partitions.js';
+import { sqlStateOf, type Database } from '../store/database.js';
+import { ensurePartitions, isMissingPartition } from '../store/partitions.js';
 import type { Bus } from './bus.js';
 import { commitBatch, PlanAnew, type Committed } from './commit-batch.js';
 import { createShortcut, isPlain, type Shortcut } from './extend-sessions.js';
@@ -19,7 +19,7 @@ import { createDescribeClient, isBotEvent } from './describe-client.js';
 import type { Geography } from './geography.js';
 import { createGroupCommit, type GroupCommitLimits } from './group-commit.js';
 import { isolatePoison } from './isolate-poison.js';
-import { isLostRace, sqlState } from './lost-race.js';
+import { isLostRace } from './lost-race.js';
 import { publishChanges } from './publish-changes.js';
 
 /** Takes events and heartbeats in, for every door alike; answers after the commit. */
@@ -68,6 +68,9 @@ const MOST_ATTEMPTS = 10;
 
 const isRace = (error: unknown): boolean => error instanceof PlanAnew || isLostRace(error);
 
+/** No instant lies in it. */
+const NO_PARTITIONS = { from: new Date(8.64e15), to: new Date(-8.64e15) };
+
 /** What an event takes in the queue, roughly. */
 const bytesOf = (event: CheckedEvent): number => 500 + event.json.length + (event.message?.length ?? 0);
 
@@ -90,7 +93,7 @@ export function createIngest(deps: {
   const { database, bus, clock, observe, geography = null, limits = LIMITS } = deps;
   const shortcut = deps.shortcut ?? createShortcut();
   const describeClient = createDescribeClient(geography);
-  let partitions = { from: new Date(8.64e15), to: new Date(-8.64e15) };
+  let partitions = NO_PARTITIONS;
 
   /** What is stored and told of an event: its client as it is described, and addresses only where the project keeps them. */
   function ready(
@@ -131,7 +134,7 @@ export function createIngest(deps: {
         if (!isRace(error) || attempt === MOST_ATTEMPTS) throw error;
         observe({
           kind: 'batch.retried',
-          reason: error instanceof PlanAnew ? error.message : sqlState(error),
+          reason: error instanceof PlanAnew ? error.message : sqlStateOf(error),
           attempt,
         });
       }
@@ -139,7 +142,7 @@ export function createIngest(deps: {
   }
 
   /** What every rule is needed for; one poisoned event fails alone. */
-  const commitPlanned = (requests: readonly (readonly ReadyEvent[])[]): Promise<IngestOutcome[][]> =>
+  const commitIsolated = (requests: readonly (readonly ReadyEvent[])[]): Promise<IngestOutcome[][]> =>
     isolatePoison(requests, {
       commit: commitWithRetry,
       // The dry run is the real one, rolled back.
@@ -155,6 +158,32 @@ export function createIngest(deps: {
       onPoison: (events, error) => observe({ kind: 'batch.poisoned', events, error }),
     });
 
+  /**
+   * Where a partition is missing it is made, and all is tried again, each request by itself: one that somebody has detached is
+   * there under its name, and not to be made; whoever's events belong into it is told UNAVAILABLE, and nobody else.
+   */
+  async function commitPlanned(
+    requests: readonly (readonly ReadyEvent[])[],
+  ): Promise<readonly (IngestOutcome[] | Error)[]> {
+    try {
+      return await commitIsolated(requests);
+    } catch (error) {
+      if (!isMissingPartition(error)) throw error;
+    }
+    partitions = NO_PARTITIONS;
+    await havePartitions();
+    const answers: (IngestOutcome[] | Error)[] = [];
+    for (const request of requests) {
+      answers.push(
+        await commitIsolated([request]).then(
+          ([outcomes]) => outcomes!,
+          (error: unknown) => error as Error,
+        ),
+      );
+    }
+    return answers;
+  }
+
   /** What became of each event; null: it needs a plan. */
   async function takeShortcut(events: readonly ReadyEvent[]): Promise<readonly (IngestOutcome | null)[]> {
     try {
@@ -163,8 +192,8 @@ export function createIngest(deps: {
       return outcomes;
     } catch (error) {
       // Without a database there is no other way either; whatever else it was, the plan finds out.
-      if (error instanceof AppError) throw error;
-      observe({ kind: 'batch.retried', reason: `shortcut: ${sqlState(error)}`, attempt: 0 });
+      if (error instanceof AppError && !isRace(error) && !isMissingPartition(error)) throw error;
+      observe({ kind: 'batch.retried', reason: `shortcut: ${sqlStateOf(error)}`, attempt: 0 });
       return events.map(() => null);
     }
   }
@@ -180,7 +209,7 @@ export function createIngest(deps: {
     let at = 0;
     const left = requests.map((request) => request.filter(() => taken[at++] === null));
     const planned = left.filter((request) => request.length > 0);
-    let outcomes: IngestOutcome[][] = [];
+    let outcomes: readonly (IngestOutcome[] | Error)[] = [];
     let failure: Error | null = null;
     if (planned.length > 0) {
       // Requests that needed no plan are answered whatever becomes of the others.
@@ -189,6 +218,7 @@ export function createIngest(deps: {
         return [];
       });
       for (const [request, answers] of outcomes.entries()) {
+        if (answers instanceof Error) continue;
         for (const [place, outcome] of answers.entries()) shortcut.learn(planned[request]![place]!, outcome);
       }
     }
@@ -206,6 +236,7 @@ export function createIngest(deps: {
       const own = left[number]!.length === 0 ? [] : (outcomes[next++] ?? null);
       const answers = taken.slice(at, (at += request.length));
       if (own === null) return failure!;
+      if (own instanceof Error) return own;
       let place = 0;
       return answers.map((answer) => answer ?? own[place++]!);
     });

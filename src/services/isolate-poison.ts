@@ -1,11 +1,42 @@
 import type { IngestOutcome } from '../domain/event.js';
 import type { ReadyEvent } from '../domain/planned-event.js';
+import { AppError } from '../errors.js';
+import { sqlStateOf } from '../store/database.js';
 
-/** SQLSTATE classes and codes that blame a value: data exceptions, program limits, failed checks. */
-const POISON = /^(22|54|23514$|P0001$)/;
+/**
+ * The SQLSTATEs that blame a value which could not be stored at any time. Whatever else goes wrong (a full disk, a missing
+ * partition, a lost race) is nobody's fault: the same event may be stored a little later, and to refuse it would lose it.
+ */
+const POISON = new Set([
+  // A number, an instant, an interval or an array out of range; a text that is longer than its column.
+  '22003',
+  '22007',
+  '22008',
+  '22015',
+  '2202E',
+  '22001',
+  // Texts that are none in the database's encoding, or not of their type; JSON that is none.
+  '22021',
+  '22P02',
+  '22P03',
+  '22P05',
+  '22030',
+  '22032',
+  '22023',
+  // Larger, deeper or wider than Postgres can hold, or than an index can.
+  '54000',
+  '54001',
+  '54011',
+  '54023',
+]);
+/** A check of the table or of a trigger of somebody's own; a row without a partition has the first code too, and names no constraint. */
+const CHECKED = new Set(['23514', 'P0001']);
 
 function isPoison(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && POISON.test(String(error.code));
+  // UNAVAILABLE: just now alone.
+  if (error instanceof AppError) return false;
+  const code = sqlStateOf(error);
+  return POISON.has(code) || CHECKED.has(code);
 }
 
 const UNSTORABLE: IngestOutcome = {

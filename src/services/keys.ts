@@ -10,7 +10,7 @@ import { addKey, getKey, keysRevokedSince, listKeys, revokeKey, touchKey, type K
 import type { Database } from '../store/database.js';
 import type { ApiKey } from '../store/generated/prisma/client.js';
 import { signToken, verifyToken, type TokenClaims } from './access-tokens.js';
-import { audit } from './audit.js';
+import { audit, type Actor } from './audit.js';
 import type { Bus } from './bus.js';
 import { createKeyLookup } from './key-lookup.js';
 import { keysChannel } from './messages.js';
@@ -23,13 +23,13 @@ export interface Keys {
    * Throws UNAUTHENTICATED (missing, unknown, revoked, expired, tampered), UNAVAILABLE.
    */
   authenticate(credential: string | null): Promise<Caller>;
-  list(caller: ProjectCaller): Promise<ApiKey[]>;
-  /** Needs MANAGE (the schema asks). BAD_USER_INPUT for a bad name or no scope. */
-  create(
-    caller: ProjectCaller,
-    input: { name: string; scopes: readonly Scope[] },
-  ): Promise<{ apiKey: ApiKey; key: string }>;
-  /** Takes effect at once, on every server; null where the project has no such key. Repeated: the same answer. */
+  list(reach: Reach): Promise<ApiKey[]>;
+  /** BAD_USER_INPUT for a bad name or no scope, NOT_FOUND where there is no such project. */
+  create(actor: Actor, input: { name: string; scopes: readonly Scope[] }): Promise<{ apiKey: ApiKey; key: string }>;
+  /**
+   * Takes effect at once, on every server; null where the project has no such key. Repeated: the same answer.
+   * LAST_MANAGE_KEY where nobody could make a key any more: of two at once, on whichever servers, one is refused.
+   */
   revoke(caller: ProjectCaller, id: string): Promise<ApiKey | null>;
   /** expiresIn in seconds. BAD_USER_INPUT names what is wrong. */
   createToken(
@@ -161,9 +161,9 @@ export async function createKeys(deps: {
       return caller;
     },
 
-    list: ({ reach }) => listKeys(database, reach),
+    list: (reach) => listKeys(database, reach),
 
-    async create(caller, { name, scopes }) {
+    async create(actor, { name, scopes }) {
       if (scopes.length === 0)
         throw new AppError('BAD_USER_INPUT', 'scopes names at least one scope.', { field: 'scopes' });
       const key = newApiKey();
@@ -178,8 +178,10 @@ export async function createKeys(deps: {
       };
       const apiKey = await database.transaction(async (tx) => {
         const { id, name: called, prefix, scopes: held } = wanted;
-        await audit(tx, caller, now, 'API_KEY_CREATED', { id, name: called, prefix, scopes: held });
-        return addKey(tx, caller.reach, wanted);
+        const made = await addKey(tx, actor.reach, wanted);
+        if (!made) throw new AppError('NOT_FOUND', 'There is no such project.', { field: 'projectId' });
+        await audit(tx, actor, now, 'API_KEY_CREATED', { id, name: called, prefix, scopes: held });
+        return made;
       });
       return { apiKey, key };
     },
@@ -188,6 +190,13 @@ export async function createKeys(deps: {
       const now = clock.now();
       const changed = await database.transaction(async (tx) => {
         const key = await revokeKey(tx, caller.reach, id, now);
+        if (key?.revokedAt === null) {
+          throw new AppError(
+            'LAST_MANAGE_KEY',
+            'This is the last good key of the project with the scope MANAGE: without it nobody could make another. Make one first.',
+            { field: 'id' },
+          );
+        }
         if (key) await audit(tx, caller, now, 'API_KEY_REVOKED', { id, name: key.name, prefix: key.prefix });
         return key;
       });

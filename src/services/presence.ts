@@ -83,7 +83,7 @@ export function createPresence(deps: { database: Database; bus: Bus; clock: Cloc
     const late = new Set(behind);
     behind.clear();
     resnapshot(late);
-    for (const { hub } of rooms.values()) hub.forget(Date.now());
+    for (const { hub } of rooms.values()) hub.forget(performance.now());
   }
 
   const duty = createTimedDuty(

@@ -83,16 +83,17 @@ export function createProjects(deps: {
     get,
     async create({ name, settings }) {
       const now = clock.now();
-      const project = await addProject(database, {
+      const wanted = {
         ...DEFAULT_SETTINGS,
         ...checkSettings(settings),
         id: uuidAt(now),
         name: checkName(name),
         createdAt: now,
-      });
+      };
       const key = newApiKey();
-      const reach = { projectId: project.id, userIds: null };
-      await database.transaction(async (tx) => {
+      const reach = { projectId: wanted.id, userIds: null };
+      const project = await database.transaction(async (tx) => {
+        const made = await addProject(tx, wanted);
         await addKey(tx, reach, {
           id: uuidAt(now),
           name: 'First key',
@@ -101,7 +102,8 @@ export function createProjects(deps: {
           scopes: [...SCOPES],
           createdAt: now,
         });
-        await audit(tx, { reach, keyId: null }, now, 'PROJECT_CREATED', { name: project.name });
+        await audit(tx, { reach, keyId: null }, now, 'PROJECT_CREATED', { name: made.name });
+        return made;
       });
       return { project, key };
     },

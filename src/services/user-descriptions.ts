@@ -70,7 +70,9 @@ export function createUserDescriptions(deps: {
       return;
     }
     await runOnce(new Date(0));
-    await dropDescriptions(database, new Date(now - OLDEST_EVENT));
+    for (let dropped = CHUNK; dropped === CHUNK;) {
+      dropped = await dropDescriptions(database, new Date(now - OLDEST_EVENT), CHUNK);
+    }
     lookedAtAll = now;
   }
 

@@ -60,27 +60,42 @@ export function getKey({ prisma }: Database, { projectId }: Reach, id: string): 
 const COLUMNS = `project_id AS "projectId", id, name, prefix, hash, scopes, created_at AS "createdAt", last_used_at AS "lastUsedAt",
   revoked_at AS "revokedAt"`;
 
+/** Null where there is no such project. */
 export async function addKey(
   tx: Queryable,
   { projectId }: Reach,
   key: Pick<ApiKey, 'id' | 'name' | 'prefix' | 'hash' | 'scopes' | 'createdAt'>,
-): Promise<ApiKey> {
+): Promise<ApiKey | null> {
   const [row] = await tx.query<ApiKey>({
     name: 'keys.add',
-    text: `INSERT INTO api_keys (project_id, id, name, prefix, hash, scopes, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)
+    text: `INSERT INTO api_keys (project_id, id, name, prefix, hash, scopes, created_at)
+           SELECT id, $2, $3, $4, $5, $6, $7 FROM projects WHERE id = $1
            RETURNING ${COLUMNS}`,
     values: [projectId, key.id, key.name, key.prefix, Buffer.from(key.hash), key.scopes, key.createdAt],
   });
-  return row!;
+  return row ?? null;
 }
 
-/** Revokes a key. Null where the project has no such key that is good. */
+/**
+ * Revokes a key. Null where the project has no such key that is good; as it is, not revoked, where it is the last good one
+ * with MANAGE. The project's row is locked first, so that of two revocations at once the second sees the first.
+ */
 export async function revokeKey(tx: Queryable, { projectId }: Reach, id: string, now: Date): Promise<ApiKey | null> {
-  const [row] = await tx.query<ApiKey>({
-    name: 'keys.revoke',
-    text: `UPDATE api_keys SET revoked_at = $3 WHERE project_id = $1 AND id = $2 AND revoked_at IS NULL RETURNING ${COLUMNS}`,
-    values: [projectId, id, now],
-  });
+  const [, [row]] = await Promise.all([
+    tx.query({
+      name: 'keys.lockProject',
+      text: 'SELECT FROM projects WHERE id = $1 FOR NO KEY UPDATE',
+      values: [projectId],
+    }),
+    tx.query<ApiKey>({
+      name: 'keys.revoke',
+      text: `UPDATE api_keys k SET revoked_at = CASE WHEN 'MANAGE' <> ALL (k.scopes) OR EXISTS (
+                 SELECT FROM api_keys o WHERE o.project_id = $1 AND o.id <> $2 AND o.revoked_at IS NULL AND 'MANAGE' = ANY (o.scopes)
+               ) THEN $3::timestamptz END
+             WHERE k.project_id = $1 AND k.id = $2 AND k.revoked_at IS NULL RETURNING ${COLUMNS}`,
+      values: [projectId, id, now],
+    }),
+  ]);
   return row ?? null;
 }
 

@@ -1,3 +1,4 @@
+import { AppError } from '../errors.js';
 import type { PrismaClient } from './generated/prisma/client.js';
 
 /** One SQL statement: its name says which it is in metrics and traces; text has $1, $2 … */
@@ -23,8 +24,8 @@ export interface Queryable {
 
 /**
  * The database as the store sees it; src/adapters/postgres.ts fulfils it. Both ways in share one pool.
- * Errors: UNAVAILABLE (AppError) where no connection can be had; a driver error otherwise, with Postgres'
- * SQLSTATE as `code`.
+ * Errors: UNAVAILABLE (AppError) where no connection can be had, or where Postgres cannot do it just now whatever it is
+ * asked (the adapter lists those); a driver error otherwise. sqlStateOf reads Postgres' SQLSTATE off either.
  */
 export interface Database extends Queryable {
   /** Runs `work` in one READ COMMITTED transaction; commits when it resolves, rolls back when it throws. */
@@ -32,4 +33,10 @@ export interface Database extends Queryable {
   /** For the nouns that are not hot: projects and keys. */
   readonly prisma: PrismaClient;
   close(): Promise<void>;
+}
+
+/** Postgres' SQLSTATE of what went wrong, of the driver's error or the one behind an AppError; empty where it was something else. */
+export function sqlStateOf(error: unknown): string {
+  const from = error instanceof AppError ? error.cause : error;
+  return from instanceof Error && 'code' in from ? String(from.code) : '';
 }

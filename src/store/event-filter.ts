@@ -3,7 +3,7 @@ import { firstUuidAt } from '../domain/event-id.js';
 import type { EventFilter } from '../domain/filters.js';
 import { userIdOf } from '../domain/identity.js';
 import { Prisma } from './generated/prisma/client.js';
-import { anywhere, type Sql } from './session-filter.js';
+import { containsPart, type Sql } from './session-filter.js';
 
 /**
  * What a filter means, as conditions on `events e`: the one place that knows. The caller's reach is always
@@ -30,10 +30,7 @@ export function eventConditions(reach: Reach, filter: EventFilter | null | undef
   if (filter.sessionIds) add(sql`e.session_id = ANY(${filter.sessionIds}::uuid[])`);
   if (filter.sources) add(sql`e.source = ANY(${filter.sources}::text[])`);
   if (filter.tags) add(sql`e.tags && ${filter.tags}::text[]`);
-  if (filter.search) {
-    const part = anywhere(filter.search);
-    add(sql`(e.source ILIKE ${part} OR e.message ILIKE ${part})`);
-  }
+  if (filter.search) add(containsPart(['e.source', 'e.message'], filter.search));
   if (filter.occurredAt?.from) add(sql`e.id >= ${firstUuidAt(filter.occurredAt.from)}::uuid`);
   if (filter.occurredAt?.to) add(sql`e.id < ${firstUuidAt(filter.occurredAt.to)}::uuid`);
   if (filter.referenceId != null) add(sql`e.reference_id = ${filter.referenceId}`);

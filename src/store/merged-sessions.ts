@@ -27,20 +27,3 @@ export async function mergedSessions(
   });
   return new Map(rows.map(({ asked, id }) => [asked, id]));
 }
-
-/** Forgets up to `limit` sessions of the project that were merged before `before`; answers how many. */
-export async function deleteOldMerges(
-  database: Queryable,
-  { projectId }: Reach,
-  before: Date,
-  limit: number,
-): Promise<number> {
-  const rows = await database.query({
-    name: 'retention.merges',
-    text: `DELETE FROM merged_sessions m USING (
-             SELECT id FROM merged_sessions WHERE project_id = $1 AND merged_at < $2 ORDER BY merged_at LIMIT $3
-           ) old WHERE m.project_id = $1 AND m.id = old.id RETURNING 1`,
-    values: [projectId, before, limit],
-  });
-  return rows.length;
-}

@@ -2,16 +2,52 @@ import type { Reach } from '../domain/access.js';
 import type { ProjectSettings } from '../domain/project.js';
 import type { Database, Queryable } from './database.js';
 import type { Project } from './generated/prisma/client.js';
+import { toPage, type Page, type Rows } from './keyset.js';
 
 export function getProject({ prisma }: Database, { projectId }: Reach): Promise<Project | null> {
   return prisma.project.findUnique({ where: { id: projectId } });
 }
 
-export function addProject(
-  { prisma }: Database,
+/** A page of all projects, the newest first: their ids are made from the time they were. For the operator alone. */
+export async function listProjects({ prisma }: Database, page: Page<string>): Promise<Rows<Project>> {
+  const rows = await prisma.project.findMany({
+    where: { id: { ...(page.after && { lt: page.after }), ...(page.before && { gt: page.before }) } },
+    orderBy: { id: page.backwards ? 'asc' : 'desc' },
+    take: page.limit + 1,
+  });
+  return toPage(rows, page);
+}
+
+export const countProjects = ({ prisma }: Database): Promise<number> => prisma.project.count();
+
+export async function addProject(
+  tx: Queryable,
   project: Pick<Project, 'id' | 'name' | 'createdAt'> & ProjectSettings,
 ): Promise<Project> {
-  return prisma.project.create({ data: { ...project, allowedOrigins: [...project.allowedOrigins] } });
+  const [row] = await tx.query<Project>({
+    name: 'projects.add',
+    text: `INSERT INTO projects (id, name, created_at, inactivity_timeout, presence_timeout, session_start, retention_days,
+                                 store_ip_address, bots, allowed_origins, rate_limit)
+           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+           RETURNING id, name, created_at AS "createdAt", inactivity_timeout AS "inactivityTimeout",
+                     presence_timeout AS "presenceTimeout", session_start AS "sessionStart", retention_days AS "retentionDays",
+                     store_ip_address AS "storeIpAddress", bots, allowed_origins AS "allowedOrigins", rate_limit AS "rateLimit",
+                     client_settings AS "clientSettings", client_settings_version AS "clientSettingsVersion"`,
+    values: [
+      project.id,
+      project.name,
+      project.createdAt,
+      project.inactivityTimeout,
+      project.presenceTimeout,
+      project.sessionStart,
+      project.retentionDays,
+      project.storeIpAddress,
+      project.bots,
+      project.allowedOrigins,
+      project.rateLimit,
+    ],
+  });
+  return row!;
 }
 
 /** Changes what is given. Where that changes a timeout, it notes that open sessions are to be brought in step. */

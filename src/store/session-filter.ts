@@ -1,12 +1,22 @@
 import type { Reach } from '../domain/access.js';
 import type { SessionFilter } from '../domain/filters.js';
 import { userIdOf } from '../domain/identity.js';
+import type { Found } from './session-search.js';
 import { Prisma } from './generated/prisma/client.js';
 
-/** A text that LIKE takes as it stands, anywhere in another. */
-export const anywhere = (text: string): string => `%${text.replace(/[\\%_]/g, '\\$&')}%`;
-
 export type Sql = Prisma.Sql;
+
+/** A part of a text as LIKE takes it, ignoring case in every script: in_small_letters, of the migrations, is the one place that knows how. */
+export const anywhere = (part: string): Sql =>
+  Prisma.sql`in_small_letters(${`%${part.replace(/[\\%_]/g, '\\$&')}%`}::text)`;
+
+/** Whether a part stands in any of the columns. */
+export function containsPart(columns: readonly string[], part: string): Sql {
+  const conditions = columns.map(
+    (column) => Prisma.sql`in_small_letters(${Prisma.raw(column)}) LIKE ${anywhere(part)}`,
+  );
+  return Prisma.sql`(${Prisma.join(conditions, ' OR ')})`;
+}
 
 /** Seconds, 300 years: no session lasts longer, and an interval of Postgres holds no more than a few of these. */
 const LONGEST = 1e10;
@@ -14,9 +24,9 @@ const bounded = (seconds: number): number => Math.max(-LONGEST, Math.min(LONGEST
 
 /**
  * What a filter means, as conditions on `sessions s LEFT JOIN users u`: the one place that knows. The
- * caller's reach is always among them.
+ * caller's reach is always among them. `found` is what findSearched has answered for the filter.
  */
-export function sessionConditions(reach: Reach, filter: SessionFilter | null | undefined): Sql {
+export function sessionConditions(reach: Reach, filter: SessionFilter | null | undefined, found: Found | null): Sql {
   const { sql } = Prisma;
   const conditions: Sql[] = [sql`s.project_id = ${reach.projectId}::uuid`];
   const add = (condition: Sql): void => void conditions.push(condition);
@@ -28,10 +38,8 @@ export function sessionConditions(reach: Reach, filter: SessionFilter | null | u
       sql`s.user_id = ANY(${filter.identities.map((identity) => userIdOf(reach.projectId, identity.trim()))}::uuid[])`,
     );
   }
-  if (filter.search) {
-    const part = anywhere(filter.search);
-    add(sql`(u.identity ILIKE ${part} OR u.name ILIKE ${part} OR s.key ILIKE ${part})`);
-  }
+  if (found) add(sql`(s.user_id = ANY(${found.userIds}::uuid[]) OR s.id = ANY(${found.sessionIds}::uuid[]))`);
+  else if (filter.search) add(containsPart(['u.identity', 'u.name', 's.key'], filter.search));
   if (filter.status === 'ACTIVE') add(sql`s.ended_at IS NULL`);
   if (filter.status === 'ENDED') add(sql`s.ended_at IS NOT NULL`);
   if (filter.endReasons) add(sql`s.end_reason = ANY(${filter.endReasons}::session_end_reason[])`);

@@ -3,6 +3,7 @@ import type { SessionFilter } from '../domain/filters.js';
 import type { Database } from './database.js';
 import { Prisma } from './generated/prisma/client.js';
 import { sessionConditions } from './session-filter.js';
+import { findSearched } from './session-search.js';
 
 const { sql, raw } = Prisma;
 
@@ -37,13 +38,14 @@ export async function readTotals(
   reach: Reach,
   filter: SessionFilter | null,
 ): Promise<SessionTotals> {
+  const found = await findSearched(database, reach, filter);
   const query = sql`
     SELECT count(*)::integer AS sessions, count(DISTINCT user_id)::integer AS users, avg(duration) AS "averageDuration",
            percentile_cont(0.5) WITHIN GROUP (ORDER BY duration) AS "medianDuration",
            percentile_cont(0.95) WITHIN GROUP (ORDER BY duration) AS "p95Duration",
            (count(*) FILTER (WHERE error_count > 0))::integer AS "sessionsWithErrors", min(started_at) AS earliest
     FROM (SELECT s.user_id, s.error_count, s.started_at, ${DURATION} AS duration
-          FROM ${FROM} WHERE ${sessionConditions(reach, filter)}) m`;
+          FROM ${FROM} WHERE ${sessionConditions(reach, filter, found)}) m`;
   const [row] = await database.query<SessionTotals>({ name: 'stats.totals', text: query.text, values: query.values });
   return row!;
 }
@@ -59,6 +61,7 @@ export async function readSeries(
 ): Promise<SessionStatsPoint[]> {
   const unit = interval.toLowerCase();
   const step = raw(`interval '1 ${unit}'`);
+  const found = await findSearched(database, reach, filter);
   const query = sql`
     SELECT g.at AT TIME ZONE 'UTC' AS at, coalesce(m.sessions, 0) AS sessions, coalesce(m.users, 0) AS users,
            m.average AS "averageDuration"
@@ -67,7 +70,7 @@ export async function readSeries(
     LEFT JOIN (
       SELECT date_trunc(${unit}, s.started_at AT TIME ZONE 'UTC') AS at, count(*)::integer AS sessions,
              count(DISTINCT s.user_id)::integer AS users, avg(${DURATION}) AS average
-      FROM ${FROM} WHERE ${sessionConditions(reach, filter)} AND s.started_at >= ${from}::timestamptz AND s.started_at < ${to}::timestamptz
+      FROM ${FROM} WHERE ${sessionConditions(reach, filter, found)} AND s.started_at >= ${from}::timestamptz AND s.started_at < ${to}::timestamptz
       GROUP BY 1
     ) m ON m.at = g.at
     ORDER BY g.at`;

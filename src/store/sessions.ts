@@ -5,6 +5,7 @@ import { Prisma } from './generated/prisma/client.js';
 import { toPage, type Page, type Rows } from './keyset.js';
 import type { SessionRow } from './rows.js';
 import { sessionConditions, type Sql } from './session-filter.js';
+import { findSearched, type Found } from './session-search.js';
 
 const { sql, raw, empty } = Prisma;
 
@@ -20,7 +21,8 @@ const WITH_USERS = raw('sessions s LEFT JOIN users u ON u.project_id = s.project
 /** The user of each row of a page alone: never a scan of all users. */
 const WITH_OWN_USER = raw(`sessions s LEFT JOIN LATERAL (
   SELECT identity, name FROM users WHERE project_id = s.project_id AND id = s.user_id LIMIT 1) u ON true`);
-const pageFrom = (filter: SessionFilter | null): Sql => (filter?.search ? WITH_USERS : WITH_OWN_USER);
+const pageFrom = (filter: SessionFilter | null, found: Found | null): Sql =>
+  filter?.search && !found ? WITH_USERS : WITH_OWN_USER;
 
 /** Where a session stands in a list: the value it is ordered by (an instant as ISO text, milliseconds, or a count), and its id. */
 export type SessionPlace = readonly [value: string | number, id: string];
@@ -81,11 +83,12 @@ export async function listSessions(
   const descending = (order.direction === 'DESC') !== page.backwards;
   const direction = raw(descending ? 'DESC' : 'ASC');
   const [later, earlier] = order.direction === 'DESC' ? [raw('<'), raw('>')] : [raw('>'), raw('<')];
-  const conditions = sessionConditions(reach, filter);
+  const found = await findSearched(database, reach, filter);
+  const conditions = sessionConditions(reach, filter, found);
   const part = (expression: string, which: Sql): Sql => {
     const key = raw(expression);
     const { after, before } = page;
-    return sql`SELECT ${COLUMNS}, ${key} AS place FROM ${pageFrom(filter)} WHERE ${conditions}${which}
+    return sql`SELECT ${COLUMNS}, ${key} AS place FROM ${pageFrom(filter, found)} WHERE ${conditions}${which}
       ${after ? sql`AND (${key}, s.id) ${later} (${ordering.value(after[0])}, ${after[1]}::uuid)` : empty}
       ${before ? sql`AND (${key}, s.id) ${earlier} (${ordering.value(before[0])}, ${before[1]}::uuid)` : empty}
       ORDER BY ${key} ${direction}, s.id ${direction} LIMIT ${raw(String(page.limit + 1))}`;
@@ -109,7 +112,8 @@ export async function listSessions(
 
 /** How many sessions match. Asked only where somebody wants to know: it reads them all. */
 export async function countSessions(database: Database, reach: Reach, filter: SessionFilter | null): Promise<number> {
-  const query = sql`SELECT count(*)::integer AS count FROM ${WITH_USERS} WHERE ${sessionConditions(reach, filter)}`;
+  const found = await findSearched(database, reach, filter);
+  const query = sql`SELECT count(*)::integer AS count FROM ${WITH_USERS} WHERE ${sessionConditions(reach, filter, found)}`;
   const [row] = await database.query<{ count: number }>({
     name: 'sessions.count',
     text: query.text,
@@ -125,6 +129,6 @@ export async function sessionsByIds(
   ids: readonly string[],
   filter: SessionFilter | null = null,
 ): Promise<SessionRow[]> {
-  const query = sql`SELECT ${COLUMNS} FROM ${pageFrom(filter)} WHERE ${sessionConditions(reach, filter)} AND s.id = ANY(${ids}::uuid[])`;
+  const query = sql`SELECT ${COLUMNS} FROM ${pageFrom(filter, null)} WHERE ${sessionConditions(reach, filter, null)} AND s.id = ANY(${ids}::uuid[])`;
   return database.query<SessionRow>({ name: 'sessions.byIds', text: query.text, values: query.values });
 }

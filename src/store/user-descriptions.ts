@@ -65,11 +65,15 @@ export function takeDescriptions(tx: Queryable, since: Date, limit: number): Pro
   });
 }
 
-/** Drops what has waited since before then. */
-export async function dropDescriptions(database: Database, before: Date): Promise<void> {
-  await database.query({
+/** Drops up to `limit` of what has waited since before then, of all projects. Answers how many. */
+export async function dropDescriptions(database: Database, before: Date, limit: number): Promise<number> {
+  const rows = await database.query({
     name: 'descriptions.drop',
-    text: 'DELETE FROM user_descriptions WHERE received_at < $1',
-    values: [before],
+    text: `DELETE FROM user_descriptions d USING (
+             SELECT project_id, reference_id FROM user_descriptions WHERE received_at < $1
+             ORDER BY received_at LIMIT $2 FOR UPDATE SKIP LOCKED
+           ) old WHERE d.project_id = old.project_id AND d.reference_id = old.reference_id RETURNING 1`,
+    values: [before, limit],
   });
+  return rows.length;
 }

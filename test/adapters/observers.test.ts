@@ -13,6 +13,7 @@ const SAMPLES: { [Kind in Observation['kind']]: Extract<Observation, { kind: Kin
   'database.starting': { kind: 'database.starting', folder: '/data' },
   'database.ready': { kind: 'database.ready', version: '18', milliseconds: 1 },
   'database.lost': { kind: 'database.lost', message: 'gone' },
+  'database.full': { kind: 'database.full', message: 'No space left on device' },
   'migration.applied': { kind: 'migration.applied', name: 'init', milliseconds: 1 },
   'partition.created': { kind: 'partition.created', name: 'events_20261123' },
   statement: { kind: 'statement', name: 'events.list', milliseconds: 1, rows: 2 },

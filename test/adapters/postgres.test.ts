@@ -17,6 +17,34 @@ afterAll(() => db.drop());
 const select = (tx: Queryable, expression: string) =>
   tx.query<{ value: unknown }>({ name: `test ${expression}`, text: `SELECT ${expression} AS value` });
 
+test.each([
+  ['a statement that takes too long', '57014', [`SET LOCAL statement_timeout = '20ms'`, 'SELECT pg_sleep(10)']],
+  ['a lock that is not had', '55P03', [`SET LOCAL lock_timeout = '20ms'`, 'LOCK TABLE projects']],
+  [
+    'a row without a partition',
+    '23514',
+    [`INSERT INTO event_keys VALUES (gen_random_uuid(), gen_random_uuid(), '1999-01-01')`],
+  ],
+])('%s is UNAVAILABLE, for it may be done a little later', async (_what, sqlState, statements) => {
+  const free = await db.hold('LOCK TABLE projects IN ACCESS EXCLUSIVE MODE');
+  const failing = database
+    .transaction(async (tx) => {
+      for (const text of statements) await tx.query({ name: 'test', text });
+    })
+    .finally(() => void free());
+  await expect(failing).rejects.toMatchObject({
+    code: 'UNAVAILABLE',
+    details: { retryAfter: 1 },
+    cause: { code: sqlState },
+  });
+});
+
+test('a value that is wrong, and a check that has a name, are not', async () => {
+  await expect(select(database, `'x'::uuid`)).rejects.toMatchObject({ code: '22P02' });
+  const text = `INSERT INTO projects (id, name, created_at, retention_days) VALUES (gen_random_uuid(), 'x', now(), 0)`;
+  await expect(database.query({ name: 'test', text })).rejects.toMatchObject({ code: '23514' });
+});
+
 test('statements sent at once run in their order, each answered with its own rows', async () => {
   const values = await database.transaction(async (tx) => {
     await tx.query({ name: 'test', text: 'CREATE TEMPORARY SEQUENCE steps' });

@@ -517,3 +517,81 @@ describe('what an operation asks of the events of sessions', () => {
     }
   });
 });
+
+// Each on a stage of its own, which ends what lives on the one above.
+
+test("a user's data are what was last said, in one statement for a page, within reach alone", async () => {
+  const own = await createStage(db);
+  const executor = await createExecutor(own);
+  const SAY = 'mutation ($events: [EventInput!]!) { ingestEvents(events: $events) { accepted } }';
+  const say = (identity: string, said?: object) =>
+    executor.data(SAY, { events: [{ user: { identity, ...(said && { data: said }) } }] });
+  await say('ada', { plan: 'free', city: 'Oslo' });
+  await say('ada', { plan: 'pro' });
+  await say('bob');
+  expect(await executor.data('{ ada: user(identity: "ada") { data } bob: user(identity: "bob") { data } }')).toEqual({
+    ada: { data: { plan: 'pro' } },
+    bob: { data: {} },
+  });
+  const { sessions, events } = await executor.data(
+    '{ sessions { nodes { user { identity data } } } events { nodes { user { data } } } }',
+  );
+  expect(sessions.nodes.map(({ user }: { user: object }) => user)).toEqual(
+    expect.arrayContaining([
+      { identity: 'ada', data: { plan: 'pro' } },
+      { identity: 'bob', data: {} },
+    ]),
+  );
+  expect(events.nodes).toHaveLength(3);
+  const statements = own.observations.filter((one) => one.kind === 'statement' && one.name === 'users.data');
+  // One for each list, however many are in it.
+  expect(statements).toHaveLength(3);
+  const narrowed = {
+    reach: { projectId: own.projectId, userIds: [userIdOf(own.projectId, 'bob')] },
+    identities: ['bob'],
+  };
+  expect(await executor.data('{ user(identity: "ada") { data } }', {}, narrowed)).toEqual({ user: null });
+});
+
+describe('searches ignore case in every script, in a database that knows only ASCII’s', () => {
+  const TEXTS = ['Ångström', 'ÜBER', 'Иван', 'ΣΊΣΥΦΟΣ', 'Ərəb', 'Գիրք', 'DŽURO', '100%_Sure', 'back\\Slash', 'O’Neil'];
+  let own: Stage;
+  let ask: typeof data;
+  beforeAll(async () => {
+    const [locale] = await stage.database.query<{ datcollate: string }>({
+      name: 'test',
+      text: 'SELECT datcollate FROM pg_database WHERE datname = current_database()',
+    });
+    if (!process.env['DATABASE_URL']) expect(locale!.datcollate).toBe('C');
+    own = await createStage(db);
+    ({ data: ask } = await createExecutor(own));
+    for (const [at, text] of TEXTS.entries()) {
+      await own.send({ user: `user${at}`, name: `Dr. ${text} Jr.`, source: `/${text}/` });
+      await own.send({ user: `${text}@example.com`, message: `Hello ${text}!` });
+    }
+    await own.send({ sessionKey: 'Some-KEY-of-a-session' });
+  });
+
+  test.each(TEXTS)('%s', async (text) => {
+    for (const part of [text, text.toLowerCase(), text.toUpperCase()]) {
+      const { sessions, events } = await ask(
+        `query ($part: String) {
+           sessions(filter: { search: $part }) { totalCount nodes { user { identity name } } }
+           events(filter: { search: $part }) { totalCount nodes { source message } } }`,
+        { part },
+      );
+      expect([part, sessions.totalCount, sessions.nodes.length]).toEqual([part, 2, 2]);
+      expect([part, events.totalCount, events.nodes.length]).toEqual([part, 2, 2]);
+      for (const found of [...sessions.nodes, ...events.nodes])
+        expect(JSON.stringify(found)).toContain(JSON.stringify(text).slice(1, -1));
+    }
+  });
+
+  test('a key, and nothing where nothing is', async () => {
+    const FIND = 'query ($part: String) { sessions(filter: { search: $part }) { nodes { key } } }';
+    expect((await ask(FIND, { part: 'some-key' })).sessions.nodes).toEqual([{ key: 'Some-KEY-of-a-session' }]);
+    for (const part of ['angstrom', '100__sure', 'back/slash', '%']) {
+      expect([part, (await ask(FIND, { part })).sessions.nodes.length]).toEqual([part, part === '%' ? 2 : 0]);
+    }
+  });
+});

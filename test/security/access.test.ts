@@ -89,6 +89,7 @@ const ROOTS: Record<string, Entry> = {
     tells: true,
   },
   'Query.project': { need: 'ANY_KEY', asks: () => [{}], tells: true },
+  'Query.projects': { need: ['OPERATOR'], asks: () => [PAGE], tells: true },
   'Query.session': {
     need: ['READ'],
     asks: (of) => [{ id: of.sessionId }, { id: of.namedSessionId }, { id: uuidIn(of.sessionId) }],
@@ -120,8 +121,12 @@ const ROOTS: Record<string, Entry> = {
     asks: (of) => [{ scopes: ['READ'], identities: [of.identity], expiresIn: 60 }],
     tells: false,
   },
-  'Mutation.createApiKey': { need: ['MANAGE'], asks: () => [{ name: 'made', scopes: ['READ'] }], tells: false },
-  'Mutation.createProject': { need: 'OPERATOR', asks: () => [{ name: 'made', settings: null }], tells: false },
+  'Mutation.createApiKey': {
+    need: ['MANAGE', 'OPERATOR'],
+    asks: (of) => [{ name: 'made', scopes: ['READ'], projectId: of.projectId }],
+    tells: false,
+  },
+  'Mutation.createProject': { need: ['OPERATOR'], asks: () => [{ name: 'made', settings: null }], tells: false },
   'Mutation.eraseUser': { need: ['MANAGE'], asks: (of) => [{ identity: of.identity }], tells: false },
   'Mutation.ingestEvents': {
     need: ['INGEST'],
@@ -205,6 +210,7 @@ const mutations = roots.filter(({ operation }) => operation === 'mutation');
 const subscriptions = roots.filter(({ operation }) => operation === 'subscription');
 const nothing: ReadonlySet<string> = new Set();
 const guarded = new Set(Object.keys(GUARDED));
+const isOperators = (name: string): boolean => String(ROOTS[name]!.need) === 'OPERATOR';
 
 const codeOf = ({ errors }: { errors?: readonly unknown[] | undefined }): unknown =>
   (errors?.[0] as { extensions?: { code?: unknown } } | undefined)?.extensions?.code;
@@ -324,8 +330,8 @@ describe('with one scope alone', () => {
     keys.set('OPERATOR', OPERATOR_KEY);
   });
   const isMet = (need: Need, by: string): boolean => {
-    if (need === 'OPERATOR' || by === 'OPERATOR') return need === by;
-    return need === 'ANY_KEY' || need.includes(by as Scope);
+    if (need === 'ANY_KEY') return by !== 'OPERATOR';
+    return need.includes(by as Scope | 'OPERATOR');
   };
 
   // A stranger's ids, so that what may be asked finds nothing to harm.
@@ -338,9 +344,7 @@ describe('with one scope alone', () => {
       expect(['UNAUTHENTICATED', 'INTERNAL']).not.toContain(codeOf(answer));
       if (!refused) continue;
       expect(answer.data?.[root.field.name] ?? null).toBeNull();
-      expect(answer.errors![0]!.extensions['requiredScopes']).toEqual(
-        need === 'OPERATOR' ? ['OPERATOR'] : need === 'ANY_KEY' ? [] : need,
-      );
+      expect(answer.errors![0]!.extensions['requiredScopes']).toEqual(need === 'ANY_KEY' ? [] : need);
     }
   });
 
@@ -409,14 +413,19 @@ describe('nothing of another project', () => {
   test('their own key reads what the walk asks for', async () => {
     for (const root of queries.filter(({ name }) => ROOTS[name]!.tells)) {
       for (const document of documents(root)) {
-        const answer = await ask(theirs.key, root, withFilters(theirs, ROOTS[root.name]!.asks(theirs)[0]!), document);
+        const answer = await ask(
+          isOperators(root.name) ? OPERATOR_KEY : theirs.key,
+          root,
+          withFilters(theirs, ROOTS[root.name]!.asks(theirs)[0]!),
+          document,
+        );
         expect([root.name, answer.errors]).toEqual([root.name, undefined]);
         expect(answer.text).toContain(theirs.secret);
       }
     }
   });
 
-  test.each([...queries, ...mutations.filter(({ name }) => ROOTS[name]!.need !== 'OPERATOR')])(
+  test.each([...queries, ...mutations.filter(({ name }) => !isOperators(name))])(
     '$name, asked with their ids, tells nothing and changes nothing of theirs',
     async (root) => {
       const before = await stateOf(database, theirs.projectId);
@@ -529,7 +538,7 @@ describe('a token narrowed to somebody else', () => {
   const personal = queries.filter(({ name }) => name !== 'Query.project');
   const without = new Set([...guarded, 'Project.name', 'Project.clientSettings']);
 
-  test.each([...personal, ...mutations.filter(({ name }) => ROOTS[name]!.need !== 'OPERATOR')])(
+  test.each([...personal, ...mutations.filter(({ name }) => !isOperators(name))])(
     '$name tells and changes nothing of other users',
     async (root) => {
       const before = await stateOf(database, ours.projectId);
@@ -701,7 +710,7 @@ describe('tokens', () => {
 
   test('a token makes neither tokens nor keys, and widens nothing', async () => {
     const token = await tokenOf(ours, { scopes: ['READ', 'PRESENCE', 'INGEST'] });
-    for (const root of mutations.filter(({ name }) => String(ROOTS[name]!.need) === 'MANAGE')) {
+    for (const root of mutations.filter(({ name }) => ROOTS[name]!.need[0] === 'MANAGE')) {
       const answer = await ask(token, root, ROOTS[root.name]!.asks(ours)[0]!);
       expect([root.name, codeOf(answer)]).toEqual([root.name, 'FORBIDDEN']);
     }

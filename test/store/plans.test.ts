@@ -18,6 +18,7 @@ import { describeEvent, takeDescriptions } from '../../src/store/user-descriptio
 import { listPresence, presenceOf, presenceSnapshot, recentEdges } from '../../src/store/presence.js';
 import { ensurePartitions } from '../../src/store/partitions.js';
 import { beat } from '../../src/store/pulse.js';
+import { findSearched } from '../../src/store/session-search.js';
 import { listSessions, sessionsByIds } from '../../src/store/sessions.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 
@@ -90,7 +91,7 @@ beforeAll(async () => {
      WHERE project_id = $1 AND type = 'error'`,
     [projectId],
   );
-  await run('ANALYZE users, sessions, events');
+  await run('ANALYZE users, user_search, sessions, events');
 }, 180_000);
 afterAll(() => db.drop());
 
@@ -133,7 +134,10 @@ async function explain(call: (database: Database) => Promise<unknown>): Promise<
 /** Scans of a whole table that found anything there: partitions of weeks to come are empty. */
 const sequentialScans = (nodes: readonly PlanNode[]): string[] =>
   nodes
-    .filter((node) => node['Node Type'] === 'Seq Scan' && /^(sessions|users|events)/.test(node['Relation Name'] ?? ''))
+    .filter(
+      (node) =>
+        node['Node Type'] === 'Seq Scan' && /^(sessions|users|user_search|events)/.test(node['Relation Name'] ?? ''),
+    )
     .filter((node) => rowsRead([node]) > 0)
     .map((node) => node['Relation Name']!);
 
@@ -258,6 +262,37 @@ test.each(lookups)('%s: by index alone', async (_name, call, most) => {
   const { nodes } = await explain(call);
   expect(sequentialScans(nodes)).toEqual([]);
   expect(rowsRead(nodes)).toBeLessThanOrEqual(most);
+});
+
+test('sessions that a search finds, of a few users: by index alone', async () => {
+  // In so few as there are, looking at all would be quicker.
+  await database.query({
+    name: 'test.fill',
+    text: `INSERT INTO user_search SELECT $1, gen_random_uuid(), md5(n::text) || ' Иван ' || n FROM generate_series(1, 50000) n`,
+    values: [projectId],
+  });
+  await database.query({ name: 'test.fill', text: 'VACUUM ANALYZE user_search' });
+  const lookUp = (d: Database) => findSearched(d, reach, { search: 'uSER4321' }).catch(() => null);
+  const { nodes: users } = await explain((d) =>
+    lookUp({ ...d, query: (one) => (one.name === 'search.users' ? d.query(one) : Promise.reject(new Error('noted'))) }),
+  );
+  expect(sequentialScans(users)).toEqual([]);
+  expect(rowsRead(users)).toBeLessThanOrEqual(50);
+  const found = await findSearched(database, reach, { search: 'uSER4321' });
+  expect(found).toEqual({ userIds: [userIdOf(projectId, 'user4321')], sessionIds: [] });
+  for (const field of ['STARTED_AT', 'DURATION'] as const) {
+    // The search itself is answered; the list alone is noted.
+    const answered = (d: Database): Database => ({
+      ...d,
+      query: (statement) => (statement.name.startsWith('search.') ? database.query(statement) : d.query(statement)),
+    });
+    const { nodes } = await explain((d) =>
+      listSessions(answered(d), reach, { search: 'uSER4321' }, order(field), page),
+    );
+    expect(sequentialScans(nodes)).toEqual([]);
+    expect(rowsRead(nodes)).toBeLessThanOrEqual(100);
+  }
+  expect(await findSearched(database, reach, { search: 'user' })).toBeNull();
 });
 
 test('a heartbeat is a heap-only update', async () => {

@@ -9,6 +9,8 @@ export interface TestDatabase {
   url: string;
   /** Opens another pool on the same database, as a second server would; it is closed by `drop`. */
   open: (observe?: Observer) => Database;
+  /** Begins a transaction on a connection of its own and runs a statement there; answers how to roll it back. */
+  hold: (text: string) => Promise<() => Promise<void>>;
   drop: () => Promise<void>;
 }
 
@@ -27,6 +29,13 @@ export async function createTestDatabase(): Promise<TestDatabase> {
       const database = createDatabase({ url: url.href, poolSize: 10, observe });
       opened.push(database);
       return database;
+    },
+    async hold(text) {
+      const client = new pg.Client({ connectionString: url.href });
+      await client.connect();
+      await client.query('BEGIN');
+      await client.query(text);
+      return () => client.end();
     },
     async drop() {
       await Promise.all(opened.map((database) => database.close()));
