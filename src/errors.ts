@@ -36,6 +36,8 @@ export interface ErrorDetails {
   field?: string;
   /** The scopes of which one would have been enough. */
   requiredScopes?: readonly string[];
+  /** Why a stream that went well has ended: GAP, something may have been missed. */
+  reason?: 'GAP';
   /** Seconds after which another try makes sense. */
   retryAfter?: number;
 }

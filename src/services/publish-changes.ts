@@ -30,7 +30,7 @@ function byProject<Item extends { projectId: string }>(items: readonly Item[]): 
 
 /**
  * Tells every server what has been committed (rule 29). Call it after the commit, without waiting: what
- * the bus loses is found again by the watchers' repair. Messages of one call keep the order of the commit.
+ * the bus loses of presence is found again by the watchers' repair, and of the rest the watchers are told that it is lost. Messages of one call keep the order of the commit.
  */
 export function publishChanges(bus: Bus, observe: Observer, changes: Changes, now: Date): void {
   function publish(channel: string, message: string): void {
