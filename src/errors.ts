@@ -37,8 +37,11 @@ export interface ErrorDetails {
   field?: string;
   /** The scopes of which one would have been enough. */
   requiredScopes?: readonly string[];
-  /** What the code alone does not say. EXPIRED: the credential was good and its time is over, so a new one helps. */
-  reason?: 'EXPIRED';
+  /**
+   * What the code alone does not say. EXPIRED: the credential was good and its time is over, so a new one helps. GAP: a stream
+   * that went well has ended, since something may have been missed.
+   */
+  reason?: 'EXPIRED' | 'GAP';
   /** Seconds after which another try makes sense. */
   retryAfter?: number;
 }

@@ -22,7 +22,7 @@ export function createMemoryBus(): Bus {
     async subscribe(channel, listener) {
       if (closed) throw new Error('The bus is closed.');
       // Two subscriptions may bring the same listener: each counts.
-      const own: BusListener = { onMessage: (message) => listener.onMessage(message), onGap: () => listener.onGap() };
+      const own: BusListener = { ...listener };
       const listeners = channels.get(channel) ?? new Set();
       listeners.add(own);
       channels.set(channel, listeners);

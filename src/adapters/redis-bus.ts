@@ -105,6 +105,11 @@ async function connectFirst(urls: readonly string[], { redis, next }: ReturnType
   }
 }
 
+/** Servers tell each other here of channels on which one of them could not publish what it had. */
+const LOSSES = 'footsteps:losses';
+/** Channels of which such a loss is remembered; beyond, all are taken to be concerned. */
+const MOST_UNSAID = 10_000;
+
 interface Channel {
   listeners: Set<BusListener>;
   /** Resolves when Redis has confirmed the subscription that stands now. */
@@ -113,17 +118,21 @@ interface Channel {
 
 /**
  * The bus of many servers, over Redis pub/sub: one connection to publish, one to subscribe; the local
- * subscriptions of a channel share one of Redis'. After a lost connection it subscribes anew and then tells
- * every listener of the gap. A comma-separated list of URLs names nodes of a Cluster, with the same credentials. Throws
- * BusError where Redis cannot be reached at the start.
+ * subscriptions of a channel share one of Redis'. When the connection is lost it tells every listener; once it is back it
+ * subscribes anew and then tells them of that. What it could not publish it says as a loss to every server, as soon as it can
+ * publish again. A comma-separated list of URLs names nodes of a Cluster, with the same credentials. Throws BusError where
+ * Redis cannot be reached at the start.
  */
 export async function createRedisBus({ url, observe }: { url: string; observe: Observer }): Promise<Bus> {
   const urls = nodesOf(url);
   const connections = [connectionTo(urls), connectionTo(urls)] as const;
   const [{ redis: publisher }, { redis: subscriber }] = connections;
   const channels = new Map<string, Channel>();
+  /** Channels on which something could not be published, which no server has been told yet; null: any. */
+  let unsaid: Set<string> | null = new Set();
   let closed = false;
   let subscribed = false;
+  let lost = false;
   let lastError: string | null = null;
 
   for (const connection of [publisher, subscriber]) {
@@ -132,27 +141,47 @@ export async function createRedisBus({ url, observe }: { url: string; observe: O
       if (!closed) observe({ kind: 'bus.lost', message: error.message });
     });
   }
+  const tellOfLoss = (names: Iterable<string>): void => {
+    for (const name of names) for (const listener of channels.get(name)?.listeners ?? []) listener.onLoss();
+  };
   subscriber.on('close', () => {
     subscribed = false;
+    // Once for each connection, not for each try to have another.
+    if (lost) return;
+    lost = true;
+    tellOfLoss(channels.keys());
   });
   subscriber.on('message', (channel: string, message: string) => {
+    if (channel === LOSSES) tellOfLoss((JSON.parse(message) as string[] | null) ?? channels.keys());
     for (const listener of channels.get(channel)?.listeners ?? []) listener.onMessage(message);
   });
 
   /** Subscribes to everything again, then says what may have been missed. */
   async function restore(): Promise<void> {
     const names = [...channels.keys()];
-    if (names.length > 0) {
-      const confirmed = subscriber.subscribe(...names);
-      for (const name of names) {
-        const channel = channels.get(name);
-        if (channel) channel.confirmed = confirmed;
-      }
-      await confirmed;
+    const confirmed = subscriber.subscribe(LOSSES, ...names);
+    for (const name of names) {
+      const channel = channels.get(name);
+      if (channel) channel.confirmed = confirmed;
     }
+    await confirmed;
     subscribed = true;
     observe({ kind: 'bus.connected' });
     for (const name of names) for (const listener of channels.get(name)?.listeners ?? []) listener.onGap();
+  }
+
+  /** Tells every server where something could not be published. What cannot be told now is kept for the next time. */
+  async function sayLosses(): Promise<void> {
+    if (unsaid?.size === 0) return;
+    const names: readonly string[] | null = unsaid && [...unsaid];
+    unsaid = new Set();
+    try {
+      await publisher.publish(LOSSES, JSON.stringify(names));
+    } catch {
+      // Together with what was lost meanwhile.
+      const all: readonly string[] | null = names && unsaid && [...names, ...unsaid];
+      unsaid = all && all.length < MOST_UNSAID ? new Set(all) : null;
+    }
   }
 
   const watches = [watchSilence(publisher), watchSilence(subscriber)];
@@ -167,20 +196,34 @@ export async function createRedisBus({ url, observe }: { url: string; observe: O
     disconnect();
     throw new BusError(`The Redis of REDIS_URL cannot be reached: ${lastError ?? String(error)}`);
   });
+  await subscriber.subscribe(LOSSES).catch((error: unknown) => {
+    closed = true;
+    disconnect();
+    throw new BusError(`The Redis of REDIS_URL takes no subscription: ${String(error)}`);
+  });
   subscribed = true;
+  lost = false;
   observe({ kind: 'bus.connected' });
   // From here on, "ready" means: back again.
   subscriber.on('ready', () => {
+    lost = false;
     // Where this fails the connection is lost again, and the next "ready" repeats it.
     restore().catch((error: unknown) => observe({ kind: 'bus.lost', message: String(error) }));
   });
+  publisher.on('ready', () => void sayLosses());
 
   return {
     get connected() {
       return !closed && subscribed && subscriber.status === 'ready' && publisher.status === 'ready';
     },
     async publish(channel, message) {
-      await publisher.publish(channel, message);
+      try {
+        await publisher.publish(channel, message);
+      } catch (error) {
+        if (unsaid && unsaid.add(channel).size >= MOST_UNSAID) unsaid = null;
+        throw error;
+      }
+      await sayLosses();
     },
     async subscribe(name, listener) {
       let channel = channels.get(name);
@@ -189,7 +232,7 @@ export async function createRedisBus({ url, observe }: { url: string; observe: O
         channels.set(name, channel);
       }
       // Each subscription counts, though two may bring the same listener.
-      const own: BusListener = { onMessage: (message) => listener.onMessage(message), onGap: () => listener.onGap() };
+      const own: BusListener = { ...listener };
       channel.listeners.add(own);
       const held = channel;
       const leave = async (): Promise<void> => {

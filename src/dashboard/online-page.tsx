@@ -20,7 +20,9 @@ function useDoings(identities: readonly string[]): ReadonlyMap<string, readonly 
   const { client } = useApi();
   const [sessions, setSessions] = useState<ReadonlyMap<string, OpenSession>>(new Map());
   const asked = useRef(new Set<string>());
-  const wanted = JSON.stringify(identities);
+  /** How often something may have been missed: it is part of the first word, so that all is asked for anew. */
+  const [gaps, setGaps] = useState(0);
+  const wanted = JSON.stringify(identities.map((marked) => `${gaps}-${marked}`));
 
   useEffect(() => {
     async function look(unknown: string[]): Promise<void> {
@@ -53,6 +55,9 @@ function useDoings(identities: readonly string[]): ReadonlyMap<string, readonly 
           if (!open || (latest && latest.occurredAt > event.occurredAt)) return known;
           return new Map(known).set(session.id, { ...open, events: { ...open.events, nodes: [event] } });
         });
+      },
+      open(again) {
+        if (again) setGaps((known) => known + 1);
       },
     },
   );

@@ -26,7 +26,8 @@ const SessionChange = builder.objectRef<SessionChangeShape>('SessionChange').imp
 builder.subscriptionFields((t) => ({
   sessionChanged: t.field({
     type: SessionChange,
-    description: 'Sessions as they start, move on and end. Needs READ.',
+    description:
+      'Sessions as they start, move on and end. Where one may have been missed it ends with UNAVAILABLE: read, then subscribe again. Needs READ.',
     ...needs('READ'),
     args: {
       identities: t.arg.stringList({ description: 'Only of these users.' }),
@@ -43,7 +44,8 @@ builder.subscriptionFields((t) => ({
   }),
   eventIngested: t.field({
     type: Event,
-    description: 'Events as they are stored. Needs READ.',
+    description:
+      'Events as they are stored. Where one may have been missed it ends with UNAVAILABLE: read, then subscribe again. Needs READ.',
     ...needs('READ'),
     args: { filter: t.arg({ type: EventFilter, description: 'Only these events.' }) },
     subscribe: async (_root, { filter }, context) =>

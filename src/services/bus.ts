@@ -9,8 +9,7 @@ export interface Bus {
   publish(channel: string, message: string): Promise<void>;
   /**
    * Resolves when the subscription is confirmed: whatever is published after that arrives, in the order
-   * of publishing for one publisher, on every subscriber. `onGap` is called when messages may have been
-   * missed (a lost connection that is back); messages after it are whole again. A listener must not throw.
+   * of publishing for one publisher, on every subscriber, or `onLoss` is called. A listener must not throw.
    */
   subscribe(channel: string, listener: BusListener): Promise<BusSubscription>;
   /** False while the connection is down. */
@@ -20,6 +19,12 @@ export interface Bus {
 
 export interface BusListener {
   readonly onMessage: (message: string) => void;
+  /**
+   * Messages are being missed (the connection is lost), or have been: another server says that it could not publish
+   * what it had for this channel.
+   */
+  readonly onLoss: () => void;
+  /** A lost connection is back: messages after this are whole again. */
   readonly onGap: () => void;
 }
 

@@ -283,11 +283,17 @@ function eventMoves(sessions: readonly WorkingSession[], splits: readonly EventS
   });
 }
 
-function sessionChanges(session: WorkingSession, wasOpen: ReadonlySet<WorkingSession>): Changes['sessions'] {
+/** `took`: the stored sessions that became part of it. */
+function sessionChanges(
+  session: WorkingSession,
+  wasOpen: ReadonlySet<WorkingSession>,
+  took: readonly string[],
+): Changes['sessions'] {
   const { projectId, id } = session;
   const ended = !isOpen(session);
-  if (!session.isNew) return [{ projectId, id, kind: ended && wasOpen.has(session) ? 'ENDED' : 'UPDATED' }];
-  const started = { projectId, id, kind: 'STARTED' as const };
+  const merged = took.length > 0 ? { took } : {};
+  if (!session.isNew) return [{ projectId, id, kind: ended && wasOpen.has(session) ? 'ENDED' : 'UPDATED', ...merged }];
+  const started = { projectId, id, kind: 'STARTED' as const, ...merged };
   return ended ? [started, { projectId, id, kind: 'ENDED' }] : [started];
 }
 
@@ -355,6 +361,8 @@ export async function commitBatch(
     from: session.id,
     to: survivor(session).id,
   }));
+  const took = new Map<string, string[]>();
+  for (const { from, to } of merges) took.set(to, [...(took.get(to) ?? []), from]);
   const moves = eventMoves(state.sessions, plan.splits);
   const learned = userWrites(fresh, state, plan.ends);
   // Sent at once, in this order. Rule 5's index is checked row by row: a user's open session closes before the next opens.
@@ -388,7 +396,7 @@ export async function commitBatch(
     changes: {
       edges,
       events: eventWrites.map(({ event: { projectId, id } }) => ({ projectId, id })),
-      sessions: changed.flatMap(({ session }) => sessionChanges(session, wasOpen)),
+      sessions: changed.flatMap(({ session }) => sessionChanges(session, wasOpen, took.get(session.id) ?? [])),
     },
   };
 }

@@ -105,7 +105,7 @@ export async function createKeys(deps: {
     );
   }
 
-  const subscription = await bus.subscribe(keysChannel, { onMessage: revoked, onGap: catchUp });
+  const subscription = await bus.subscribe(keysChannel, { onMessage: revoked, onLoss: catchUp, onGap: catchUp });
 
   function touch(reach: Reach, keyId: string): void {
     const now = clock.now();

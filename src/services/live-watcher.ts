@@ -1,6 +1,6 @@
 import { AppError } from '../errors.js';
 
-/** Items waiting for a slow consumer; beyond, the watch ends and says so: nothing is left out in silence. */
+/** Items waiting for a slow consumer, beside those of one push; beyond, the watch ends and says so: nothing is left out in silence. */
 const MOST_PENDING = 1_000;
 
 /** One subscription's queue of items, in order. */
@@ -14,20 +14,22 @@ export class LiveWatcher<Item> implements AsyncIterableIterator<Item> {
 
   push(items: readonly Item[]): void {
     if (this.done) return;
-    this.queue.push(...items);
-    if (this.pull && this.queue.length > 0) {
-      const { pull } = this;
-      this.pull = null;
-      pull.resolve({ value: this.queue.shift()!, done: false });
+    // What comes at once is no sign of a slow consumer; that the items before it still wait is.
+    if (this.queue.length > MOST_PENDING) {
+      this.queue = [];
+      this.end(
+        new AppError(
+          'OVERLOADED',
+          'This subscription was read too slowly and has ended; read what it missed with a query, then subscribe again.',
+        ),
+      );
+      return;
     }
-    if (this.queue.length <= MOST_PENDING) return;
-    this.queue = [];
-    this.end(
-      new AppError(
-        'OVERLOADED',
-        'This subscription was read too slowly and has ended; read what it missed with a query, then subscribe again.',
-      ),
-    );
+    this.queue.push(...items);
+    if (!this.pull || this.queue.length === 0) return;
+    const { pull } = this;
+    this.pull = null;
+    pull.resolve({ value: this.queue.shift()!, done: false });
   }
 
   next(): Promise<IteratorResult<Item>> {

@@ -6,10 +6,17 @@ import type { PresenceEdge } from '../domain/presence.js';
  */
 export type SessionChangeKind = 'STARTED' | 'UPDATED' | 'ENDED';
 
+/** A change of a session, and the sessions that became part of it by that (rule 27). */
+export interface SessionChanged {
+  readonly id: string;
+  readonly kind: SessionChangeKind;
+  readonly took?: readonly string[];
+}
+
 export interface SessionsMessage {
   /** Milliseconds since the epoch. */
   readonly at: number;
-  readonly changes: readonly { readonly id: string; readonly kind: SessionChangeKind }[];
+  readonly changes: readonly SessionChanged[];
 }
 
 export interface EventsMessage {

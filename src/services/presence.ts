@@ -55,6 +55,8 @@ export function createPresence(deps: { database: Database; bus: Bus; clock: Cloc
     const hub = new PresenceHub(clock);
     const subscription = bus.subscribe(presenceChannel(projectId), {
       onMessage: (message) => hub.receive(decodeEdges(message)),
+      // What was said meanwhile is in the snapshot that follows, and what another server could not say the repair finds.
+      onLoss: () => {},
       onGap: () => resnapshot(hub.watchers),
     });
     const room = { hub, subscription };

@@ -7,14 +7,14 @@ import {
   presenceChannel,
   sessionsChannel,
   type EventsMessage,
-  type SessionChangeKind,
+  type SessionChanged,
   type SessionsMessage,
 } from './messages.js';
 
 /** What one transaction has changed, to be told after its commit. */
 export interface Changes {
   readonly edges: readonly { projectId: string; edge: PresenceEdge }[];
-  readonly sessions: readonly { projectId: string; id: string; kind: SessionChangeKind }[];
+  readonly sessions: readonly (SessionChanged & { projectId: string })[];
   readonly events: readonly { projectId: string; id: string }[];
 }
 
@@ -30,7 +30,7 @@ function byProject<Item extends { projectId: string }>(items: readonly Item[]): 
 
 /**
  * Tells every server what has been committed (rule 29). Call it after the commit, without waiting: what
- * the bus loses is found again by the watchers' repair. Messages of one call keep the order of the commit.
+ * the bus loses of presence is found again by the watchers' repair, and of the rest the watchers are told that it is lost. Messages of one call keep the order of the commit.
  */
 export function publishChanges(bus: Bus, observe: Observer, changes: Changes, now: Date): void {
   function publish(channel: string, message: string): void {
@@ -41,7 +41,10 @@ export function publishChanges(bus: Bus, observe: Observer, changes: Changes, no
     observe({ kind: 'edges.published', count: edges.length });
   }
   for (const [projectId, sessions] of byProject(changes.sessions)) {
-    const message: SessionsMessage = { at: now.getTime(), changes: sessions.map(({ id, kind }) => ({ id, kind })) };
+    const message: SessionsMessage = {
+      at: now.getTime(),
+      changes: sessions.map(({ id, kind, took }) => ({ id, kind, ...(took && { took }) })),
+    };
     publish(sessionsChannel(projectId), JSON.stringify(message));
   }
   for (const [projectId, events] of byProject(changes.events)) {

@@ -5,8 +5,15 @@ import { userIdOf } from '../domain/identity.js';
 import { Prisma } from './generated/prisma/client.js';
 import { containsPart, type Sql } from './session-filter.js';
 
+/** Which events are meant: those within reach that match. */
+export interface EventConditions {
+  readonly reach: Reach;
+  readonly filter: EventFilter | null;
+}
+
 /**
- * What a filter means, as conditions on `events e`: the one place that knows. The caller's reach is always
+ * What a filter means, as conditions on `events e`: the one place that knows (for events that are
+ * there already, domain/event-predicate.ts says the same of all that needs no database). The caller's reach is always
  * among them. An event's id is made from its time, so that times become ranges of ids and
  * partitions out of range are not touched.
  */

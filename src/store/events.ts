@@ -2,7 +2,7 @@ import type { Reach } from '../domain/access.js';
 import { firstUuidAt } from '../domain/event-id.js';
 import type { EventFilter } from '../domain/filters.js';
 import type { Database } from './database.js';
-import { eventConditions } from './event-filter.js';
+import { eventConditions, type EventConditions } from './event-filter.js';
 import { Prisma } from './generated/prisma/client.js';
 import { toPage, type Page, type Rows } from './keyset.js';
 import type { EventRow, Instant } from './rows.js';
@@ -75,16 +75,40 @@ export async function countEvents(database: Database, reach: Reach, filter: Even
   return row!.count;
 }
 
-/** The events of these ids that are within reach and match, in the order of their ids, which is that of their times. */
-export async function eventsByIds(
-  database: Database,
-  reach: Reach,
-  ids: readonly string[],
-  filter: EventFilter | null = null,
-): Promise<EventRow[]> {
+/** The events of these ids that are within reach, in the order of their ids, which is that of their times. */
+export async function eventsByIds(database: Database, reach: Reach, ids: readonly string[]): Promise<EventRow[]> {
   const query = sql`SELECT ${EVENT_COLUMNS}, ${USER_COLUMNS} FROM events e ${OWN_USER}
-    WHERE ${eventConditions(reach, filter)} AND e.id = ANY(${ids}::uuid[]) ORDER BY e.id`;
+    WHERE ${eventConditions(reach, null)} AND e.id = ANY(${ids}::uuid[]) ORDER BY e.id`;
   return database.query<EventRow>({ name: 'events.byIds', text: query.text, values: query.values });
+}
+
+/** An event with what tells who may see it, and whom it matches. */
+export interface WatchedEventRow extends EventRow {
+  /** Whose its session is, where the event itself names nobody. */
+  readonly sessionUserId: string | null;
+  /** For each of the conditions that were asked about, whether it holds. */
+  readonly matches: readonly (boolean | null)[];
+}
+
+/**
+ * The events of these ids, in the order of their ids, for many watches in one statement: those that meet `any` of the
+ * conditions (null: all of the project), each with the answer to `each` of the others.
+ */
+export async function watchedEvents(
+  database: Database,
+  projectId: string,
+  ids: readonly string[],
+  { any, each }: { any: readonly EventConditions[] | null; each: readonly EventConditions[] },
+): Promise<WatchedEventRow[]> {
+  const met = ({ reach, filter }: EventConditions): Sql => sql`(${eventConditions(reach, filter)})`;
+  const answers = each.length > 0 ? Prisma.join(each.map(met)) : empty;
+  const wanted = any ? sql`AND (${Prisma.join(any.map(met), ' OR ')})` : empty;
+  const query = sql`SELECT ${EVENT_COLUMNS}, ${USER_COLUMNS}, ARRAY[${answers}]::boolean[] AS matches,
+      CASE WHEN e.user_id IS NULL THEN (
+        SELECT s.user_id FROM sessions s WHERE s.project_id = e.project_id AND s.id = e.session_id) END AS "sessionUserId"
+    FROM events e ${OWN_USER}
+    WHERE e.project_id = ${projectId}::uuid AND e.id = ANY(${ids}::uuid[]) ${wanted} ORDER BY e.id`;
+  return database.query<WatchedEventRow>({ name: 'events.watched', text: query.text, values: query.values });
 }
 
 /** A session as the reading of its events needs it: no event of it lies outside its time. */

@@ -122,13 +122,8 @@ export async function countSessions(database: Database, reach: Reach, filter: Se
   return row!.count;
 }
 
-/** The sessions of these ids that are within reach and match, in no order. */
-export async function sessionsByIds(
-  database: Database,
-  reach: Reach,
-  ids: readonly string[],
-  filter: SessionFilter | null = null,
-): Promise<SessionRow[]> {
-  const query = sql`SELECT ${COLUMNS} FROM ${pageFrom(filter, null)} WHERE ${sessionConditions(reach, filter, null)} AND s.id = ANY(${ids}::uuid[])`;
+/** The sessions of these ids that are within reach, in no order. */
+export async function sessionsByIds(database: Database, reach: Reach, ids: readonly string[]): Promise<SessionRow[]> {
+  const query = sql`SELECT ${COLUMNS} FROM ${WITH_OWN_USER} WHERE ${sessionConditions(reach, null, null)} AND s.id = ANY(${ids}::uuid[])`;
   return database.query<SessionRow>({ name: 'sessions.byIds', text: query.text, values: query.values });
 }

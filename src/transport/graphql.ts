@@ -1,4 +1,6 @@
 import {
+  createSourceEventStream,
+  execute as interpret,
   getOperationAST,
   GraphQLError,
   Lexer,
@@ -9,7 +11,7 @@ import {
   type ExecutionResult,
   type GraphQLSchema,
 } from 'graphql';
-import { createYoga, type Plugin, type YogaServerInstance } from 'graphql-yoga';
+import { createYoga, mapAsyncIterator, processRegularResult, type Plugin, type YogaServerInstance } from 'graphql-yoga';
 import { LRUCache } from 'lru-cache';
 import type { Caller } from '../domain/access.js';
 import type { Sender } from '../domain/sender.js';
@@ -110,6 +112,25 @@ function createExecute(mask: Mask): Execute {
   };
 }
 
+/**
+ * Makes of an event of a subscription the message that tells it. Each has a context of its own: what it reads it reads as
+ * it is now, and nothing is kept of it for the next.
+ */
+export function executeEvent(args: ExecutionArgs, event: unknown): Promise<ExecutionResult> | ExecutionResult {
+  return interpret({ ...args, rootValue: event, contextValue: { ...(args.contextValue as Context) } });
+}
+
+/** A subscription over HTTP. What its source fails with is its last message: a stream has no other way to say it. */
+async function subscribe(args: ExecutionArgs): Promise<AsyncIterableIterator<ExecutionResult> | ExecutionResult> {
+  const opened = await createSourceEventStream(args);
+  if (!(Symbol.asyncIterator in opened)) return opened;
+  return mapAsyncIterator(
+    opened as AsyncIterableIterator<unknown>,
+    (event) => executeEvent(args, event),
+    (error: Error) => ({ errors: [new GraphQLError(error.message, { originalError: error })] }),
+  );
+}
+
 /** Stable codes for what is wrong with a document; and nothing larger than the limits is run. */
 function useChecks(execute: Execute): Plugin<Door, Context> {
   return {
@@ -131,25 +152,49 @@ function useChecks(execute: Execute): Plugin<Door, Context> {
     onExecute({ setExecuteFn }) {
       setExecuteFn(execute);
     },
-    async onSubscribe({ args }) {
+    async onSubscribe({ args, setSubscribeFn }) {
       await admitOperation(args);
+      setSubscribeFn(subscribe);
     },
   };
 }
 
-/** A subscription over HTTP ends with the caller's right to it; a WebSocket is closed whole, elsewhere. */
+/** A subscription over HTTP ends with the caller's right to it, and with the request; a WebSocket is closed whole, elsewhere. */
 function useLifetimes(streams: OpenStreams): Plugin<Door, Context> {
   return {
     onSubscribe({ args }) {
-      const { caller } = args.contextValue;
+      const { caller, request } = args.contextValue;
       return {
         onSubscribeResult({ result }) {
           if (!(Symbol.asyncIterator in result)) return undefined;
           const iterator = result as AsyncGenerator;
-          const forget = streams.open(caller, () => void iterator.return(undefined));
+          const end = (): void => void iterator.return(undefined);
+          const forget = streams.open(caller, end);
+          // Of a client that went while this was opened nobody reads the answer, and so nobody would give it back.
+          const giveBack = (): void => {
+            end();
+            forget();
+          };
+          if (request.signal.aborted) giveBack();
+          else request.signal.addEventListener('abort', giveBack, { once: true });
           return { onEnd: forget };
         },
       };
+    },
+  };
+}
+
+/** A subscription whose client takes no stream is refused, and what it has opened given back. */
+function useStreamsOnly(): Plugin<Door, Context> {
+  return {
+    onResultProcess(processing) {
+      const { result } = processing;
+      if (processing.resultProcessor || !(Symbol.asyncIterator in result)) return;
+      void (result as AsyncIterableIterator<unknown>).return?.();
+      const message = 'A subscription is answered as a stream: send Accept: text/event-stream, or use a WebSocket.';
+      const http = { status: 406, spec: false };
+      processing.setResult({ errors: [new GraphQLError(message, { extensions: { code: 'BAD_USER_INPUT', http } })] });
+      processing.setResultProcessor(processRegularResult as never, 'application/json');
     },
   };
 }
@@ -243,6 +288,7 @@ export function createGraphQL(deps: {
     plugins: [
       useChecks(execute),
       useLifetimes(streams),
+      useStreamsOnly(),
       useAnswerThatIsThere(),
       useMask(mask),
       useEventStreams(commentEvery),

@@ -1,6 +1,6 @@
 import {
   createSourceEventStream,
-  execute,
+  getOperationAST,
   type DocumentNode,
   type ExecutionArgs,
   type ExecutionResult,
@@ -10,7 +10,7 @@ import type { Socket } from 'node:net';
 import { Sender, type WebSocket } from 'ws';
 import type { Caller } from '../domain/access.js';
 import type { Context } from '../schema/context.js';
-import { admitOperation } from './graphql.js';
+import { admitOperation, executeEvent } from './graphql.js';
 import type { Observer } from '../observation.js';
 
 /**
@@ -109,11 +109,24 @@ export function createSharedSubscriptions(observe: Observer): SharedSubscription
     });
   }
 
+  /** What is the same for those who share; never throws. */
   function kindOf({ document, operationName, variableValues, contextValue }: ExecutionArgs): string {
     let number = documents.get(document);
     if (number === undefined) documents.set(document, (number = count += 1));
     const { caller } = contextValue as Context;
-    return `${number} ${operationName ?? ''} ${JSON.stringify(variableValues ?? {})} ${rightsOf(caller)}`;
+    // Others than those it defines change nothing.
+    const defined = getOperationAST(document, operationName)?.variableDefinitions ?? [];
+    const variables = defined.map(({ variable }) => [variable.name.value, variableValues?.[variable.name.value]]);
+    return `${number} ${operationName ?? ''} ${textOf(variables)} ${rightsOf(caller)}`;
+  }
+
+  /** Values as text. What nests deeper than can be written is like nothing else: whoever reads it says what is wrong. */
+  function textOf(variables: readonly unknown[]): string {
+    try {
+      return JSON.stringify(variables);
+    } catch {
+      return `alone ${(count += 1)}`;
+    }
   }
 
   function messageOf(
@@ -126,7 +139,7 @@ export function createSharedSubscriptions(observe: Observer): SharedSubscription
     if (!byKind) made.set(event, (byKind = new Map()));
     let message = byKind.get(kind);
     if (!message) {
-      message = Promise.resolve(execute({ ...args, rootValue: event })).then((result) => new Message(mask(result)));
+      message = Promise.resolve(executeEvent(args, event)).then((result) => new Message(mask(result)));
       byKind.set(kind, message);
     }
     return message;
@@ -135,10 +148,11 @@ export function createSharedSubscriptions(observe: Observer): SharedSubscription
   return {
     async subscribe(args, { socket, connection, id, mask }) {
       await admitOperation(args);
+      // From the opening of the source on nothing may throw that does not give it back.
+      const kind = kindOf(args);
       const source = await createSourceEventStream(args);
       if (!(Symbol.asyncIterator in source)) return mask(source);
       const events = source as AsyncGenerator<object>;
-      const kind = kindOf(args);
 
       async function pump(): Promise<void> {
         for await (const event of events) {

@@ -24,7 +24,7 @@ busContract('the Redis bus', async () => {
   };
 });
 
-test('after a lost Redis every listener is told of the gap, once the bus is whole again', async () => {
+test('where Redis is lost every listener is told at once, and once the bus is whole again', async () => {
   const first = await startOwnRedis();
   const bus = await createRedisBus({ url: first.url, observe: () => {} });
   const ears = [createEar(), createEar()];
@@ -34,6 +34,7 @@ test('after a lost Redis every listener is told of the gap, once the bus is whol
   await eventually(() => ears[0]!.heard.length === 1);
   await first.kill();
   await eventually(() => !bus.connected);
+  await eventually(() => ears.every(({ losses, gaps }) => losses === 1 && gaps === 0));
   await expect(bus.publish('a', 'lost')).rejects.toThrow();
 
   const second = await startOwnRedis(first.port);
@@ -46,6 +47,8 @@ test('after a lost Redis every listener is told of the gap, once the bus is whol
     return ears[0]!.heard.includes('after');
   });
   expect(ears[0]!.heard).not.toContain('lost');
+  // Of what could not be published only those are told whom it concerned.
+  expect(ears[1]!.losses).toBe(1);
   await bus.close();
   await second.kill();
 });

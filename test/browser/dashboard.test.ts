@@ -12,6 +12,7 @@ import {
   type DashboardStage,
 } from '../support/dashboard.js';
 import { createTestDatabase } from '../support/database.js';
+import { startOwnRedis } from '../support/redis.js';
 
 const CHROME =
   'Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Safari/537.36';
@@ -409,4 +410,24 @@ test('a lost connection is shown, and what was missed is there when it is back',
   await context.close();
   await Promise.all([second.close('test'), elsewhere.close('test')]);
   await otherDb.drop();
+}, 60_000);
+
+test('where Redis is lost the page says so, and asks anew for what it missed when it is back', async () => {
+  const ownDb = await createTestDatabase();
+  const redis = await startOwnRedis();
+  const own = await startTestApp(ownDb, { REDIS_URL: redis.url });
+  const key = await projectWith(own.url, TWO_VISITS);
+  const { page, context } = await openDashboard(browser, own.url, key);
+  const figure = page.locator('.figure', { hasText: 'Sessions' }).first();
+  await figure.getByText('2', { exact: true }).waitFor();
+  await redis.kill();
+  await page.getByText('Connection lost. Reconnecting…').waitFor();
+  await send(own.url, key, [{ type: 'page view', user: { identity: 'missed' } }]);
+  const again = await startOwnRedis(redis.port);
+  await page.getByText('Connection lost').waitFor({ state: 'detached' });
+  await figure.getByText('3', { exact: true }).waitFor();
+  await context.close();
+  await own.close('test');
+  await again.kill();
+  await ownDb.drop();
 }, 60_000);

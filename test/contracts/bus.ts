@@ -4,14 +4,17 @@ import { eventually } from '../support/app.js';
 
 interface Ear extends BusListener {
   readonly heard: string[];
+  losses: number;
   gaps: number;
 }
 
 export function createEar(): Ear {
   const ear: Ear = {
     heard: [],
+    losses: 0,
     gaps: 0,
     onMessage: (message) => void ear.heard.push(message),
+    onLoss: () => void (ear.losses += 1),
     onGap: () => void (ear.gaps += 1),
   };
   return ear;

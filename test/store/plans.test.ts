@@ -9,7 +9,7 @@ import { listAuditEntries } from '../../src/store/audit-log.js';
 import { lockOpenSessions, readOpenSessions } from '../../src/store/changed-timeouts.js';
 import { closeSessions, takeDueSessions } from '../../src/store/close-sessions.js';
 import type { Database, Statement } from '../../src/store/database.js';
-import { eventsByIds, listEvents, listSessionEvents } from '../../src/store/events.js';
+import { eventsByIds, listEvents, listSessionEvents, watchedEvents } from '../../src/store/events.js';
 import { extendSessions, type Extension } from '../../src/store/extend-sessions.js';
 import { flipPresence } from '../../src/store/flip-presence.js';
 import { lockUsers, readIdentitySessions, readKnownEvents } from '../../src/store/ingest-reads.js';
@@ -223,6 +223,18 @@ const lookups: [string, (database: Database) => Promise<unknown>, number][] = [
   ['recent edges', (d) => recentEdges(d, [reach], new Date(now.getTime() + 600_000), now), 50],
   ['sessions by id', (d) => sessionsByIds(d, reach, [randomUUID()]), 50],
   ['events by id', (d) => eventsByIds(d, reach, [uuidAt(now)]), 50],
+  [
+    'events of watches',
+    (d) =>
+      watchedEvents(d, projectId, [uuidAt(now)], {
+        any: [
+          { reach: { projectId, userIds: [userIdOf(projectId, 'user50')] }, filter: { search: 'x' } },
+          { reach, filter: { sessionIds: [randomUUID()] } },
+        ],
+        each: [{ reach, filter: { search: 'x', dataContains: { plan: 'pro' } } }],
+      }),
+    50,
+  ],
   [
     'ingest: extend, the session found by its user',
     (d) => extendSessions(d, [extension], [{ event, extension: 0 }], now),
