@@ -104,13 +104,19 @@ const request = fc.record({
   ),
 });
 
+const settings = fc.record({
+  sessionStart: fc.constantFrom('RESTART' as const, 'RESUME' as const),
+  inactivityTimeout: fc.constantFrom(300, 300, 60, 20),
+  presenceTimeout: fc.constantFrom(75, 75, 20, 400),
+});
+
 test('whatever is sent: the same outcomes, rows and edges with the short way and without', async () => {
   let taken = 0;
   await fc.assert(
-    fc.asyncProperty(fc.array(request, { minLength: 2, maxLength: 8 }), async (requests) => {
+    fc.asyncProperty(settings, fc.array(request, { minLength: 2, maxLength: 8 }), async (project, requests) => {
       const seen: object[] = [];
       for (const more of [{}, withTwoMemories(), withoutShortcut]) {
-        const stage = await createStage(db, { sessionStart: 'RESUME' }, {}, more);
+        const stage = await createStage(db, project, {}, more);
         const said: unknown[] = [];
         let now = 0;
         for (const { at, close, events } of requests) {

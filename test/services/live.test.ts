@@ -209,6 +209,12 @@ test('each watch of sessions is told of its own', async () => {
   );
   await eventually(() => only.heard.length === 1);
   expect(asked.slice(1).map(({ values }) => JSON.stringify(values))).toEqual([expect.not.stringContaining(first)]);
+  // Rule 27: it becomes part of another, and the watch goes on with that one.
+  for (const change of [{ kind: 'UPDATED', took: [second] }, { kind: 'ENDED' }]) {
+    await bus.publish(sessionsChannel(reach.projectId), JSON.stringify({ at: 3, changes: [{ id: first, ...change }] }));
+  }
+  await eventually(() => only.heard.length === 3);
+  expect(only.heard.slice(1).map(({ session }) => session.id)).toEqual([first, first]);
   await narrow.close();
 });
 
