@@ -207,7 +207,7 @@ export async function startApp(config: Config, log: Observer): Promise<App> {
       }),
     );
     // From here on somebody can be spoken to, until the doors close.
-    const pulse = lifetimes.add(createPulse({ database, observe }));
+    const pulse = lifetimes.add(createPulse({ database: ingestDatabase, observe }));
     pulse.start();
     observe({ kind: 'server.listening', url });
 

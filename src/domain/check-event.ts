@@ -195,7 +195,7 @@ function check(reach: Reach, event: IncomingEvent, sender: Sender, arrival: Arri
     type,
     time,
     receivedAt: now,
-    eventKey: id === null ? null : eventKeyOf(id, user?.id ?? null, sessionKey),
+    eventKey: id === null ? null : eventKeyOf(id, user?.id ?? null, sessionKey, reach.userIds),
     sessionKey,
     user,
     sender,

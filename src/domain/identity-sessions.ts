@@ -38,6 +38,9 @@ export interface EventSplit {
   readonly session: WorkingSession;
 }
 
+/** A late start reads and moves what is stored behind it: of a session with more events it is one more of them (rule 12). */
+export const MOST_SPLIT = 100_000;
+
 /** What is open is the last; an id tells which of two that start at the same instant was made first. */
 const inOrder = (a: WorkingSession, b: WorkingSession): number =>
   Number(isOpen(a)) - Number(isOpen(b)) ||
@@ -235,18 +238,27 @@ class IdentityPlan {
       count(session, event);
       return accepted(session);
     }
-    const session = this.make(planned);
-    describe(session, event.attributes);
+    if (open.eventCount > MOST_SPLIT) return this.store(planned);
     const stays: CheckedEvent[] = [];
     const goes: CheckedEvent[] = [];
+    const moving: PlannedEvent[] = [];
     for (const one of this.placed) {
       const verdict = one.verdict!;
       if (survivor(verdict.session!) !== open) continue;
       // By time, then by place: what stands before the start in its own request stays before it.
       const isLater = one.event.time > event.time || (one.event.time === event.time && one.request !== request);
-      if (isLater) one.verdict = { ...verdict, session };
+      if (isLater) moving.push(one);
       if (verdict.status === 'ACCEPTED') (isLater ? goes : stays).push(one.event);
     }
+    if (event.time === open.startedAt && !open.explicitStart && stays.length === 0) {
+      // Nothing came before it.
+      open.explicitStart = true;
+      count(open, event);
+      return accepted(open);
+    }
+    const session = this.make(planned);
+    describe(session, event.attributes);
+    for (const one of moving) one.verdict = { ...one.verdict!, session };
     goes.push(event);
     split(open, session, stays, goes);
     for (const storedUnder of session.storedUnder) this.state.splits.push({ storedUnder, from: event.time, session });

@@ -42,9 +42,16 @@ export const NAME_CONFIRMED = 60_000;
 
 /**
  * The hash under which a client's own event id is remembered (rule 25). Ids are told apart by whose they are: of the user, as
- * userIdOf says; else of the session key; else of the project, both null. So nobody's id stands in another's way.
+ * userIdOf says; else of the session key; else of the project, both null. `allowedUsers`: of a token that is narrowed to users, whose
+ * sessions of the key are meant. So nobody's id stands in another's way.
  */
-export function eventKeyOf(clientId: string, userId: string | null, sessionKey: string | null): string {
-  if (userId !== null) return hashToUuid('event of user', userId, clientId);
+export function eventKeyOf(
+  clientId: string,
+  userId: string | null,
+  sessionKey: string | null,
+  allowedUsers: readonly string[] | null,
+): string {
+  const user = userId ?? (allowedUsers === null ? null : allowedUsers.toSorted().join(' '));
+  if (user !== null) return hashToUuid('event of user', user, clientId);
   return sessionKey === null ? hashToUuid('event', clientId) : hashToUuid('event of key', sessionKey, clientId);
 }

@@ -31,7 +31,8 @@ const waitFor = ({ presenceTimeout, inactivityTimeout }: SessionSettings): numbe
 function graceUntil({ lastActivityAt, heartbeatAt, heartbeatBefore }: WorkingSession): number {
   const pageLoad = lastActivityAt + CLOSING_GRACE;
   if (heartbeatAt === null || heartbeatBefore === null) return pageLoad;
-  const another = heartbeatAt - heartbeatBefore < OTHER_TAB.nearer;
+  const apart = heartbeatAt - heartbeatBefore;
+  const another = apart >= OTHER_TAB.farther && apart < OTHER_TAB.nearer;
   const lately = lastActivityAt - heartbeatBefore <= OTHER_TAB.within;
   return another && lately ? Math.max(pageLoad, heartbeatAt + OTHER_TAB.within) : pageLoad;
 }

@@ -9,9 +9,9 @@ export const CLOSING_GRACE = 5_000;
 /**
  * Rule 29: where one of several tabs says goodbye, the others are heard again within 30 seconds, as often as clients send
  * heartbeats. One tab's heartbeats lie 30 s apart; two that lie nearer (with 5 s for a late timer) are of two tabs, of which
- * one is still there. Milliseconds.
+ * one is still there. Two within a second are one that was sent twice. Milliseconds.
  */
-export const OTHER_TAB = { nearer: 25_000, within: 35_000 } as const;
+export const OTHER_TAB = { farther: 1_000, nearer: 25_000, within: 35_000 } as const;
 
 /** Rule 22: what is kept of a session: bytes of its data as JSON in UTF-8, and different types of its events. */
 export const MOST_KEPT = { dataBytes: 65_536, types: 200 } as const;

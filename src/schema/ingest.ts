@@ -119,7 +119,7 @@ const HeartbeatInput = builder.inputType('HeartbeatInput', {
       required: true,
       defaultValue: false,
       description:
-        'True: the session ends here. It counts as online for 5 more seconds, so that a page load is no departure; only then is its user OFFLINE, if no other session is online.',
+        'True: the session ends here. It counts as online for 5 more seconds, so that a page load is no departure, or for up to 35 where another tab was heard; only then is its user OFFLINE, if no other session is online.',
     }),
   }),
 });

@@ -248,8 +248,10 @@ export async function sessionConnection(
   );
 }
 
-/** A session by its UUID, gathered with the others this request asks for; null where there is none within reach. */
-/** The session of that id, or what it became (rule 27); null where the caller can see none. */
+/**
+ * A session by its UUID, or what it became (rule 27), gathered with the others this request asks for; null where there is none
+ * within reach.
+ */
 export function loadSession(context: Context, id: string): Promise<SessionRow | null> {
   return loaderOf<string, SessionRow | null>(context, 'session', async (ids) => {
     const { database } = context.services;

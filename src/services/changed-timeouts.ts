@@ -85,19 +85,27 @@ export function createChangedTimeouts(deps: {
     }
   }
 
-  /** Answers whether it came to the end. */
-  async function walk(project: StaleProject, batches: number): Promise<boolean> {
+  /** Goes through the sessions of a project that is taken until `until`, and holds it meanwhile; null: it has lost it to another. */
+  async function walk(
+    project: StaleProject,
+    batches: number,
+    until: Date,
+  ): Promise<{ isWhole: boolean; until: Date } | null> {
     let last: OpenSession | null = null;
+    let held = until;
     for (let batch = 0; batch < batches && !stopped; batch += 1) {
       const begun = performance.now();
       const sessions: OpenSession[] = await readOpenSessions(database, project, last, BATCH, clock.now());
       const stale = sessions.filter((session) => session.stale);
       if (stale.length > 0) await withRetry(() => bringInStep(stale));
-      if (sessions.length < BATCH) return true;
+      if (sessions.length < BATCH) return { isWhole: true, until: held };
       last = sessions.at(-1)!;
       if (batches === Infinity && isBusy()) await setTimeout(performance.now() - begun);
+      const longer = new Date(clock.now().getTime() + LEASE);
+      if (!(await giveProjectBack(database, project, held, longer))) return null;
+      held = longer;
     }
-    return false;
+    return { isWhole: false, until: held };
   }
 
   /** Answers whether there was a project that waited. */
@@ -106,9 +114,11 @@ export function createChangedTimeouts(deps: {
     const until = new Date(now.getTime() + LEASE);
     const project = await takeStaleProject(database, reach, now, until);
     if (!project) return false;
-    const isWhole = await walk(project, batches);
+    const walked = await walk(project, batches, until);
+    if (!walked) return true;
     const settledAt = new Date(project.changedAt.getTime() + SETTLED);
-    await giveProjectBack(database, project, until, isWhole ? (now < settledAt ? settledAt : null) : now);
+    const again = now < settledAt ? settledAt : null;
+    await giveProjectBack(database, project, walked.until, walked.isWhole ? again : now);
     return true;
   }
 

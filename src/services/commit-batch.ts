@@ -1,6 +1,6 @@
 import { rejected, type IngestOutcome } from '../domain/event.js';
 import { NAME_CONFIRMED } from '../domain/identity.js';
-import type { EventSplit } from '../domain/identity-sessions.js';
+import { MOST_SPLIT, type EventSplit } from '../domain/identity-sessions.js';
 import { livenessOf } from '../domain/online.js';
 import { policyOf, type PlannedEvent, type ReadyEvent, type Verdict } from '../domain/planned-event.js';
 import { isOpen, survivor, type WorkingSession } from '../domain/session.js';
@@ -92,9 +92,11 @@ function namedKeys(events: readonly PlannedEvent[]): SessionKey[] {
   const keys = new Map<string, SessionKey>();
   for (const { event } of events) {
     if (event.sessionKey === null) continue;
-    const { projectId, sessionKey: key } = event;
-    const userId = event.user?.id ?? null;
-    keys.set(`${projectId} ${key} ${userId ?? ''}`, { projectId, key, userId });
+    const { projectId, sessionKey: key, allowedUsers } = event;
+    // Without a user it is whoever's; of a token that is narrowed to users, theirs.
+    for (const userId of event.user ? [event.user.id] : (allowedUsers ?? [null])) {
+      keys.set(`${projectId} ${key} ${userId ?? ''}`, { projectId, key, userId });
+    }
   }
   return [...keys].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, key]) => key);
 }
@@ -117,13 +119,15 @@ async function readSplitSessions(
     starts.set(key, [...(starts.get(key) ?? []), event.time]);
   }
   if (starts.size === 0) return;
-  const cuts = sessions.flatMap(({ projectId, id: sessionId, key, userId, startedAt, lastActivityAt }) =>
-    key !== null || userId === null
-      ? []
-      : (starts.get(userKey(projectId, userId)) ?? [])
-          .filter((at) => startedAt < at && at <= lastActivityAt)
-          .map((at) => ({ projectId, sessionId, at })),
-  );
+  const cuts = sessions.flatMap((session) => {
+    const { projectId, id: sessionId, key, userId, startedAt, lastActivityAt, endReason, eventCount } = session;
+    // What a client or a start has ended is not split, unless it may go on; nor is what holds too much.
+    const isOver = endReason === 'SUPERSEDED' || (endReason === 'CLIENT' && !session.closedByHeartbeat);
+    if (key !== null || userId === null || isOver || eventCount > MOST_SPLIT) return [];
+    return (starts.get(userKey(projectId, userId)) ?? [])
+      .filter((at) => startedAt < at && at <= lastActivityAt)
+      .map((at) => ({ projectId, sessionId, startedAt, lastActivityAt, at }));
+  });
   if (cuts.length === 0) return;
   const parts = await readStoredParts(tx, cuts);
   for (const session of sessions) {
@@ -150,12 +154,13 @@ async function readState(
   );
   const wanted = uniqueUsers([...owners, ...mentioned]);
   const near = earliestByUser(events);
-  const [known, , locked, named, counted, identified] = await Promise.all([
+  // The count comes first: where it is too low by then, the unique key says so.
+  const [known, , locked, counted, named, identified] = await Promise.all([
     settings,
     wanted.length > 0 && addUsers(tx, wanted),
     wanted.length > 0 ? lockUsers(tx, wanted) : [],
-    keys.length > 0 ? lockNamedSessions(tx, keys) : [],
     keys.length > 0 ? countNamesakes(tx, keys) : [],
+    keys.length > 0 ? lockNamedSessions(tx, keys) : [],
     near.length > 0 ? readIdentitySessions(tx, near) : [],
     more(),
   ]);
@@ -270,7 +275,7 @@ function eventMoves(sessions: readonly WorkingSession[], splits: readonly EventS
   for (const cut of splits) cuts.set(cut.storedUnder, [...(cuts.get(cut.storedUnder) ?? []), cut]);
   return sessions.flatMap((session) => {
     const { projectId, id: source } = session;
-    const parts = [{ from: null, session }, ...(cuts.get(source) ?? [])];
+    const parts = [{ from: session.startedAt, session }, ...(cuts.get(source) ?? [])];
     return parts
       .map((part, at) => ({
         projectId,

@@ -22,10 +22,10 @@ interface Group<View, Item> {
 }
 
 /**
- * One bus channel's live watchers on this server. What is said in a moment is gathered, read once for all of the views,
- * and handed to their watchers, in the order it was said. What is said while a read is under way waits for it, and is
- * then read at once: the lag is that of two reads, however much is said. Where a change may have been missed every watch
- * ends with the reason.
+ * One bus channel's live watchers on this server. What is said in a moment is gathered, read once for all of the views, and
+ * handed to their watchers. What is said while a read is under way waits for it, and is then read in one, as far as
+ * MOST_AT_ONCE goes: the lag is that of two reads, and of more only where more was said. Where a change may have been missed
+ * every watch ends with the reason.
  */
 export class LiveRoom<Change, View, Item> {
   private readonly groups = new Map<string, Group<View, Item>>();
@@ -98,7 +98,7 @@ export class LiveRoom<Change, View, Item> {
       const items = await this.options.read(changes, views);
       for (const [at, { watchers }] of groups.entries()) for (const watcher of watchers) watcher.push(items[at]!);
     } catch (error) {
-      const told = error instanceof AppError ? error : gap('What has changed could not be read', error);
+      const told = gap('What has changed could not be read', error);
       for (const { watchers } of groups) for (const watcher of watchers) watcher.end(told);
     }
   }

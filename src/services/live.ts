@@ -97,7 +97,9 @@ export function createLive(deps: { database: Database; bus: Bus; observe: Observ
     changes: readonly ToldChange[],
     views: readonly SessionView[],
   ): Promise<SessionChange[][]> {
-    const wanted = changes.filter((change) => views.some((view) => view.wants(change)));
+    // Each view hears of every change once, in order: it remembers what the session that it watches has become.
+    const wants = views.map((view) => new Set(changes.filter((change) => view.wants(change))));
+    const wanted = changes.filter((change) => wants.some((own) => own.has(change)));
     if (wanted.length === 0) return views.map(() => []);
     const ids = [...new Set(wanted.map(({ id }) => id))];
     const rows = await sessionsByIds(database, { projectId, userIds: null }, ids);
@@ -106,8 +108,8 @@ export function createLive(deps: { database: Database; bus: Bus; observe: Observ
       const session = byId.get(change.id);
       return session ? [{ change, told: { kind: change.kind, session, at: change.at } }] : [];
     });
-    return views.map((view) =>
-      found.filter(({ change, told }) => view.wants(change) && view.matches(told.session)).map(({ told }) => told),
+    return views.map((view, at) =>
+      found.filter(({ change, told }) => wants[at]!.has(change) && view.matches(told.session)).map(({ told }) => told),
     );
   }
 

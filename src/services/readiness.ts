@@ -3,6 +3,8 @@ import { sqlStateOf, type Database } from '../store/database.js';
 import { tryDiskSpace } from '../store/disk-space.js';
 import type { Bus } from './bus.js';
 
+const DISK_FULL = '53100';
+
 /** What keeps a server from working just now. */
 export interface Readiness {
   /** Hears of a full disk: reading goes on there, so that asking anything would not show it. */
@@ -22,7 +24,7 @@ export function createReadiness(): Readiness {
       full = false;
       return [];
     } catch (error) {
-      return sqlStateOf(error).startsWith('53') ? ['disk'] : ['database'];
+      return sqlStateOf(error) === DISK_FULL ? ['disk'] : ['database'];
     }
   }
 

@@ -34,18 +34,19 @@ export async function takeStaleProject(
   return rows[0] ?? null;
 }
 
-/** Gives a project back that was taken until `until`: it is to be gone through at `again`, or no more. Nothing happens where somebody else has taken it since, or its timeouts have changed again. */
+/** Gives a project back that was taken until `until`: it is to be gone through at `again`, or no more. Answers false, and does nothing, where somebody else has taken it since, or its timeouts have changed again. */
 export async function giveProjectBack(
   database: Queryable,
   { projectId }: Pick<Reach, 'projectId'>,
   until: Date,
   again: Date | null,
-): Promise<void> {
-  await database.query({
+): Promise<boolean> {
+  const rows = await database.query({
     name: 'timeouts.giveBack',
-    text: 'UPDATE projects SET reckon_at = $3 WHERE id = $1 AND reckon_at = $2',
+    text: 'UPDATE projects SET reckon_at = $3 WHERE id = $1 AND reckon_at = $2 RETURNING 1',
     values: [projectId, until, again],
   });
+  return rows.length > 0;
 }
 
 /** An open session: its place in the order of their starts, and whether it rests on other timeouts than the project's. */

@@ -11,7 +11,9 @@ export async function findSubjects(
   const rows = await database.query<{ text: string; isKey: boolean; isUser: boolean }>({
     name: 'heartbeats.subjects',
     text: `SELECT w.text,
-                  EXISTS (SELECT 1 FROM sessions s WHERE s.project_id = $1 AND s.key = w.text) AS "isKey",
+                  -- In the order of its index: where thousands share one key the planner would rather look at all.
+                  (SELECT true FROM sessions s WHERE s.project_id = $1 AND s.key = w.text
+                   ORDER BY s.project_id, s.key, s.namesake LIMIT 1) IS NOT NULL AS "isKey",
                   EXISTS (SELECT 1 FROM users u WHERE u.project_id = $1 AND u.id = w.user_id) AS "isUser"
            FROM unnest($2::text[], $3::uuid[]) w (text, user_id)`,
     values: [projectId, texts, texts.map((text) => userIdOf(projectId, text))],

@@ -1,3 +1,4 @@
+import { firstUuidAt } from '../domain/event-id.js';
 import type { SettingsNow } from '../domain/online.js';
 import type { SessionSettings } from '../domain/project.js';
 import type { SessionAttributes, SessionEndReason, StoredPart, WorkingSession } from '../domain/session.js';
@@ -177,12 +178,18 @@ export async function readIdentitySessions(
 
 /**
  * What is stored of sessions, in parts: up to the first of a session's instants, from each to the next, and from the last on.
- * `cuts`: a session and an instant each, milliseconds. Answers the parts of each session by its id; of the first `at` is null. It reads all
+ * `cuts`: a session, and an instant within it, each; milliseconds. Answers the parts of each session by its id; of the first `at` is null. It reads all
  * events of the sessions, so it is asked only where a late start may split one (rule 12).
  */
 export async function readStoredParts(
   tx: Queryable,
-  cuts: readonly { projectId: string; sessionId: string; at: number }[],
+  cuts: readonly {
+    projectId: string;
+    sessionId: string;
+    startedAt: number;
+    lastActivityAt: number;
+    at: number;
+  }[],
 ): Promise<Map<string, (Omit<StoredPart, 'at'> & { at: number | null })[]>> {
   const rows = await tx.query<{ sessionId: string; at: Date | null; events: number; errors: number; types: string[] }>({
     name: 'ingest.storedParts',
@@ -190,12 +197,13 @@ export async function readStoredParts(
     text: `SELECT c.session_id AS "sessionId", c.times[p.part] AS at, sum(p.events)::integer AS events,
                   coalesce(sum(p.events) FILTER (WHERE p.type = 'error'), 0)::integer AS errors, array_agg(p.type) AS types
            FROM (
-             SELECT project_id, session_id, array_agg(DISTINCT ${instant('at')}) AS times
-             FROM unnest($1::uuid[], $2::uuid[], $3::bigint[]) k (project_id, session_id, at) GROUP BY project_id, session_id
+             SELECT project_id, session_id, first_id, end_id, array_agg(DISTINCT ${instant('at')}) AS times
+             FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::uuid[], $5::uuid[]) k (project_id, session_id, at, first_id, end_id)
+             GROUP BY project_id, session_id, first_id, end_id
            ) c
            CROSS JOIN LATERAL (
              SELECT width_bucket(e.occurred_at, c.times) AS part, e.type, count(*) AS events FROM events e
-             WHERE e.project_id = c.project_id AND e.session_id = c.session_id
+             WHERE e.project_id = c.project_id AND e.session_id = c.session_id AND e.id >= c.first_id AND e.id < c.end_id
              GROUP BY width_bucket(e.occurred_at, c.times), e.type
            ) p
            GROUP BY c.session_id, c.times, p.part`,
@@ -203,6 +211,8 @@ export async function readStoredParts(
       plainArray(cuts.map((cut) => cut.projectId)),
       plainArray(cuts.map((cut) => cut.sessionId)),
       plainArray(cuts.map((cut) => cut.at)),
+      plainArray(cuts.map((cut) => firstUuidAt(cut.startedAt))),
+      plainArray(cuts.map((cut) => firstUuidAt(cut.lastActivityAt + 1))),
     ],
   });
   const parts: Awaited<ReturnType<typeof readStoredParts>> = new Map(cuts.map(({ sessionId }) => [sessionId, []]));
@@ -230,7 +240,7 @@ const keyValues = (keys: readonly SessionKey[]): unknown[] => [
   keys.map((key) => key.userId),
 ];
 
-/** Whose the named sessions are, where the keys alone find them, before anything is locked: those users must be locked first. */
+/** Whose the named sessions are, before anything is locked: those users must be locked first. */
 export function readSessionOwners(
   tx: Queryable,
   keys: readonly SessionKey[],
@@ -240,7 +250,11 @@ export function readSessionOwners(
     prepared: true,
     text: `SELECT u.project_id AS "projectId", u.id AS "userId", u.identity
            FROM ${WANTED}
-           CROSS JOIN LATERAL (${ANYBODYS}) s
+           CROSS JOIN LATERAL (
+             SELECT * FROM (${ANYBODYS}) anybodys
+             UNION ALL
+             SELECT * FROM sessions s WHERE s.project_id = k.project_id AND s.key = k.key AND s.user_id = k.user_id
+           ) s
            CROSS JOIN LATERAL (SELECT * FROM users u WHERE u.project_id = s.project_id AND u.id = s.user_id OFFSET 0) u`,
     values: keyValues(keys),
   });

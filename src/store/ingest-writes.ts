@@ -141,16 +141,15 @@ export async function describeSessions(tx: Queryable, writes: readonly SessionWr
   });
 }
 
-/** Stored events of the session `source`, from `from` up to `to` (milliseconds; null: without bound), that are `target`'s now. */
+/** Stored events of the session `source`, from `from` up to `to` (milliseconds; null: all that follow), that are `target`'s now. */
 export interface EventMove {
   readonly projectId: string;
   readonly source: string;
-  readonly from: number | null;
+  readonly from: number;
   readonly to: number | null;
   readonly target: string;
 }
 
-const FIRST_ID = '00000000-0000-0000-0000-000000000000';
 const LAST_ID = 'ffffffff-ffff-ffff-ffff-ffffffffffff';
 
 /** Moves stored events to other sessions (rules 12 and 27). An event's id is made from its time, so that times are ranges of ids. */
@@ -164,7 +163,7 @@ export async function moveEvents(tx: Queryable, moves: readonly EventMove[]): Pr
     values: [
       plainArray(moves.map((move) => move.projectId)),
       plainArray(moves.map((move) => move.source)),
-      plainArray(moves.map(({ from }) => (from === null ? FIRST_ID : firstUuidAt(from)))),
+      plainArray(moves.map(({ from }) => firstUuidAt(from))),
       plainArray(moves.map(({ to }) => (to === null ? LAST_ID : firstUuidAt(to)))),
       plainArray(moves.map((move) => move.target)),
     ],

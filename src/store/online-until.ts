@@ -29,7 +29,8 @@ const waitsUntil = (lastAt: string, now: string, wait: string, backAt: string): 
 /** After a closing heartbeat: as graceUntil of domain/online. */
 const graceUntil = (lastAt: string): string =>
   `greatest(${lastAt} + ${seconds(CLOSING_GRACE / 1_000)},
-     CASE WHEN s.heartbeat_at - s.heartbeat_before < ${seconds(OTHER_TAB.nearer / 1_000)}
+     CASE WHEN s.heartbeat_at - s.heartbeat_before >= ${seconds(OTHER_TAB.farther / 1_000)}
+               AND s.heartbeat_at - s.heartbeat_before < ${seconds(OTHER_TAB.nearer / 1_000)}
                AND ${lastAt} - s.heartbeat_before <= ${seconds(OTHER_TAB.within / 1_000)}
           THEN s.heartbeat_at + ${seconds(OTHER_TAB.within / 1_000)} END)`;
 

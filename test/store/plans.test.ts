@@ -12,7 +12,18 @@ import type { Database, Statement } from '../../src/store/database.js';
 import { eventsByIds, listEvents, listSessionEvents, watchedEvents } from '../../src/store/events.js';
 import { extendSessions, type Extension } from '../../src/store/extend-sessions.js';
 import { flipPresence } from '../../src/store/flip-presence.js';
-import { lockUsers, readIdentitySessions, readKnownEvents } from '../../src/store/ingest-reads.js';
+import {
+  countNamesakes,
+  lockNamedSessions,
+  lockUsers,
+  readIdentitySessions,
+  readKnownEvents,
+  readSessionOwners,
+  readStoredParts,
+} from '../../src/store/ingest-reads.js';
+import { moveEvents } from '../../src/store/ingest-writes.js';
+import { mergedSessions } from '../../src/store/merged-sessions.js';
+import { deleteOldMerges } from '../../src/store/retention.js';
 import { findSubjects } from '../../src/store/heartbeat-subject.js';
 import { describeEvent, takeDescriptions } from '../../src/store/user-descriptions.js';
 import { listPresence, presenceOf, presenceSnapshot, recentEdges } from '../../src/store/presence.js';
@@ -91,7 +102,22 @@ beforeAll(async () => {
      WHERE project_id = $1 AND type = 'error'`,
     [projectId],
   );
-  await run('ANALYZE users, user_search, sessions, events');
+  // A key that thousands of users share, and a chain of merged sessions.
+  await run(
+    `INSERT INTO sessions (project_id, id, user_id, key, namesake, started_at, last_activity_at, ended_at, end_reason, online_until,
+                           live, ended_event_count)
+     SELECT $1, gen_random_uuid(), id, 'a-shared-key', n - 1, now(), now(), now(), 'CLIENT', now(), false, 0
+     FROM unnest($2::uuid[]) WITH ORDINALITY u (id, n)`,
+    [projectId, users],
+  );
+  await run(
+    `INSERT INTO merged_sessions (project_id, id, session_id, user_id, merged_at)
+     SELECT $1, ('00000000-0000-7000-8000-' || lpad(n::text, 12, '0'))::uuid,
+            ('00000000-0000-7000-8000-' || lpad((n + CASE WHEN n % 10 = 0 THEN 500000 ELSE 1 END)::text, 12, '0'))::uuid, $2, now()
+     FROM generate_series(100000, 120000) n`,
+    [projectId, users[0]],
+  );
+  await run('ANALYZE users, user_search, sessions, events, merged_sessions');
 }, 180_000);
 afterAll(() => db.drop());
 
@@ -199,6 +225,9 @@ test('fifty sessions with twenty events each: one LIMIT for each session, and on
 });
 
 const user = { projectId, userId: userIdOf(projectId, 'user50') };
+const named = { projectId, key: 'a-shared-key' };
+/** One of those above, with 20 events. */
+const sessionId = '00000000-0000-7000-8000-000000000123';
 const extension: Extension = {
   ...user,
   sessionId: null,
@@ -222,6 +251,31 @@ const lookups: [string, (database: Database) => Promise<unknown>, number][] = [
   ['presence snapshot of some', (d) => presenceSnapshot(d, reach, ['user50', 'user51'], now), 50],
   ['recent edges', (d) => recentEdges(d, [reach], new Date(now.getTime() + 600_000), now), 50],
   ['sessions by id', (d) => sessionsByIds(d, reach, [randomUUID()]), 50],
+  ['ingest: a named session', (d) => lockNamedSessions(d, [{ ...named, userId: user.userId }]), 50],
+  ['ingest: named sessions of whoever', (d) => lockNamedSessions(d, [{ ...named, userId: null }]), 100],
+  ['ingest: whose named sessions are', (d) => readSessionOwners(d, [{ ...named, userId: null }]), 100],
+  ['ingest: place of the next named session', (d) => countNamesakes(d, [{ ...named, userId: null }]), 50],
+  [
+    'ingest: what is stored of a session, in parts',
+    (d) =>
+      readStoredParts(d, [
+        {
+          projectId,
+          sessionId,
+          startedAt: now.getTime() - 20 * 86_400_000,
+          at: now.getTime() - 19 * 86_400_000,
+          lastActivityAt: now.getTime(),
+        },
+      ]),
+    100,
+  ],
+  [
+    'ingest: events that change their session',
+    (d) => moveEvents(d, [{ projectId, source: sessionId, from: 0, to: null, target: randomUUID() }]),
+    150,
+  ],
+  ['merged sessions', (d) => mergedSessions(d, reach, ['00000000-0000-7000-8000-000000100001']), 50],
+  ['retention: merges', (d) => deleteOldMerges(d, reach, new Date(0), 5_000), 50],
   ['events by id', (d) => eventsByIds(d, reach, [uuidAt(now)]), 50],
   [
     'events of watches',

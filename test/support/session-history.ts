@@ -167,6 +167,8 @@ export async function difference(
       await executor.data('mutation ($settings: ProjectSettingsInput) { updateProject(settings: $settings) { id } }', {
         settings: step.settings,
       });
+      // A timeout that has changed is brought in step in the background: here before anything else happens.
+      await stage.closer.runOnce(stage.now());
     } else if ('beat' in step) {
       const answer = await stage.beat(step.beat, step.close);
       const got = answer.acknowledged ? 'HEARTBEAT' : 'NO_SESSION';

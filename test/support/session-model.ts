@@ -103,6 +103,7 @@ export class SessionModel {
     }
     if ('settings' in step) {
       this.settings = { ...this.settings, ...step.settings };
+      this.close(step.at); // rule 20
       return [];
     }
     if ('beat' in step) return [this.recordHeartbeat(step.beat, step.close)];
@@ -255,6 +256,8 @@ export class SessionModel {
     const isNear = prev !== undefined && time >= prev.last && this.isNear(prev, time, next);
     if (prev && !isOpen && (next || !isNear) && this.isInside(prev, time)) return this.storeWithin(event, prev); // rule 7
     if (prev && isOpen) {
+      const isFirst = !prev.stored.some((one) => one.time === time && one.request === this.request);
+      if (time === prev.start && time < prev.last && !prev.hasStart && isFirst) return this.store(event, prev); // rule 12
       // Rule 12.
       const begun = this.begin(event, user);
       if (time < prev.last) {
