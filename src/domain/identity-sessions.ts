@@ -154,9 +154,9 @@ class IdentityPlan {
   }
 
   /** Whether a session that ends and one that begins would have been one, had the events between come in order. */
-  private canMerge(earlier: WorkingSession, later: WorkingSession, event: CheckedEvent): boolean {
+  private canMerge(earlier: WorkingSession, later: WorkingSession): boolean {
     if (earlier.endReason !== 'INACTIVITY') return false;
-    return !later.explicitStart || policyOf(event, this.context.settings) === 'RESUME';
+    return !later.explicitStart || this.context.settings.sessionStart === 'RESUME';
   }
 
   /** Finds the session that an event of that time belongs to, and widens it (rules 2, 7, 8 and 27); null: none there is. */
@@ -173,7 +173,7 @@ class IdentityPlan {
     if (!after) return null;
     const left = before && time - before.lastActivityAt <= this.inactivity ? before : null;
     const right = after.startedAt - time <= this.inactivity ? after : null;
-    if (left && right && this.canMerge(left, right, event)) {
+    if (left && right && this.canMerge(left, right)) {
       merge(left, right);
       this.sessions.splice(at, 1);
       return left;
