@@ -42,8 +42,8 @@ export const NAME_CONFIRMED = 60_000;
 
 /**
  * The hash under which a client's own event id is remembered (rule 25). Ids are told apart by whose they are: of the user, as
- * userIdOf says; else of the session key; else of the project, both null. `allowedUsers`: of a token that is narrowed to users, whose
- * sessions of the key are meant. So nobody's id stands in another's way.
+ * userIdOf says; else of the session key, and of the users that a narrowed token means by it (`allowedUsers`; null: anybody's);
+ * else of the project. So nobody's id stands in another's way.
  */
 export function eventKeyOf(
   clientId: string,
@@ -51,7 +51,7 @@ export function eventKeyOf(
   sessionKey: string | null,
   allowedUsers: readonly string[] | null,
 ): string {
-  const user = userId ?? (allowedUsers === null ? null : allowedUsers.toSorted().join(' '));
-  if (user !== null) return hashToUuid('event of user', user, clientId);
-  return sessionKey === null ? hashToUuid('event', clientId) : hashToUuid('event of key', sessionKey, clientId);
+  if (userId !== null) return hashToUuid('event of user', userId, clientId);
+  if (sessionKey === null) return hashToUuid('event', clientId);
+  return hashToUuid('event of key', sessionKey, allowedUsers?.toSorted().join(' ') ?? '', clientId);
 }

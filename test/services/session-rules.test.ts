@@ -979,6 +979,15 @@ describe('repeats and order', () => {
     expect(outcome!.status).toBe('ACCEPTED');
   });
 
+  test('rule 25: ids by the key alone are told apart by key, for a narrowed token too', async () => {
+    const stage = await createStage(db, {}, { identities: ['ada'] });
+    const keys = ['the-key-1', 'the-key-2'];
+    await stage.send(...keys.map((sessionKey) => ({ sessionKey, user: 'ada' })));
+    const events = keys.map((sessionKey) => ({ id: 'a', sessionKey }));
+    expect(codes(await stage.send(...events))).toEqual(['ACCEPTED', 'ACCEPTED']);
+    expect(codes(await stage.send(...events))).toEqual(['DUPLICATE', 'DUPLICATE']);
+  });
+
   test('rule 25: a repeat whose time is too old by now is a repeat; what never came is too old', async () => {
     const stage = await createStage(db);
     const [first] = await stage.send({ id: 'a', user: 'ada', t: -2 * 86_400 });
