@@ -3,12 +3,12 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 
 /**
- * `node build.mjs` builds `dist`: the server and the dashboard, which run with the production dependencies alone.
- * `node build.mjs --if-changed`, before `npm start`, does so only where `dist` was built from other sources than are
- * here, so that what is built starts without the tools, and in a folder that its user may not write.
+ * `node build.mjs` builds `dist`: the server and the dashboard. To run them, the production dependencies are enough.
+ * `node build.mjs --if-changed` runs before `npm start`. It builds only if the sources have changed since `dist` was
+ * built. So a built server starts without the build tools, and in a folder that the user may not write to.
  */
 
-/** All that `dist` is made of. */
+/** Everything that `dist` is built from. */
 const SOURCES = [
   'build.mjs',
   'codegen.ts',
@@ -21,9 +21,9 @@ const SOURCES = [
   'tsconfig.build.json',
   'tsconfig.json',
 ];
-/** Made by the build itself. */
-const GENERATED = /^src\/(store|dashboard)\/generated(\/|$)/;
-/** Says what `dist` was built from. */
+/** Files that the build itself makes. */
+const GENERATED = /^src\/(store|dashboard|client)\/generated(\/|$)/;
+/** This file contains the hash of the sources that `dist` was built from. */
 const STAMP = 'dist/.sources';
 
 function filesOf(source) {
@@ -34,7 +34,7 @@ function filesOf(source) {
     .flatMap((name) => filesOf(`${source}/${name}`));
 }
 
-/** By content: times do not survive a copy. */
+/** The hash of all sources, by content: the times of files do not survive a copy. */
 function hashSources() {
   const hash = createHash('sha256');
   for (const file of SOURCES.flatMap(filesOf)) hash.update(`${file}\0`).update(readFileSync(file)).update('\0');
@@ -44,28 +44,28 @@ function hashSources() {
 function build(sources) {
   try {
     mkdirSync('dist', { recursive: true });
-    // Until all of it is built again it is of no known sources.
+    // Until the build has finished, the sources of `dist` count as unknown.
     writeFileSync(STAMP, '');
   } catch (error) {
-    return `Footsteps cannot be built here (${error.message}). Build it as the user whose folder it is: npm run build.`;
+    return `Footsteps cannot be built here (${error.message}). Build it as the user who owns this folder: npm run build.`;
   }
   try {
     execFileSync('npm', ['run', '--silent', 'compile'], { stdio: 'inherit' });
   } catch {
-    return 'Footsteps could not be built; the reason is above.';
+    return 'Footsteps could not be built. The reason is above.';
   }
   writeFileSync(STAMP, sources);
   return null;
 }
 
 function buildIfChanged() {
-  // What was deployed without its sources is what it is.
+  // `dist` was deployed without its sources, so there is nothing to build.
   if (!existsSync('src')) return null;
   const sources = hashSources();
   if (existsSync(STAMP) && readFileSync(STAMP, 'utf8') === sources) return null;
-  // One of the tools that nothing else brings with it.
+  // Vite is one of the build tools; no production dependency installs it.
   if (existsSync('node_modules/vite')) return build(sources);
-  return 'Footsteps is not built from these sources, and the tools for it are not installed: npm ci && npm run build.';
+  return 'Footsteps is not built from these sources, and the build tools are not installed. Run: npm ci && npm run build.';
 }
 
 const problem = process.argv.includes('--if-changed') ? buildIfChanged() : build(hashSources());

@@ -1,6 +1,6 @@
 import { defineConfig } from 'prisma/config';
 
-// `prisma generate` wants a URL but never opens it; the server itself takes DATABASE_URL from src/config.ts.
+// `prisma generate` requires a URL but never connects to it. The server itself gets DATABASE_URL from src/config.ts.
 export default defineConfig({
   schema: 'prisma/schema.prisma',
   migrations: { path: 'prisma/migrations' },

@@ -3,7 +3,14 @@ import base from './vitest.config.js';
 
 /** Faults under load, one file at a time: each starts and kills servers, a Postgres and a Redis of its own. */
 export default mergeConfig(
-  { ...base, test: { ...base.test, globalSetup: ['test/support/ledger-table.ts'], include: [] } },
+  {
+    ...base,
+    test: {
+      ...base.test,
+      globalSetup: ['test/support/missing-programs.ts', 'test/support/ledger-table.ts'],
+      include: [],
+    },
+  },
   defineConfig({
     test: {
       include: ['test/chaos/*.chaos.ts'],

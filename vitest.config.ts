@@ -10,10 +10,12 @@ export default defineConfig({
   },
   test: {
     pool: 'forks',
-    maxWorkers: 2,
-    globalSetup: ['test/support/ledger-table.ts', 'test/support/global-setup.ts'],
+    // The files wait for processes and for Postgres half of their time, on two cores.
+    maxWorkers: 3,
+    globalSetup: ['test/support/missing-programs.ts', 'test/support/ledger-table.ts', 'test/support/global-setup.ts'],
     include: ['test/**/*.test.ts'],
-    testTimeout: 30_000,
+    // Of a machine that others use too.
+    testTimeout: 60_000,
     hookTimeout: 60_000,
   },
 });

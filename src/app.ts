@@ -1,54 +1,85 @@
-import { startEmbeddedPostgres, type EmbeddedPostgres } from './adapters/embedded-postgres.js';
+import { startEmbeddedPostgres, type EmbeddedPostgres } from './adapters/postgres/embedded-postgres.js';
 import { createMemoryBus } from './adapters/memory-bus.js';
 import { openGeography } from './adapters/maxmind.js';
-import { createDatabase, isPooled } from './adapters/postgres.js';
+import { createDatabase, createPrismaDatabase, isPooled } from './adapters/postgres/postgres.js';
 import { createMetrics } from './adapters/metrics.js';
-import { createRateCounter } from './adapters/rate-counter.js';
-import { createPostgresClock } from './adapters/postgres-clock.js';
-import { createRedisBus } from './adapters/redis-bus.js';
+import { createRateCounter } from './adapters/redis/rate-counter.js';
+import { createPostgresClock } from './adapters/postgres/postgres-clock.js';
+import { createRedisBus } from './adapters/redis/redis-bus.js';
 import type { Config } from './config.js';
 import { expectFreePort } from './free-port.js';
 import type { Observer } from './observation.js';
 import { schema } from './schema/schema.js';
 import type { Services } from './schema/context.js';
-import { createChangedTimeouts } from './services/changed-timeouts.js';
-import { createClientSettings } from './services/client-settings.js';
-import { createCloser } from './services/closer.js';
-import { createEraseUser } from './services/erase-user.js';
-import { createFindHeartbeatSubject } from './services/heartbeat-subject.js';
-import { createIngest } from './services/ingest.js';
-import { openInstallation, welcome, type Welcome } from './services/installation.js';
-import { createKeys } from './services/keys.js';
-import { createLive } from './services/live.js';
-import { createMaintenance } from './services/maintenance.js';
-import { createPresence } from './services/presence.js';
-import { createProjects } from './services/projects.js';
+import { createChangedTimeouts } from './services/ingest/changed-timeouts.js';
+import { createClientSettings } from './services/projects/client-settings.js';
+import { createCloser } from './services/ingest/closer.js';
+import { createEraseUser } from './services/projects/erase-user.js';
+import { createFindHeartbeatSubject } from './services/ingest/heartbeat-subject.js';
+import { createIngest } from './services/ingest/ingest.js';
+import { openInstallation, welcome, type Welcome } from './services/projects/installation.js';
+import { createKeys } from './services/access/keys.js';
+import { createFeed } from './services/feed/watch-feed.js';
+import { createLive } from './services/live/watch-live.js';
+import { createMaintenance } from './services/upkeep/maintenance.js';
+import { createSessionSums } from './services/upkeep/session-sums.js';
+import { createDeviceStates } from './services/presence/device-states.js';
+import { createReadDevices } from './services/presence/joined-devices.js';
+import { createSetPresence } from './services/presence/set-presence.js';
+import { createPresence } from './services/presence/watch-presence.js';
+import { createProjects } from './services/projects/projects.js';
+import { createMinuteSettler } from './services/presence/minute-settler.js';
 import { createPulse } from './services/pulse.js';
-import { createRateLimits } from './services/rate-limits.js';
-import { createReadiness } from './services/readiness.js';
-import { createUserDescriptions } from './services/user-descriptions.js';
-import { migrate } from './store/migrate.js';
+import { createRateLimits } from './services/access/rate-limits.js';
+import { createReaders } from './services/access/reading-turns.js';
+import { createDeliver } from './services/webhooks/deliver.js';
+import { createOwnNews } from './services/webhooks/own-news.js';
+import { createRunWebhook } from './services/webhooks/run.js';
+import { createSecretBox } from './services/webhooks/sign.js';
+import { createWebhooks } from './services/webhooks/webhooks.js';
+import { createStoredQueries } from './transport/graphql/stored-queries.js';
+import { createOutbound } from './adapters/outbound.js';
+import { createReadiness } from './services/upkeep/readiness.js';
+import { createUserDescriptions } from './services/ingest/user-descriptions.js';
+import type { Database } from './store/database.js';
+import { migrate } from './store/upkeep/migrate.js';
+import { createNaming } from './store/database-name.js';
+import { dropForeignChanges } from './store/feed/foreign-changes.js';
 import { ensurePartitions } from './store/partitions.js';
+import { createPlaces } from './transport/http/places.js';
 import { createServer } from './transport/server.js';
 
-/** Connections to Postgres for everything but ingest and the closer. */
+/** Connections to Postgres for the reads and changes of callers. */
 const POOL_SIZE = 12;
 /**
- * For ingest and the closer, whose statements are planned once: their transactions, two of each, and those that wait
- * for their turn. A plan of the closer's that the planner was free to choose read all of a million sessions for each thousand.
+ * Connections for the look-ups of keys, one statement at a time, and for health. So heavy reads do not delay
+ * authentication.
+ */
+const DOOR_POOL_SIZE = 2;
+/** Connections for snapshots of presence. Each project has at most two under way. */
+const SNAPSHOT_POOL_SIZE = 3;
+/**
+ * Connections for ingest and the closer: two transactions of each, and those that wait for their turn. These connections keep
+ * to index plans. With a free choice, Postgres planned a closer's statement that read all of a million sessions for each
+ * thousand.
  */
 const INGEST_POOL_SIZE = 6;
 
+/** Connections for the feed of changes: the look, the rooms of the projects, and what subscribers that come back have missed. */
+const FEED_POOL_SIZE = 4;
+/** Connections for the sums of sessions: the lock, and the work. So a day of sums takes none from callers. */
+const SUMS_POOL_SIZE = 2;
+
 export interface App {
-  /** Where it listens. */
+  /** The URL at which the server listens. */
   readonly url: string;
-  /** What the first start on an embedded database made, to be shown once. */
+  /** The keys that the first start on an embedded database made. They are shown only once. */
   readonly made: Welcome;
-  /** Takes nothing new, finishes and answers what is under way, ends subscriptions, stops everything in order. */
+  /** Accepts nothing new, answers the requests under way, ends subscriptions and stops all parts in order. */
   close(reason: string): Promise<void>;
 }
 
-/** Everything with a lifetime, in the order it was started; closed the other way round. */
+/** The started parts of the server. They are closed in the reverse order of their start. */
 class Lifetimes {
   private readonly closers: (() => Promise<unknown>)[] = [];
 
@@ -63,17 +94,17 @@ class Lifetimes {
 
   async close(observe: Observer): Promise<void> {
     for (const close of this.closers.splice(0).toReversed()) {
-      // One that fails must not keep the others from being stopped.
+      // A failure must not prevent the close of the other parts.
       await close().catch((error: unknown) => observe({ kind: 'task.failed', task: 'close', error }));
     }
   }
 }
 
-/** Starts the whole server. Where a step fails, what was started before is stopped again. */
+/** Starts the whole server. If a step fails, it stops the parts that it has started, and rejects with the error. */
 export async function startApp(config: Config, log: Observer): Promise<App> {
   const lifetimes = new Lifetimes();
   try {
-    // Everything that is observed, for everybody who wants it.
+    // Observations: each goes to the log, the metrics, the traces and the readiness check.
     const metrics = createMetrics();
     const traces = config.traces ? lifetimes.add((await import('./adapters/traces.js')).createTraces()) : null;
     const readiness = createReadiness();
@@ -84,48 +115,53 @@ export async function startApp(config: Config, log: Observer): Promise<App> {
       readiness.observe(observation);
     };
 
-    // Before a database is made for nothing.
+    // This check comes first: if the port is taken, the start makes no database.
     await expectFreePort(config.host, config.port);
 
-    // Where addresses are, if somebody knows.
+    // The database of the places of IP addresses, if one is configured.
     const geography = config.geoipDatabase === null ? null : await openGeography(config.geoipDatabase);
 
-    // The database, at this version.
+    // Postgres, with all migrations.
     const embedded: EmbeddedPostgres | null =
       config.databaseUrl === null ? await startEmbeddedPostgres({ dataDir: config.dataDir, observe }) : null;
     if (embedded) lifetimes.onClose(() => embedded.stop());
     const databaseUrl = config.databaseUrl ?? embedded!.url;
     const pooled = embedded === null && (await isPooled(databaseUrl));
-    const database = lifetimes.add(createDatabase({ url: databaseUrl, poolSize: POOL_SIZE, observe, pooled }));
-    const ingestDatabase = lifetimes.add(
-      createDatabase({
-        url: databaseUrl,
-        poolSize: INGEST_POOL_SIZE,
-        observe,
-        pooled,
-        indexPlans: true,
-      }),
-    );
+    const connection = { url: databaseUrl, observe, pooled };
+    const open = (poolSize: number, indexPlans = false): Database =>
+      lifetimes.add(createDatabase({ ...connection, poolSize, indexPlans }));
+    const database = lifetimes.add(createPrismaDatabase({ ...connection, poolSize: POOL_SIZE }));
+    const doorDatabase = open(DOOR_POOL_SIZE);
+    const snapshotDatabase = open(SNAPSHOT_POOL_SIZE);
+    const ingestDatabase = open(INGEST_POOL_SIZE, true);
+    const feedDatabase = open(FEED_POOL_SIZE, true);
+    const sumsDatabase = open(SUMS_POOL_SIZE, true);
+    const naming = createNaming(database);
     await migrate(database, observe);
-    const clock = lifetimes.add(await createPostgresClock(database, observe));
+    const clock = lifetimes.add(await createPostgresClock(doorDatabase, observe));
     await ensurePartitions(database, clock.now(), observe);
     const maintenance = lifetimes.add(createMaintenance({ database, clock, observe }));
 
-    // What servers tell each other.
-    const bus = lifetimes.add(
-      config.redisUrl === null ? createMemoryBus() : await createRedisBus({ url: config.redisUrl, observe }),
-    );
-
-    // Who may come in.
-    const secrets = await openInstallation({
+    // The name and the secrets of the installation. They are the same for all its servers.
+    const { name: installation, ...secrets } = await openInstallation({
       database,
       clock,
       operatorKey: config.operatorKey,
       tokenSecret: config.tokenSecret,
     });
-    const keys = lifetimes.add(await createKeys({ database, bus, clock, observe, ...secrets }));
+    await dropForeignChanges(database, naming);
+    const redis = config.redisUrl === null ? null : { url: config.redisUrl, installation };
 
-    // What they can do.
+    // The bus between servers.
+    const ownNews = createOwnNews(
+      lifetimes.add(redis === null ? createMemoryBus() : await createRedisBus({ ...redis, observe })),
+    );
+    const { bus } = ownNews;
+
+    // Authentication.
+    const keys = lifetimes.add(await createKeys({ database, doorDatabase, bus, clock, observe, ...secrets }));
+
+    // The services.
     const ingest = lifetimes.add(createIngest({ database: ingestDatabase, bus, clock, observe, geography }));
     const closer = lifetimes.add(
       createCloser({
@@ -148,70 +184,113 @@ export async function startApp(config: Config, log: Observer): Promise<App> {
       }),
     );
     const projects = createProjects({ database, clock, timeouts });
-    const presence = lifetimes.add(createPresence({ database, bus, clock, observe }));
+    const deviceStates = lifetimes.add(createDeviceStates({ database: snapshotDatabase, bus, clock, observe }));
+    const presence = lifetimes.add(createPresence({ database: snapshotDatabase, bus, clock, observe, deviceStates }));
+    const minutes = lifetimes.add(createMinuteSettler({ database, clock, observe }));
+    const sums = lifetimes.add(
+      createSessionSums({ database: sumsDatabase, clock, observe, isBusy: () => ingest.busy }),
+    );
     const live = lifetimes.add(createLive({ database, bus, observe }));
-    const eraseUser = createEraseUser({ database, bus, clock, observe });
+    const feed = lifetimes.add(createFeed({ database: feedDatabase, naming, bus, clock, observe }));
+    const eraseUser = createEraseUser({ database, naming, bus, clock, observe });
     const clientSettings = createClientSettings({ database, clock });
     const userDescriptions = lifetimes.add(createUserDescriptions({ database, clock, observe }));
     const findHeartbeatSubject = createFindHeartbeatSubject({ database });
+    const rateLimits = createRateLimits({
+      counter: lifetimes.add(createRateCounter({ redis, observe })),
+      perKey: config.rateLimitPerKey,
+      perAddress: config.rateLimitPerAddress,
+    });
+
+    // Webhooks. Their queries are executed as those of callers are, in the same turns and under the same limits.
+    const readers = createReaders(database);
+    const queries = createStoredQueries({
+      schema,
+      services: () => services,
+      feed: feed.reader,
+      readers,
+      rateLimits,
+      observe,
+    });
+    const outbound = createOutbound({ reach: config.webhooksTo });
+    const delivery = { database, clock, observe, queries, outbound, secrets: createSecretBox(secrets.tokenSecret) };
+    const deliver = lifetimes.add(createDeliver({ database, clock, observe, run: createRunWebhook(delivery) }));
+    ownNews.listen((projectId) => deliver.changed(projectId));
+    const webhooks = createWebhooks({ ...delivery, feed: feed.reader, deliver });
+
     const services: Services = {
       database,
       clock,
       ingest,
       presence,
+      deviceStates,
+      readDevices: createReadDevices(),
+      setPresence: createSetPresence(deviceStates),
       live,
+      feed,
       keys,
       projects,
       eraseUser,
       clientSettings,
       userDescriptions,
       findHeartbeatSubject,
+      webhooks,
     };
 
-    // What happened while no server was running, before anybody asks.
+    // Closes the sessions that became due while no server ran, before the first request.
     await closer.tick();
     maintenance.start();
     closer.start();
     timeouts.start();
+    keys.start();
     presence.start();
+    minutes.start();
+    sums.start();
+    feed.start();
+    deviceStates.start();
     userDescriptions.start();
+    deliver.start();
 
-    const rateLimits = createRateLimits({
-      counter: lifetimes.add(createRateCounter({ redisUrl: config.redisUrl, observe })),
-      perKey: config.rateLimitPerKey,
-      perAddress: config.rateLimitPerAddress,
-    });
+    metrics.gauge(
+      'feed_lag_seconds',
+      'The age of the oldest change that subscribers of this server wait for.',
+      () => feed.lag,
+    );
     metrics.gauge(
       'ingest_queue_events',
       'Events that wait for a batch.',
       () => ingest.room.limit - ingest.room.remaining,
     );
 
-    // The doors.
+    // The transport.
     const server = createServer({
       schema,
       services,
       rateLimits,
+      readers,
       observe,
       expose: () => metrics.expose(),
       host: config.host,
       port: config.port,
       trustedProxies: config.trustedProxies,
-      missing: () => readiness.missing(database, bus),
+      graphiql: config.graphiql,
+      places: createPlaces({ perKey: config.socketsPerKey, perAddress: config.socketsPerAddress }),
+      missing: () => readiness.missing(doorDatabase, bus),
     });
     const { url } = await server.listen();
     lifetimes.onClose(() =>
       server.close(async () => {
         await presence.close();
         await live.close();
+        await feed.close();
       }),
     );
-    // From here on somebody can be spoken to, until the doors close.
+    // The pulse runs only while clients can reach the server: from here on until the server closes.
     const pulse = lifetimes.add(createPulse({ database: ingestDatabase, observe }));
     pulse.start();
     observe({ kind: 'server.listening', url });
 
-    // On a database of somebody's own, the operator key makes the projects.
+    // On an embedded database the first start makes a project. On any other, the operator makes projects with the operator key.
     const made = embedded ? await welcome({ database, projects }, secrets) : { operatorKey: null, projectKey: null };
     return {
       url,

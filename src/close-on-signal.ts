@@ -1,18 +1,18 @@
 /**
- * A press of Ctrl-C reaches every process of a terminal, npm and the server alike, and npm hands its own on: signals
- * within this time of the first are the same press. Milliseconds.
+ * Signals within this time of the first one, in milliseconds, count as the same press of Ctrl-C. A press reaches every process
+ * of a terminal, so npm and the server both get it, and npm sends its signal on to the server.
  */
 const SAME_PRESS = 1_000;
-/** Once it has started, within the 10 seconds that process managers allow. Milliseconds. */
+/** The maximum time of a close, in milliseconds, after the start is complete. Process managers allow 10 seconds. */
 const LONGEST_CLOSE = 9_500;
 
-/** What somebody sends who wants the process to end: a process manager, Ctrl-C, a terminal that is closed. */
+/** Signals that end the process: from a process manager, from Ctrl-C, and from a terminal that closes. */
 const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
 
 /**
- * From the first signal on, closes what has started as soon as it has, then exits with 0. A signal a second later or
- * more exits at once with 1, as does a close that takes too long or fails, which is told to `fail`. Answers a function
- * that says whether a signal has come.
+ * At the first signal, waits until `starting` resolves, closes it and exits with 0. If the start or the close fails, calls
+ * `fail` with the error. Another signal after a second or more exits at once with 1, and so does a close that takes too long.
+ * Returns a function that tells whether a signal has arrived.
  */
 export function closeOnSignal(
   starting: Promise<{ close(reason: string): Promise<void> }>,
@@ -33,7 +33,7 @@ export function closeOnSignal(
       .then(() => process.exit(0), fail);
   }
   for (const signal of SIGNALS) process.on(signal, onSignal);
-  // What is said to a terminal that was closed reaches nobody.
+  // Writing to a closed terminal fails; this failure is ignored.
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
   return () => first !== null;
 }

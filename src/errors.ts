@@ -1,18 +1,22 @@
 /**
- * What goes wrong, as the caller may hear of it: a stable code and a sentence. Anything that is not an
- * AppError is ours alone: the caller hears INTERNAL, the log hears the rest.
+ * Errors that a caller may see: a stable code and a sentence. Any other error is a fault of the server: the caller gets only
+ * INTERNAL, and the log gets the error.
  */
 
-/** Every code a whole request can fail with, and the HTTP status it carries where HTTP has one. */
+/** The codes with which a whole request can fail, and the HTTP status of each. */
 export const ERROR_STATUS = {
   UNAUTHENTICATED: 401,
   FORBIDDEN: 403,
   NOT_FOUND: 404,
   LAST_MANAGE_KEY: 409,
+  TOO_MANY_KEYS: 409,
+  TOO_MANY_WEBHOOKS: 409,
+  CONFLICT: 409,
   METHOD_NOT_ALLOWED: 405,
   LENGTH_REQUIRED: 411,
   BAD_USER_INPUT: 400,
   INVALID_CURSOR: 400,
+  CURSOR_EXPIRED: 410,
   TOO_MANY_EVENTS: 400,
   TOO_MANY_INTERVALS: 400,
   PAYLOAD_TOO_LARGE: 413,
@@ -23,6 +27,8 @@ export const ERROR_STATUS = {
   QUERY_TOO_DEEP: 400,
   QUERY_TOO_COMPLEX: 400,
   TOO_MANY_ALIASES: 400,
+  ANSWER_TOO_LARGE: 400,
+  TOO_MANY_SUBSCRIPTIONS: 429,
   RATE_LIMITED: 429,
   OVERLOADED: 503,
   UNAVAILABLE: 503,
@@ -31,18 +37,20 @@ export const ERROR_STATUS = {
 
 export type ErrorCode = keyof typeof ERROR_STATUS;
 
-/** Facts that help the caller to do better; they are sent along in `extensions`. */
+/** Facts that help the caller to correct the request. The answer has them in `extensions`. */
 export interface ErrorDetails {
-  /** The argument or input field at fault, as a path: `first`, `input.sessionKey`. */
+  /** The path of the wrong argument or input field: `first`, `input.sessionKey`. */
   field?: string;
-  /** The scopes of which one would have been enough. */
+  /** The scopes of which one would be enough. */
   requiredScopes?: readonly string[];
   /**
-   * What the code alone does not say. EXPIRED: the credential was good and its time is over, so a new one helps. GAP: a stream
-   * that went well has ended, since something may have been missed.
+   * A more exact reason than the code. EXPIRED: the token was valid but has expired, so a new one helps. GAP: a stream has ended
+   * because the server may have missed something.
    */
   reason?: 'EXPIRED' | 'GAP';
-  /** Seconds after which another try makes sense. */
+  /** With CURSOR_EXPIRED: the cursor before the oldest change that is kept. */
+  oldestCursor?: string;
+  /** The number of seconds after which the caller should try again. */
   retryAfter?: number;
 }
 

@@ -1,11 +1,11 @@
-import { EmbeddedPostgresError } from './adapters/postgres-programs.js';
+import { EmbeddedPostgresError } from './adapters/postgres/postgres-programs.js';
 import { GeographyError } from './adapters/maxmind.js';
-import { BusError } from './adapters/redis-bus.js';
+import { BusError } from './adapters/redis/redis-bus.js';
 import { ConfigError } from './config.js';
 import { AppError } from './errors.js';
-import { MigrationError } from './store/migrate.js';
+import { MigrationError } from './store/upkeep/migrate.js';
 
-/** A start that fails for a reason somebody can mend says so in a sentence; anything else with all we know. */
+/** Explains why a start failed: a sentence if the operator can correct the cause, the stack of the error otherwise. */
 export function explainFailure(error: unknown): string {
   if (error instanceof ConfigError || error instanceof EmbeddedPostgresError || error instanceof MigrationError)
     return error.message;
@@ -21,9 +21,9 @@ export function explainFailure(error: unknown): string {
     address?: string;
     hostname?: string;
   };
-  // SQLSTATE: not let in, no such database, too many connections, not allowed to make tables.
+  // SQLSTATE: no access, no such database, too many connections, no right to create tables.
   if (/^(28|3D|53|42501)/.test(code ?? '')) {
-    return `The database of DATABASE_URL refuses: ${error.message}.`;
+    return `The database of DATABASE_URL refuses the server: ${error.message}.`;
   }
   if (code === 'EADDRINUSE') return `Port ${port} is taken already. Set PORT to another one, or 0 for any.`;
   if (syscall === 'listen' || syscall === 'getaddrinfo') {

@@ -1,8 +1,8 @@
 import { createServer } from 'node:net';
 
 /**
- * Sees that a server can listen there, without being one; port 0 always can. Rejects with the error of listen(), so
- * that a start which cannot succeed ends before it makes a database.
+ * Checks that a server can listen on this host and port; port 0 is always free. Rejects with the error of listen(), so that a
+ * start that cannot succeed ends before it makes a database.
  */
 export async function expectFreePort(host: string, port: number): Promise<void> {
   const server = createServer();

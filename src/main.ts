@@ -5,15 +5,16 @@ import { closeOnSignal } from './close-on-signal.js';
 import { readConfig } from './config.js';
 import { explainFailure } from './explain-failure.js';
 
-/** A line for a shell that sends `query` with `key`. */
+/** A shell command that sends `query` with `key`. */
 const curl = (url: string, key: string, query: string): string =>
   `  curl ${url}/graphql -H 'Authorization: Bearer ${key}' -H 'Content-Type: application/json' -d '${JSON.stringify({ query })}'`;
 
-/** What somebody who starts the server for the first time needs to see; later only where it listens. */
-function greet({ url, made: { operatorKey, projectKey } }: App): void {
-  const lines = ['', `Footsteps listens on ${url}  (dashboard: ${url}/, GraphiQL: ${url}/graphql)`, ''];
+/** Prints where the server listens and, at the first start, the keys and how to use them. */
+function greet({ url, made: { operatorKey, projectKey } }: App, graphiql: boolean): void {
+  const pages = `dashboard: ${url}/${graphiql ? `, GraphiQL: ${url}/graphql` : ''}`;
+  const lines = ['', `Footsteps listens on ${url}  (${pages})`, ''];
   if (operatorKey ?? projectKey) lines.push('Shown this once, so keep it:');
-  if (operatorKey) lines.push(`  operator key  ${operatorKey}   makes projects`);
+  if (operatorKey) lines.push(`  operator key  ${operatorKey}   creates projects`);
   if (projectKey) {
     const event = '{ type: "page view", source: "/", user: { identity: "ada@example.com" } }';
     lines.push(
@@ -37,7 +38,7 @@ async function main(): Promise<void> {
   const config = readConfig(process.env);
   const starting = startApp(config, createLog(config.logLevel));
   closeOnSignal(starting, fail);
-  greet(await starting);
+  greet(await starting, config.graphiql);
 }
 
 main().catch(fail);

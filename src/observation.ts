@@ -1,8 +1,8 @@
 import type { IngestOutcome } from './domain/event.js';
 
 /**
- * Everything worth noticing, as plain facts. Decisions say what happened; observers (a logger, a
- * metrics registry, a test) decide how to show it. `request` is the id that every line of a request bears.
+ * Facts that the log, the metrics and the traces show. The code says what happened; an observer (the log, the metrics, a test)
+ * decides how to show it. `request` is the id of the request. Times and `lag` are in milliseconds.
  */
 export type Observation =
   | { kind: 'server.listening'; url: string }
@@ -31,9 +31,12 @@ export type Observation =
   | { kind: 'bus.connected' }
   | { kind: 'bus.lost'; message: string }
   | { kind: 'bus.publishFailed'; channel: string; error: unknown }
-  | { kind: 'watcher.opened'; what: 'presence' | 'sessions' | 'events' }
-  | { kind: 'watcher.closed'; what: 'presence' | 'sessions' | 'events' }
+  | { kind: 'bus.junk'; channel: string; characters: number }
+  | { kind: 'watcher.opened'; what: 'presence' | 'events' | 'changes' }
+  | { kind: 'watcher.closed'; what: 'presence' | 'events' | 'changes' }
   | { kind: 'watcher.resnapshotted'; why: 'gap' | 'slow' }
+  | { kind: 'webhook.sent'; outcome: string; changes: number; milliseconds: number; detail?: string }
+  | { kind: 'webhook.disabled'; project: string; webhook: string; reason: string }
   | { kind: 'task.failed'; task: string; error: unknown };
 
 export type Observer = (observation: Observation) => void;

@@ -1,5 +1,5 @@
 import { lexicographicSortSchema, printSchema } from 'graphql';
 import { schema } from './schema/schema.js';
 
-/** Prints the schema, sorted, for schema.graphql: `npm run schema` writes it, `npm run check` compares it. */
+/** Prints the sorted schema. `npm run schema` writes it to schema.graphql, and `npm run check` compares it with that file. */
 process.stdout.write(`${printSchema(lexicographicSortSchema(schema))}\n`);

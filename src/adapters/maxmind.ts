@@ -1,13 +1,13 @@
 import { readFile } from 'node:fs/promises';
 import { Reader, type Response } from 'mmdb-lib';
-import type { Geography, Place } from '../services/geography.js';
+import type { Geography, Place } from '../services/ingest/geography.js';
 
-/** The file of GEOIP_DATABASE cannot be used; the message says why. */
+/** The file of GEOIP_DATABASE cannot be used. The message says why. */
 export class GeographyError extends Error {
   override readonly name = 'GeographyError';
 }
 
-/** Fields as MaxMind's City and Country databases name them, and as the flat ones of other makers do. */
+/** The fields of MaxMind's City and Country databases, and the flat fields of other makers' databases. */
 interface Found {
   country?: { iso_code?: string };
   subdivisions?: readonly { names?: { en?: string }; iso_code?: string }[];
@@ -35,7 +35,7 @@ export async function openGeography(file: string): Promise<Geography> {
     reader = new Reader<Response>(await readFile(file));
   } catch (error) {
     throw new GeographyError(
-      `GEOIP_DATABASE cannot be used: ${error instanceof Error ? error.message : String(error)}. It is a file in MaxMind's format (.mmdb).`,
+      `GEOIP_DATABASE cannot be used: ${error instanceof Error ? error.message : String(error)}. It must be a file in MaxMind's format (.mmdb).`,
     );
   }
   return {
@@ -43,7 +43,7 @@ export async function openGeography(file: string): Promise<Geography> {
       try {
         return placeOf(reader.get(ipAddress) as Found | null);
       } catch {
-        // Not an address.
+        // The text is not an address.
         return null;
       }
     },

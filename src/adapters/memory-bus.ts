@@ -1,6 +1,9 @@
 import type { Bus, BusListener } from '../services/bus.js';
 
-/** The bus of one server alone: what is published reaches the listeners of this process, in order, a turn later. */
+/**
+ * The bus of a single server. A message reaches the listeners in this process, in the order of publishing, in a later
+ * turn of the event loop.
+ */
 export function createMemoryBus(): Bus {
   const channels = new Map<string, Set<BusListener>>();
   let closed = false;
@@ -13,7 +16,7 @@ export function createMemoryBus(): Bus {
       if (closed) throw new Error('The bus is closed.');
       const listeners = channels.get(channel);
       if (!listeners) return;
-      // Not within the call of the publisher: a listener's work is none of the publisher's.
+      // Listeners do not run inside the publisher's call, so their work does not delay the publisher.
       const targets = [...listeners];
       setImmediate(() => {
         for (const listener of targets) if (channels.get(channel)?.has(listener)) listener.onMessage(message);
@@ -21,7 +24,7 @@ export function createMemoryBus(): Bus {
     },
     async subscribe(channel, listener) {
       if (closed) throw new Error('The bus is closed.');
-      // Two subscriptions may bring the same listener: each counts.
+      // Two subscriptions may pass the same listener object; each counts separately.
       const own: BusListener = { ...listener };
       const listeners = channels.get(channel) ?? new Set();
       listeners.add(own);

@@ -3,21 +3,21 @@ import type { Observation, Observer } from '../observation.js';
 
 export interface Metrics {
   readonly observe: Observer;
-  /** A figure that is asked for when somebody looks. */
+  /** Registers a figure that is read each time the metrics are read. */
   gauge(name: string, help: string, read: () => number): void;
-  /** Everything, in the text format of Prometheus. */
+  /** All metrics in the text format of Prometheus. */
   expose(): Promise<{ contentType: string; text: string }>;
 }
 
 type Handlers = { [Kind in Observation['kind']]: (observation: Extract<Observation, { kind: Kind }>) => void };
 
-/** Seconds, from a tenth of a millisecond to what a client no longer waits for. */
+/** Buckets in seconds, from a tenth of a millisecond to the longest time that a client waits. */
 const SECONDS = [0.0001, 0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 const SIZES = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_000];
 
 /**
- * Counts observations for Prometheus. Every kind has its handler, which the type asks for. Labels are names from
- * the code alone, never anything a stranger sends.
+ * Counts observations for Prometheus. The type requires a handler for every kind. Labels are only names from the code,
+ * never values that a client sends.
  */
 export function createMetrics(): Metrics {
   const registry = new Registry();
@@ -31,39 +31,45 @@ export function createMetrics(): Metrics {
     new Gauge({ name: `footsteps_${name}`, help, labelNames, registers });
 
   const requests = histogram('request_seconds', 'Requests, by door and outcome.', SECONDS, 'door', 'outcome');
-  const failures = counter('request_failures_total', 'Requests that failed for a reason of ours.');
+  const failures = counter('request_failures_total', 'Requests that failed because of an error in the server.');
   const statements = histogram('statement_seconds', 'SQL statements, by name.', SECONDS, 'statement');
   const rows = counter('statement_rows_total', 'Rows that statements read or wrote, by name.', 'statement');
   const events = counter('events_total', 'Events, by outcome.', 'outcome');
-  const batchEvents = histogram('batch_events', 'Events and heartbeats a batch.', SIZES);
+  const batchEvents = histogram('batch_events', 'Events and heartbeats in a batch.', SIZES);
   const planned = counter(
     'batch_planned_events_total',
-    'Events that needed a plan; the others only let a session go on.',
+    'Events that needed a plan; the other events only continued a session.',
   );
-  const batchSeconds = histogram('batch_seconds', 'From the beginning of a batch to its commit.', SECONDS);
+  const batchSeconds = histogram('batch_seconds', 'Time from the beginning of a batch to its commit.', SECONDS);
   const waited = histogram('batch_wait_seconds', 'How long the oldest request of a batch had waited.', SECONDS);
-  const retries = counter('batch_retries_total', 'Batches planned anew, as another server was faster.');
-  const poisoned = counter('batch_poisoned_events_total', 'Events the database would not take.');
-  const refused = counter('ingest_refused_total', 'Requests refused as the queue was full.');
+  const retries = counter('batch_retries_total', 'Batches that were planned again because another server was faster.');
+  const poisoned = counter('batch_poisoned_events_total', 'Events that the database refused.');
+  const refused = counter('ingest_refused_total', 'Requests that were refused because the queue was full.');
   const dropped = counter(
     'collector_dropped_events_total',
     'Events of the collector that were dropped, by code.',
     'code',
   );
   const closed = counter('closer_closed_total', 'Sessions closed for inactivity.');
-  const lapsed = counter('closer_lapsed_total', 'Users whose presence has lapsed.');
-  const closerSeconds = histogram('closer_seconds', 'A look of the closer that found something.', SECONDS);
-  const lag = level('closer_lag_seconds', 'How late the latest look found what was due first.');
+  const lapsed = counter('closer_lapsed_total', 'Users whose presence lapsed.');
+  const closerSeconds = histogram('closer_seconds', 'Time of a run of the closer that found something to do.', SECONDS);
+  const lag = level(
+    'closer_lag_seconds',
+    'How late the latest run of the closer found the session that was due first.',
+  );
   const published = counter('presence_edges_published_total', 'Changes of presence handed to the bus.');
   const delivered = counter('messages_delivered_total', 'Messages sent to subscribers over WebSockets.');
-  const watchers = level('subscriptions_open', 'Subscriptions that are open, by what they watch.', 'what');
+  const watchers = level('subscriptions_open', 'Open subscriptions, by what they watch.', 'what');
   const snapshots = counter(
     'subscription_snapshots_total',
     'Subscribers that were sent a new snapshot, by reason.',
     'why',
   );
-  const bus = counter('bus_connections_total', 'Times the bus was connected: one, and one for each reconnection.');
-  const troubles = counter('troubles_total', 'What somebody should look at, by kind.', 'kind');
+  const bus = counter('bus_connections_total', 'Connections of the bus: the first, and each reconnection.');
+  const sent = histogram('webhook_seconds', 'Messages sent to webhooks, by outcome.', SECONDS, 'outcome');
+  const sentChanges = counter('webhook_changes_total', 'Changes in messages that receivers of webhooks took.');
+  const disabled = counter('webhooks_disabled_total', 'Webhooks that were given up, by reason.', 'reason');
+  const troubles = counter('troubles_total', 'Problems that an operator should look at, by kind.', 'kind');
   const states = counter('lifecycle_total', 'Steps in the life of the server and its database, by kind.', 'kind');
 
   const trouble = ({ kind }: Observation): void => troubles.inc({ kind });
@@ -111,9 +117,15 @@ export function createMetrics(): Metrics {
     'bus.connected': () => bus.inc(),
     'bus.lost': trouble,
     'bus.publishFailed': trouble,
+    'bus.junk': trouble,
     'watcher.opened': ({ what }) => watchers.inc({ what }),
     'watcher.closed': ({ what }) => watchers.dec({ what }),
     'watcher.resnapshotted': ({ why }) => snapshots.inc({ why }),
+    'webhook.sent': ({ outcome, changes, milliseconds }) => {
+      sent.observe({ outcome }, milliseconds / 1_000);
+      if (outcome === 'taken') sentChanges.inc(changes);
+    },
+    'webhook.disabled': ({ reason }) => disabled.inc({ reason }),
     'task.failed': trouble,
   };
 

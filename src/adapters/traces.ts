@@ -6,14 +6,14 @@ import type { Observer } from '../observation.js';
 
 export interface Traces {
   readonly observe: Observer;
-  /** Sends what is left. */
+  /** Sends the spans that have not been sent yet. */
   close(): Promise<void>;
 }
 
 /**
- * Sends a span for each observation that took time: requests, statements, batches, looks of the closer. The
- * exporter, the sampler and the batches read their own OTEL_* variables. A batch joins many requests, so spans stand
- * each by itself; `request` is the id that a request's log lines bear.
+ * Sends a span for each observation that took time: requests, statements, batches, runs of the closer. The exporter,
+ * the sampler and the batch processor read their own OTEL_* variables. Spans have no parents, because a batch joins
+ * many requests. The attribute `request` is the id that the log lines of a request contain.
  */
 export function createTraces(): Traces {
   const resource = resourceFromAttributes({ 'service.name': 'footsteps' });

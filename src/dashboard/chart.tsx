@@ -1,20 +1,43 @@
 import { useEffect, useEffectEvent, useRef, useState, type ReactNode } from 'react';
 import UPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
-import { formatClock, formatDay, formatNumber } from './format';
+import { formatClock, formatDay, formatNumber, formatShort } from './format';
 import type { TimeInterval } from './generated/graphql';
 import { useTheme } from './theme';
+import { midnight, zoneNow } from './zone';
 
 const HEIGHT = 260;
+const FONT = '12px system-ui, sans-serif';
+/** The space between the labels of the vertical axis and the chart. Pixels. */
+const GAP = 6;
+/** A bar and the gap beside it take at least this; narrower ones look like hairlines, so an area is drawn. Pixels. */
+const NARROWEST = 8;
+/** The steps between the lines of the chart: 1, 2, 5, 10, and so on. */
+const INCREMENTS = Array.from({ length: 15 }, (_, power) => [1, 2, 5].map((digit) => digit * 10 ** power)).flat();
 
-/** Sessions and users of one interval. */
+const ruler = document.createElement('canvas').getContext('2d')!;
+
+/** The width that the vertical axis needs for its labels, in pixels. */
+function widthFor(labels: readonly string[]): number {
+  ruler.font = FONT;
+  return Math.ceil(Math.max(24, ...labels.map((label) => ruler.measureText(label).width))) + GAP + 8;
+}
+
+const bars = UPlot.paths.bars!({ size: [0.72, 48], radius: 0.12 });
+const area = UPlot.paths.linear!();
+
+/** Draws bars where they have room, else an area. */
+const barsOrArea: UPlot.Series.PathBuilder = (plot, ...rest) =>
+  (plot.bbox.width / devicePixelRatio / plot.data[0].length < NARROWEST ? area : bars)(plot, ...rest);
+
+/** The sessions and users of one interval. `at` is its start, ISO 8601. */
 interface ChartPoint {
   readonly at: string;
   readonly sessions: number;
   readonly users: number;
 }
 
-/** The words for an interval: 14:05, or 3 Nov. */
+/** The name of an interval: 3 Nov for days and longer, 14:05 for shorter ones; with `whole`, 3 Nov, 14:05. */
 function nameOf(at: Date, interval: TimeInterval, whole: boolean): string {
   if (interval === 'DAY' || interval === 'MONTH' || interval === 'WEEK') return formatDay(at);
   return whole ? `${formatDay(at)}, ${formatClock(at)}` : formatClock(at);
@@ -26,7 +49,7 @@ const columnsOf = (points: readonly ChartPoint[]): UPlot.AlignedData => [
   points.map(({ users }) => users),
 ];
 
-/** Half an interval, in the chart's seconds. */
+/** Half the length of an interval, in seconds. */
 function halfOf({ data: [times] }: UPlot): number {
   const [first, second] = times;
   return first === undefined || second === undefined ? 1_800 : (second - first) / 2;
@@ -51,7 +74,7 @@ function Plot({ points, interval, onZoom }: ChartProps): ReactNode {
     const colour = (name: string): string => style.getPropertyValue(`--${name}`).trim();
     const axis: UPlot.Axis = {
       stroke: colour('text-muted'),
-      font: '12px system-ui, sans-serif',
+      font: FONT,
       grid: { stroke: colour('line'), width: 1 },
       ticks: { show: false },
     };
@@ -60,10 +83,12 @@ function Plot({ points, interval, onZoom }: ChartProps): ReactNode {
       {
         width: element.clientWidth,
         height: HEIGHT,
+        // The lines of the chart stand at full hours and days of the zone.
+        tzDate: (seconds) => UPlot.tzDate(new Date(seconds * 1_000), zoneNow()),
         padding: [12, 8, 0, 0],
         legend: { show: false },
         cursor: { drag: { x: true, y: false, setScale: false }, points: { size: 7 }, y: false },
-        // Room for half a bar at either end.
+        // The first and the last bar need half a bar of room.
         scales: {
           x: { range: (plot, low, high) => [low - halfOf(plot), high + halfOf(plot)] },
           y: { range: (_plot, _low, high) => [0, Math.max(4, Math.ceil(high * 1.1))] },
@@ -77,16 +102,15 @@ function Plot({ points, interval, onZoom }: ChartProps): ReactNode {
             values: (_plot, splits) =>
               splits.map((split) => {
                 const at = new Date(split * 1_000);
-                const midnight = at.getHours() === 0 && at.getMinutes() === 0;
-                return isDays || midnight ? formatDay(at) : formatClock(at);
+                return isDays || midnight(at.getTime(), 0) === at.getTime() ? formatDay(at) : formatClock(at);
               }),
           },
           {
             ...axis,
-            size: 44,
-            gap: 6,
-            incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 1e6],
-            values: (_plot, splits) => splits.map(formatNumber),
+            size: (_plot, labels) => widthFor(labels ?? []),
+            gap: GAP,
+            incrs: INCREMENTS,
+            values: (_plot, splits) => splits.map(formatShort),
           },
         ],
         series: [
@@ -95,7 +119,7 @@ function Plot({ points, interval, onZoom }: ChartProps): ReactNode {
             label: 'Sessions',
             fill: colour('bar'),
             width: 0,
-            paths: UPlot.paths.bars!({ size: [0.72, 48], radius: 0.12 }),
+            paths: barsOrArea,
             points: { show: false },
           },
           { label: 'Users', stroke: colour('second'), width: 2, points: { show: false } },
@@ -143,18 +167,18 @@ function Plot({ points, interval, onZoom }: ChartProps): ReactNode {
         <span className="legend-key sessions">Sessions{point && <b>{formatNumber(point.sessions)}</b>}</span>
         <span className="legend-key users">Users{point && <b>{formatNumber(point.users)}</b>}</span>
         <span className="muted chart-hint">
-          {point ? nameOf(new Date(point.at), interval, true) : 'Point for figures, drag to zoom'}
+          {point ? nameOf(new Date(point.at), interval, true) : 'Hover for details, drag to zoom'}
         </span>
       </div>
       <div
         ref={box}
         className="chart-box"
         role="img"
-        aria-label={`Sessions and users over time: ${sum} sessions in ${points.length} intervals. The figures follow as a table.`}
+        aria-label={`Sessions and users over time: ${sum} sessions in ${points.length} intervals. A table follows.`}
       />
       <details className="chart-table">
-        <summary>Figures as a table</summary>
-        <div className="scroll" tabIndex={0} role="region" aria-label="Figures of the chart">
+        <summary>Show as table</summary>
+        <div className="scroll" tabIndex={0} role="region" aria-label="Chart data">
           <table>
             <thead>
               <tr>
@@ -181,5 +205,5 @@ function Plot({ points, interval, onZoom }: ChartProps): ReactNode {
   );
 }
 
-/** Sessions and users over time: point at it for figures, drag to look closer. Drawn anew in another theme. */
+/** A chart of sessions and users over time. Hovering shows one interval, dragging zooms in. A new theme redraws it. */
 export const Chart = (props: ChartProps): ReactNode => <Plot key={useTheme()} {...props} />;

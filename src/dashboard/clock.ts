@@ -16,5 +16,5 @@ function watch(listener: () => void): () => void {
   };
 }
 
-/** Now, in milliseconds, to the last whole `step`: whoever shows it is drawn anew only when that changes. */
+/** The time now, rounded down to a multiple of `step`, in milliseconds. The component is drawn again when it changes. */
 export const useNow = (step = 1_000): number => useSyncExternalStore(watch, () => Math.floor(Date.now() / step) * step);

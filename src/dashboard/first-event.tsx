@@ -1,17 +1,39 @@
 import { useState, type ReactNode } from 'react';
 import { useMutation } from 'urql';
 import { Link } from 'wouter';
-import { explain } from './api';
+import { useRights } from './credential';
 import { CreateKeyDocument, FirstEventDocument, type FirstEventSubscription } from './generated/graphql';
 import { Icon } from './icons';
 import { useLive } from './live';
+import { Moment, Refusal } from './parts';
 import { sessionPath } from './paths';
 import { Snippets } from './snippets';
 
 type Arrived = FirstEventSubscription['eventIngested'];
 
-/** Where sending begins: what to put into an application, and a light that goes on when it has worked. */
-export function FirstEvent({ onArrived }: { onArrived?: () => void }): ReactNode {
+/** What the beacon says while the page waits. */
+function Waiting({ latest }: { latest: string | null }): ReactNode {
+  if (latest === null)
+    return <p className="muted">Send an event from your application. It appears here as soon as it arrives.</p>;
+  return (
+    <p className="muted">
+      The latest event came <Moment at={latest} ago />. The next one appears here as soon as it arrives.
+    </p>
+  );
+}
+
+/**
+ * Shows how an application sends events, and reports the next event that arrives. `latest` is when the latest one arrived,
+ * ISO 8601; null if there is none, or if the key may not see events.
+ */
+export function FirstEvent({
+  latest = null,
+  onArrived,
+}: {
+  latest?: string | null;
+  onArrived?: () => void;
+}): ReactNode {
+  const { manage } = useRights();
   const [arrived, setArrived] = useState<Arrived | null>(null);
   const [{ data, error, fetching }, makeKey] = useMutation(CreateKeyDocument);
   useLive(FirstEventDocument, {}, { data: ({ eventIngested }) => setArrived(eventIngested) });
@@ -24,27 +46,33 @@ export function FirstEvent({ onArrived }: { onArrived?: () => void }): ReactNode
           <Icon name={arrived ? 'check' : 'online'} size={24} />
         </span>
         <div>
-          <h2 id="first-event">{arrived ? 'It works: an event has arrived' : 'Waiting for an event'}</h2>
+          <h2 id="first-event">
+            {arrived ? 'It works: an event has arrived' : latest ? 'Send events' : 'Waiting for an event'}
+          </h2>
           {arrived ? (
             <p>
               <span className="type">{arrived.type}</span> {arrived.message ?? arrived.source}
-              {arrived.user && <> of {arrived.user.identity}</>}.{' '}
-              {arrived.session && <Link href={sessionPath(arrived.session.id)}>See its session</Link>}
+              {arrived.user && <> from {arrived.user.identity}</>}.{' '}
+              {arrived.session && <Link href={sessionPath(arrived.session.id)}>View session</Link>}
               {onArrived && (
                 <button type="button" className="button small primary" onClick={onArrived}>
-                  To the overview
+                  Go to overview
                 </button>
               )}
             </p>
           ) : (
-            <p className="muted">Send one from your application. This page sees it the moment it arrives.</p>
+            <Waiting latest={latest} />
           )}
         </div>
       </div>
       <div className="key-line">
         {key ? (
           <p>
-            The key for sending is in the lines below. <b>It is shown this once.</b>
+            The code below contains the new key. <b>It is shown only once.</b>
+          </p>
+        ) : !manage ? (
+          <p className="muted">
+            The code needs a key with the scope INGEST. To make one here, use a key with the scope MANAGE.
           </p>
         ) : (
           <>
@@ -52,18 +80,16 @@ export function FirstEvent({ onArrived }: { onArrived?: () => void }): ReactNode
               type="button"
               className="button"
               disabled={fetching}
-              onClick={() => void makeKey({ name: 'Made in the dashboard', scopes: ['INGEST'] })}
+              onClick={() => void makeKey({ name: 'Created in the dashboard', scopes: ['INGEST'] })}
             >
-              Make a key for sending
+              Create a key for sending events
             </button>
-            <span className="muted">It may send and nothing else: safe to ship in a page.</span>
+            <span className="muted">
+              This key can only send events, but for any user. Use it in a web page only if that is acceptable.
+            </span>
           </>
         )}
-        {error && (
-          <p className="field-told" role="alert">
-            {explain(error)}
-          </p>
-        )}
+        <Refusal error={error} />
       </div>
       <Snippets apiKey={key} />
     </section>

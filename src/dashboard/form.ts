@@ -1,4 +1,4 @@
-/** What was typed into the place of that name. */
+/** The text of the form field `name`; '' if there is none. */
 export function textOf(form: FormData, name: string): string {
   const value = form.get(name);
   return typeof value === 'string' ? value : '';

@@ -1,27 +1,45 @@
+import { zoneNow } from './zone';
+
 const number = new Intl.NumberFormat();
 const percent = new Intl.NumberFormat(undefined, {
   style: 'percent',
   maximumFractionDigits: 0,
   signDisplay: 'exceptZero',
 });
+const short = new Intl.NumberFormat(undefined, { notation: 'compact', maximumFractionDigits: 1 });
 const share = new Intl.NumberFormat(undefined, { style: 'percent', maximumFractionDigits: 1 });
-const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
-const clockWithSeconds = new Intl.DateTimeFormat(undefined, {
-  hour: '2-digit',
-  minute: '2-digit',
-  second: '2-digit',
-  hourCycle: 'h23',
-});
-const day = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short' });
-const dayAndYear = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short', year: 'numeric' });
-const exact = new Intl.DateTimeFormat(undefined, {
-  dateStyle: 'full',
-  timeStyle: 'long',
-});
 const regions = new Intl.DisplayNames(undefined, { type: 'region' });
 
 /** 12,345 */
 export const formatNumber = (value: number): string => number.format(value);
+
+/** The formats of times in a zone. */
+const formatsIn = (timeZone: string) => ({
+  clock: new Intl.DateTimeFormat(undefined, { timeZone, hour: '2-digit', minute: '2-digit', hourCycle: 'h23' }),
+  clockWithSeconds: new Intl.DateTimeFormat(undefined, {
+    timeZone,
+    hour: '2-digit',
+    minute: '2-digit',
+    second: '2-digit',
+    hourCycle: 'h23',
+  }),
+  day: new Intl.DateTimeFormat(undefined, { timeZone, day: 'numeric', month: 'short' }),
+  dayAndYear: new Intl.DateTimeFormat(undefined, { timeZone, day: 'numeric', month: 'short', year: 'numeric' }),
+  exact: new Intl.DateTimeFormat(undefined, { timeZone, dateStyle: 'full', timeStyle: 'long' }),
+  year: new Intl.DateTimeFormat('en', { timeZone, year: 'numeric' }),
+});
+
+let made: { zone: string; formats: ReturnType<typeof formatsIn> } | null = null;
+
+/** The formats of the zone of the page. */
+function formats(): ReturnType<typeof formatsIn> {
+  const zone = zoneNow();
+  if (made?.zone !== zone) made = { zone, formats: formatsIn(zone) };
+  return made.formats;
+}
+
+/** 9,500; 12K; 1.5M (in the form of the browser's language) */
+export const formatShort = (value: number): string => (value < 10_000 ? number : short).format(value);
 
 /** +12% */
 export const formatChange = (ratio: number): string => percent.format(ratio);
@@ -30,24 +48,23 @@ export const formatChange = (ratio: number): string => percent.format(ratio);
 export const formatShare = (ratio: number): string => share.format(ratio);
 
 /** 14:05 */
-export const formatClock = (at: Date): string => clock.format(at);
+export const formatClock = (at: Date): string => formats().clock.format(at);
 
 /** 14:05:09 */
-export const formatSeconds = (at: Date): string => clockWithSeconds.format(at);
+export const formatSeconds = (at: Date): string => formats().clockWithSeconds.format(at);
 
 /** 3 Nov */
-export const formatDay = (at: Date): string => day.format(at);
+export const formatDay = (at: Date): string => formats().day.format(at);
 
-const formatDate = (at: Date): string => dayAndYear.format(at);
+/** The full date and time, with the name of the zone. */
+export const formatExact = (at: Date): string => formats().exact.format(at);
 
-/** The whole instant in the reader's zone, with the zone's name. */
-export const formatExact = (at: Date): string => exact.format(at);
-
-/** 14:05 where it is today; 3 Nov 14:05; 3 Nov 2025 14:05. */
+/** 14:05 today; 3 Nov 14:05 this year; else 3 Nov 2025 14:05. `now` is in milliseconds. */
 export function formatMoment(at: Date, now: number): string {
+  const { dayAndYear, day, year } = formats();
   const today = new Date(now);
-  if (at.toDateString() === today.toDateString()) return formatClock(at);
-  return `${at.getFullYear() === today.getFullYear() ? formatDay(at) : formatDate(at)} ${formatClock(at)}`;
+  if (dayAndYear.format(at) === dayAndYear.format(today)) return formatClock(at);
+  return `${(year.format(at) === year.format(today) ? day : dayAndYear).format(at)} ${formatClock(at)}`;
 }
 
 /** 45 s; 3 min 12 s; 1 h 04 min; 2 d 3 h. */
@@ -77,7 +94,7 @@ export function formatAgo(at: Date, now: number): string {
 export const count = (amount: number, word: string): string =>
   `${formatNumber(amount)} ${word}${amount === 1 ? '' : 's'}`;
 
-/** Germany, of DE. */
+/** The country's name: Germany for DE. */
 export function formatCountry(code: string): string {
   try {
     return regions.of(code) ?? code;
@@ -86,10 +103,10 @@ export function formatCountry(code: string): string {
   }
 }
 
-/** Chrome 130, of its name and version. */
+/** Name and major version: Chrome 130. */
 export function formatSoftware(software: { name: string; version?: string | null } | null | undefined): string | null {
   if (!software) return null;
-  // Names of their own, like NT, say nothing beside the number.
+  // A version without a leading number (NT 10.0) is left out.
   const major = /^\d+/.exec(software.version ?? '')?.[0];
   const name = software.name.replace(/^Microsoft /, '');
   return major ? `${name} ${major}` : name;

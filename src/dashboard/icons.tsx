@@ -9,6 +9,13 @@ const SHAPES = {
     </>
   ),
   sessions: <path d="M4 6h16M4 12h16M4 18h10" />,
+  users: (
+    <>
+      <circle cx="9" cy="8" r="3.2" />
+      <path d="M3 19c0-3.3 2.7-5.5 6-5.5s6 2.2 6 5.5M15.5 5.2a3.2 3.2 0 0 1 0 5.6M17.5 14c2.1.7 3.5 2.5 3.5 5" />
+    </>
+  ),
+  events: <path d="M5 6h.01M9 6h11M5 12h.01M9 12h11M5 18h.01M9 18h7" />,
   project: (
     <>
       <path d="M4 7h9M17 7h3M4 17h3M11 17h9" />
@@ -16,6 +23,7 @@ const SHAPES = {
       <circle cx="9" cy="17" r="2" />
     </>
   ),
+  webhooks: <path d="M4 12h11M11 7l5 5-5 5M20 5v14" />,
   sun: (
     <>
       <circle cx="12" cy="12" r="4" />
@@ -56,14 +64,14 @@ const SHAPES = {
   ),
 } satisfies Record<string, ReactNode>;
 
-/** A drawing beside words; it says nothing itself. */
+/** An icon beside a text. Screen readers skip it. */
 export const Icon = ({ name, size = 18 }: { name: keyof typeof SHAPES; size?: number }): ReactNode => (
   <svg className="icon" viewBox="0 0 24 24" width={size} height={size} aria-hidden="true" focusable="false">
     {SHAPES[name]}
   </svg>
 );
 
-/** The two steps that are Footsteps' mark. */
+/** The logo of Footsteps: two footprints. */
 export const Mark = (): ReactNode => (
   <svg className="mark" viewBox="0 0 32 32" width="28" height="28" aria-hidden="true" focusable="false">
     <rect width="32" height="32" rx="8" />

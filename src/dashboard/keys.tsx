@@ -1,16 +1,13 @@
 import { useId, useRef, useState, type FormEvent, type ReactNode } from 'react';
 import { useMutation, useQuery } from 'urql';
 import { explain } from './api';
+import { useCredential } from './credential';
 import { CreateKeyDocument, KeysDocument, RevokeKeyDocument, type KeyFragment, type Scope } from './generated/graphql';
-import { Card, CopyButton, Loading, Moment, Problem } from './parts';
+import { Card, Loading, Moment, Problem, Refusal } from './parts';
+import { ScopeChecks, useScopes } from './scopes';
+import { NewSecret } from './webhooks-page';
 
-const SCOPES: readonly { scope: Scope; note: string }[] = [
-  { scope: 'INGEST', note: 'send events' },
-  { scope: 'READ', note: 'read everything' },
-  { scope: 'PRESENCE', note: 'read presence alone' },
-  { scope: 'MANAGE', note: 'change the project' },
-];
-
+/** The form that makes a key. */
 function MakeKey({ onMade }: { onMade: () => void }): ReactNode {
   const [{ data, error, fetching }, make] = useMutation(CreateKeyDocument);
   const [name, setName] = useState('');
@@ -28,7 +25,7 @@ function MakeKey({ onMade }: { onMade: () => void }): ReactNode {
   return (
     <form className="form make-key" onSubmit={(event) => void submit(event)}>
       <div className="field">
-        <label htmlFor={id}>Name of a new key</label>
+        <label htmlFor={id}>New key name</label>
         <input
           id={id}
           value={name}
@@ -38,50 +35,22 @@ function MakeKey({ onMade }: { onMade: () => void }): ReactNode {
           onChange={(event) => setName(event.target.value)}
         />
       </div>
-      <fieldset className="field">
-        <legend>It may</legend>
-        <div className="checks">
-          {SCOPES.map(({ scope, note }) => (
-            <label key={scope}>
-              <input
-                type="checkbox"
-                checked={scopes.includes(scope)}
-                onChange={(event) =>
-                  setScopes(event.target.checked ? [...scopes, scope] : scopes.filter((one) => one !== scope))
-                }
-              />
-              <span>
-                {scope} <span className="muted">{note}</span>
-              </span>
-            </label>
-          ))}
-        </div>
-      </fieldset>
+      <ScopeChecks offered={useScopes()} chosen={scopes} onChange={setScopes} />
       <button type="submit" className="button primary" disabled={fetching || scopes.length === 0}>
-        Make a key
+        Create key
       </button>
-      {error && (
-        <p className="field-told" role="alert">
-          {explain(error)}
-        </p>
-      )}
+      <Refusal error={error} />
       {data && (
-        <div className="made-key" role="status">
-          <p>
-            <b>{data.createApiKey.apiKey.name}</b> is made. Keep it now: it is shown this once.
-          </p>
-          <div className="code-box one-line">
-            <pre tabIndex={0}>{data.createApiKey.key}</pre>
-            <CopyButton text={data.createApiKey.key} />
-          </div>
-        </div>
+        <NewSecret secret={data.createApiKey.key}>
+          <b>{data.createApiKey.apiKey.name}</b> was created. Copy the key now: it is shown only once.
+        </NewSecret>
       )}
     </form>
   );
 }
 
-/** Revokes a key when that has been confirmed. */
-function Revoke({ apiKey }: { apiKey: KeyFragment }): ReactNode {
+/** Revokes a key after the user has confirmed it. `isOwn`: it is the key that the user is signed in with. */
+function Revoke({ apiKey, isOwn }: { apiKey: KeyFragment; isOwn: boolean }): ReactNode {
   const dialog = useRef<HTMLDialogElement>(null);
   const [{ fetching, error }, revoke] = useMutation(RevokeKeyDocument);
   return (
@@ -97,13 +66,13 @@ function Revoke({ apiKey }: { apiKey: KeyFragment }): ReactNode {
       <dialog ref={dialog} aria-label={`Revoke ${apiKey.name}`}>
         <h2>Revoke {apiKey.name}?</h2>
         <p>
-          Whoever uses <code>{apiKey.prefix}…</code> is turned away from now on, and so are the tokens it has made. This
-          page too, if it is the key you are signed in with.
+          Requests with <code>{apiKey.prefix}…</code>, and with tokens made by this key, will be refused.
+          {isOwn && <b> You are signed in with this key, and will be signed out.</b>}
         </p>
         {error && <p className="field-told">{explain(error)}</p>}
         <div className="dialog-tools">
           <button type="button" className="button" autoFocus onClick={() => dialog.current?.close()}>
-            Keep
+            Cancel
           </button>
           <button
             type="button"
@@ -119,14 +88,17 @@ function Revoke({ apiKey }: { apiKey: KeyFragment }): ReactNode {
   );
 }
 
-/** The project's keys: made, shown once, revoked. */
+/** The project's keys: the list, the form for a new key, and revocation. */
 export function Keys(): ReactNode {
   const [{ data, error }, ask] = useQuery({ query: KeysDocument });
+  const { secret } = useCredential();
+  /** Of the whole secrets the server keeps only hashes, so the page compares what it is shown. */
+  const isOwn = ({ prefix }: KeyFragment): boolean => secret?.startsWith(prefix) ?? false;
   const again = (): void => ask({ requestPolicy: 'network-only' });
   const keys = data?.project.apiKeys.toSorted((a, b) => Number(Boolean(a.revokedAt)) - Number(Boolean(b.revokedAt)));
   return (
     <Card title="Keys">
-      {error && <Problem error={error} />}
+      {error && !keys && <Problem error={error} retry={again} />}
       {!keys && !error && <Loading lines={4} />}
       {keys && (
         <>
@@ -136,8 +108,8 @@ export function Keys(): ReactNode {
                 <tr>
                   <th scope="col">Name</th>
                   <th scope="col">Key</th>
-                  <th scope="col">It may</th>
-                  <th scope="col">Made</th>
+                  <th scope="col">Scopes</th>
+                  <th scope="col">Created</th>
                   <th scope="col">Last used</th>
                   <th scope="col">
                     <span className="hidden">Revoke</span>
@@ -149,7 +121,7 @@ export function Keys(): ReactNode {
                   <tr key={apiKey.id} className={apiKey.revokedAt ? 'is-over' : ''}>
                     <th scope="row">{apiKey.name}</th>
                     <td>
-                      <code>{apiKey.prefix}…</code>
+                      <code>{apiKey.prefix}…</code> {isOwn(apiKey) && <span className="badge active">You</span>}
                     </td>
                     <td>
                       <span className="scopes">
@@ -172,7 +144,7 @@ export function Keys(): ReactNode {
                           Revoked <Moment at={apiKey.revokedAt} />
                         </span>
                       ) : (
-                        <Revoke apiKey={apiKey} />
+                        <Revoke apiKey={apiKey} isOwn={isOwn(apiKey)} />
                       )}
                     </td>
                   </tr>

@@ -3,12 +3,9 @@ import type { TypedDocumentNode } from '@graphql-typed-document-node/core';
 import { NetworkError } from 'graphql-sse';
 import { stringifyDocument } from 'urql';
 import { refuse, useApi } from './api';
+import { tellReachable, waitAfter, whenReachable } from './reach';
 
-/** The first wait before coming back, and the longest. Milliseconds. */
-const FIRST_WAIT = 500;
-const LONGEST_WAIT = 10_000;
-
-/** The streams that are lost just now. */
+/** The streams that are lost at present. */
 const lost = new Set<symbol>();
 const listeners = new Set<() => void>();
 
@@ -19,7 +16,7 @@ function mark(stream: symbol, isLost: boolean): void {
   for (const listener of listeners) listener();
 }
 
-/** Whether something that should be live is cut off and being sought again. */
+/** Whether a stream is lost and the page is trying to open it again. */
 export const useReconnecting = (): boolean =>
   useSyncExternalStore(
     (listener) => {
@@ -30,9 +27,9 @@ export const useReconnecting = (): boolean =>
   );
 
 /**
- * Watches a subscription while the page is looked at. A tab in the background lets go of it, since a browser
- * has six connections to a server and no more; when it is looked at again, and after every loss, `open`
- * is called with `again`, to ask for what was missed.
+ * Keeps a subscription open while the tab is visible. A tab in the background closes its stream, because a browser
+ * has at most six connections to a server. `on.open` is called each time the stream opens. `again` is true
+ * unless it opened at the first try: the page must then read what it missed.
  */
 export function useLive<Data, Variables extends Record<string, unknown>>(
   document: TypedDocumentNode<Data, Variables>,
@@ -49,14 +46,22 @@ export function useLive<Data, Variables extends Record<string, unknown>>(
     const query = stringifyDocument(document);
     let stop: (() => void) | null = null;
     let timer: number | undefined;
-    let wait = FIRST_WAIT;
-    let opened = false;
+    let failures = 0;
+    let again = false;
 
     function comeBack(): void {
       stop = null;
+      again = true;
       mark(stream, true);
-      timer = window.setTimeout(connect, wait * (0.75 + Math.random() / 2));
-      wait = Math.min(wait * 2, LONGEST_WAIT);
+      timer = window.setTimeout(connect, waitAfter(failures));
+      failures += 1;
+    }
+
+    /** Opens the stream now, unless it is open or being opened. */
+    function hurry(): void {
+      if (stop || window.document.hidden) return;
+      window.clearTimeout(timer);
+      connect();
     }
 
     function connect(): void {
@@ -68,7 +73,7 @@ export function useLive<Data, Variables extends Record<string, unknown>>(
           next({ data, errors }) {
             if (over) return;
             if (data) onData(data);
-            // What is forbidden stays so; the page's query says it in words.
+            // A forbidden stream is not tried again. The query of the page shows the message.
             forbidden ||= errors?.some(({ extensions }) => extensions['code'] === 'FORBIDDEN') ?? false;
           },
           error(error) {
@@ -83,10 +88,11 @@ export function useLive<Data, Variables extends Record<string, unknown>>(
         },
         {
           connected() {
-            wait = FIRST_WAIT;
+            failures = 0;
             mark(stream, false);
-            onOpen(opened);
-            opened = true;
+            onOpen(again);
+            again = true;
+            tellReachable();
           },
         },
       );
@@ -104,13 +110,15 @@ export function useLive<Data, Variables extends Record<string, unknown>>(
     }
 
     function onVisibility(): void {
-      letGo();
-      if (!window.document.hidden) connect();
+      if (window.document.hidden) letGo();
     }
 
     if (!window.document.hidden) connect();
     window.document.addEventListener('visibilitychange', onVisibility);
+    // A page that is shown again is such a sign.
+    const end = whenReachable(hurry);
     return () => {
+      end();
       window.document.removeEventListener('visibilitychange', onVisibility);
       letGo();
     };

@@ -2,7 +2,7 @@ import { useSyncExternalStore } from 'react';
 
 const narrow = window.matchMedia('(max-width: 760px)');
 
-/** Whether the page is as narrow as a phone. */
+/** Whether the window is as narrow as a phone (760 px or less). */
 export const useNarrow = (): boolean =>
   useSyncExternalStore(
     (listener) => {

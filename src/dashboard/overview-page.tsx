@@ -1,40 +1,90 @@
-import { useEffect, useId, useState, type FormEvent, type ReactNode } from 'react';
+import { useState, type ReactNode } from 'react';
 import { useQuery } from 'urql';
-import { Link, useLocation } from 'wouter';
+import { Link } from 'wouter';
+import { navigate } from 'wouter/use-browser-location';
+import { changeAddress, useParams } from './address';
+import { useAnswer, useTurn } from './answer';
+import { isUnreachable } from './api';
+import { Breakdowns, COUNT_LESS } from './breakdowns';
 import { Chart } from './chart';
+import { withParams } from './conditions';
+import { ActiveChips } from './filter-fields';
+import { FilterPanel } from './filter-panel';
 import { FirstEvent } from './first-event';
 import { formatChange, formatDuration, formatNumber, formatShare } from './format';
 import {
   AnythingThereDocument,
+  BeforeDocument,
   OverviewDocument,
+  PeakOnlineDocument,
   SessionsMoveDocument,
   WentWrongDocument,
+  type SessionFilter,
   type TotalsFragment,
 } from './generated/graphql';
 import { Icon } from './icons';
 import { useLive } from './live';
-import { Avatar, Card, Empty, Loading, Moment, PageHead, Problem, UserLink } from './parts';
-import { sessionPath } from './paths';
+import { Avatar, Card, Dimmed, Empty, Loading, Moment, PageHead, Problem, UserLines } from './parts';
+import { sessionPath, stepPath } from './paths';
 import { useOnline } from './presence';
-import { textOf } from './form';
-import { localInput, rangeAddress, RANGES, useRange, type Range } from './range';
+import { rangeParams, useRange, type Range } from './range';
+import { RangePicker } from './range-picker';
+import { readFilter, sessionConditions } from './session-filter';
 import { useThrottled } from './throttle';
+import { fetchFirst } from './turns';
+import { zoneNow } from './zone';
+import { ZoneSelect } from './zone-select';
 
-/** The figures follow what happens, but not more often than a reader can take in. Milliseconds. */
+/**
+ * The figures are read again at most once in this time, however often sessions change, and less often if they take long.
+ * Milliseconds.
+ */
 const REFRESH = 3_000;
+/** The same for the breakdowns, which cost more. Milliseconds. */
+const SLOW_REFRESH = 15_000;
 
-/** What a figure was before, beside what it is. */
-function Change({ now, before, worse }: { now: number | null; before: number | null; worse: boolean }): ReactNode {
-  if (now === null || before === null || before === 0) return <span className="change">No figure before</span>;
+/** What the figures are compared with: the parameter `compare` of the address, and how far back it is. */
+const COMPARISONS = {
+  '': { name: 'the period before', short: 'previous', rest: ' period' },
+  week: { name: 'the same a week before', short: 'a week before', rest: '' },
+} as const;
+
+type Comparison = keyof typeof COMPARISONS;
+
+const WEEK = 7 * 86_400_000;
+
+/** The figures of the earlier time; or that they are being counted, or could not be. */
+type Before = TotalsFragment | 'ASKED' | 'FAILED';
+
+/** The change against the earlier figure. `worse` means that a higher figure is worse. */
+function Change({
+  name,
+  totals,
+  earlier,
+  worse = false,
+  comparison,
+}: {
+  name: Exclude<keyof TotalsFragment, '__typename'>;
+  totals: TotalsFragment;
+  earlier: Before;
+  worse?: boolean;
+  comparison: Comparison;
+}): ReactNode {
+  const { short, rest } = COMPARISONS[comparison];
+  if (earlier === 'ASKED') return <span className="change">Comparing…</span>;
+  if (earlier === 'FAILED') return <span className="change">Not compared</span>;
+  const [now, before] = [totals[name], earlier[name]];
+  if (now == null || !before) return <span className="change">No previous data</span>;
   const ratio = now / before - 1;
-  if (Math.abs(ratio) < 0.005) return <span className="change">As before</span>;
+  if (Math.abs(ratio) < 0.005) return <span className="change">No change</span>;
   return (
     <span className={`change ${ratio > 0 === worse ? 'bad' : 'good'}`}>
       <b>
         <Icon name={ratio > 0 ? 'up' : 'down'} size={14} />
         {formatChange(ratio)}
       </b>{' '}
-      against before
+      vs. {short}
+      <span className="change-word">{rest}</span>
     </span>
   );
 }
@@ -45,7 +95,7 @@ function Figure({
   extra,
   children,
 }: {
-  name: string;
+  name: ReactNode;
   value: string;
   extra?: string | null;
   children: ReactNode;
@@ -66,98 +116,88 @@ function Figure({
 
 const orNone = (seconds: number | null | undefined): string => (seconds == null ? '–' : formatDuration(seconds));
 
-function Figures({ now, before }: { now: TotalsFragment; before: TotalsFragment }): ReactNode {
+function Figures({
+  now,
+  before,
+  comparison,
+}: {
+  now: TotalsFragment;
+  before: Before;
+  comparison: Comparison;
+}): ReactNode {
+  const params = useParams();
+  const isErrors = params.get('errors') === 'yes';
+  const compared = { totals: now, earlier: before, comparison };
   return (
     <dl className="figures">
       <Figure name="Sessions" value={formatNumber(now.sessions)}>
-        <Change now={now.sessions} before={before.sessions} worse={false} />
+        <Change name="sessions" {...compared} />
       </Figure>
       <Figure name="Users" value={formatNumber(now.users)}>
-        <Change now={now.users} before={before.users} worse={false} />
+        <Change name="users" {...compared} />
       </Figure>
       <Figure name="Average duration" value={orNone(now.averageDuration)}>
-        <Change now={now.averageDuration ?? null} before={before.averageDuration ?? null} worse={false} />
+        <Change name="averageDuration" {...compared} />
       </Figure>
       <Figure name="Median duration" value={orNone(now.medianDuration)}>
-        <Change now={now.medianDuration ?? null} before={before.medianDuration ?? null} worse={false} />
+        <Change name="medianDuration" {...compared} />
       </Figure>
       <Figure
-        name="With errors"
+        name={
+          <Link
+            href={`/${withParams(params, { errors: isErrors ? null : 'yes' })}`}
+            aria-current={isErrors || undefined}
+          >
+            With errors
+          </Link>
+        }
         value={formatNumber(now.sessionsWithErrors)}
         extra={now.sessions > 0 ? formatShare(now.sessionsWithErrors / now.sessions) : null}
       >
-        <Change now={now.sessionsWithErrors} before={before.sessionsWithErrors} worse />
+        <Change name="sessionsWithErrors" worse {...compared} />
       </Figure>
     </dl>
   );
 }
 
-function RangePicker({ range }: { range: Range }): ReactNode {
-  const [isOpen, setOpen] = useState(false);
-  const [, navigate] = useLocation();
-  const id = useId();
+const SHOWN_ONLINE = 6;
 
-  function choose(event: FormEvent<HTMLFormElement>): void {
-    event.preventDefault();
-    const form = new FormData(event.currentTarget);
-    const [from, to] = [Date.parse(textOf(form, 'from')), Date.parse(textOf(form, 'to'))];
-    if (!(from < to)) return;
-    setOpen(false);
-    navigate(rangeAddress(from, to));
-  }
+/** What is asked for a range and a filter. A range up to now stays the same question while it moves on. */
+const questionOf = ({ key, from, to }: Range, filter: SessionFilter): string =>
+  JSON.stringify([key ?? [from, to], filter]);
 
+/** The parameters of the address that are conditions: without those of the range. */
+function conditionsIn(params: URLSearchParams): URLSearchParams {
+  const rest = new URLSearchParams(params);
+  for (const name of ['range', 'from', 'to', 'compare']) rest.delete(name);
+  return rest;
+}
+
+/** The most users that were online at once in the range. It is read again when the range moves on. */
+function Peak({ range, online }: { range: Range; online: number }): ReactNode {
+  const { key, from, to } = range;
+  const variables = { range: { from: new Date(from).toISOString(), to: new Date(to).toISOString() } };
+  const { data, isOld } = useAnswer(PeakOnlineDocument, variables, questionOf(range, {}));
+  if (!data?.concurrency.peakAt || isOld) return null;
+  const { peak, peakAt } = data.concurrency;
+  // More may have come since it was read.
+  if (key !== null && online > peak) return <p className="peak muted">Peak {formatNumber(online)}, now</p>;
   return (
-    <div className="range">
-      <div className="segments" role="group" aria-label="Range">
-        {RANGES.map(({ key, name }) => (
-          <Link key={key} href={`/?range=${key}`} aria-current={range.key === key ? 'true' : undefined}>
-            {name}
-          </Link>
-        ))}
-        <button
-          type="button"
-          aria-expanded={isOpen}
-          aria-controls={id}
-          className={range.key === null ? 'chosen' : ''}
-          onClick={() => setOpen(!isOpen)}
-        >
-          Custom
-        </button>
-      </div>
-      {isOpen && (
-        <form
-          id={id}
-          className="popover"
-          onSubmit={choose}
-          onKeyDown={(event) => event.key === 'Escape' && setOpen(false)}
-        >
-          <label>
-            From
-            <input type="datetime-local" name="from" required defaultValue={localInput(range.from)} autoFocus />
-          </label>
-          <label>
-            To
-            <input type="datetime-local" name="to" required defaultValue={localInput(range.to)} />
-          </label>
-          <button type="submit" className="button primary">
-            Show
-          </button>
-        </form>
-      )}
-    </div>
+    <p className="peak muted">
+      Peak <b data-testid="peak">{formatNumber(peak)}</b>, <Moment at={peakAt} />
+    </p>
   );
 }
 
-const SHOWN_ONLINE = 6;
-
-function OnlineNow(): ReactNode {
+/** `isFiltered`: the page has a filter, which this card does not follow. */
+function OnlineNow({ range, isFiltered }: { range: Range; isFiltered: boolean }): ReactNode {
   const presence = useOnline();
   return (
     <Card title="Online now" tools={<Link href="/online">See all</Link>}>
+      {isFiltered && <p className="peak muted">All users: the filter does not count here.</p>}
+      {presence && <Peak range={range} online={presence.online.length} />}
       {!presence && <Loading lines={4} />}
-      {presence?.online.length === 0 && (
-        <Empty title="Nobody is online">Users appear here the moment they arrive.</Empty>
-      )}
+      {presence?.online.length === 0 && <Empty title="No one is online">Users appear here as they arrive.</Empty>}
       {presence && presence.online.length > 0 && (
         <>
           <p className="online-count">
@@ -169,7 +209,7 @@ function OnlineNow(): ReactNode {
             {presence.online.slice(0, SHOWN_ONLINE).map((user) => (
               <li key={user.identity}>
                 <Avatar identity={user.identity} name={user.name} online />
-                <UserLink user={user} />
+                <UserLines user={user} />
                 <span className="muted row-end">{user.since && <Moment at={user.since} ago />}</span>
               </li>
             ))}
@@ -180,34 +220,35 @@ function OnlineNow(): ReactNode {
   );
 }
 
-/** `turn` grows with what happens: the list is then asked for anew. */
-function WentWrong({ range, turn }: { range: Range; turn: number }): ReactNode {
+/** The latest sessions with errors that match the filter. When `turn` grows, the list is read again. */
+function WentWrong({ range, filter, turn }: { range: Range; filter: SessionFilter; turn: number }): ReactNode {
+  const params = useParams();
   const startedAt = {
     from: new Date(range.from).toISOString(),
     to: range.key ? null : new Date(range.to).toISOString(),
   };
-  const [{ data, error }, ask] = useQuery({
-    query: WentWrongDocument,
-    variables: { filter: { hasErrors: true, startedAt } },
-  });
-  useEffect(() => {
-    if (turn > 0) ask({ requestPolicy: 'network-only' });
-  }, [turn, ask]);
-  const address = new URLSearchParams({ errors: 'yes', from: startedAt.from });
-  if (startedAt.to) address.set('to', startedAt.to);
+  const { data, error, isOld, again, retry } = useAnswer(
+    WentWrongDocument,
+    { filter: { ...filter, hasErrors: true, startedAt } },
+    questionOf(range, filter),
+  );
+  useTurn(turn, again);
+  const address = withParams(conditionsIn(params), { errors: 'yes', ...startedAt });
   return (
-    <Card title="Went wrong" tools={<Link href={`/sessions?${address}`}>See all</Link>}>
-      {error && <Problem error={error} />}
+    <Card title="Recent errors" tools={<Link href={`/sessions${address}`}>See all</Link>}>
+      {error && !data && <Problem error={error} retry={retry} byItself={false} />}
       {!data && !error && <Loading lines={4} />}
-      {data?.sessions.nodes.length === 0 && <Empty title="No session with errors">Nothing broke in this range.</Empty>}
+      {data?.sessions.nodes.length === 0 && (
+        <Empty title="No sessions with errors">No errors in this time range.</Empty>
+      )}
       {data && data.sessions.nodes.length > 0 && (
-        <ul className="rows">
+        <ul className={isOld ? 'rows is-old' : 'rows'} aria-busy={isOld}>
           {data.sessions.nodes.map(({ id, user, startedAt: started, events, errorCount }) => (
             <li key={id} className="wrong">
-              <Link href={sessionPath(id)} className="wrong-link">
+              <Link href={events.nodes[0] ? stepPath(id, events.nodes[0].id) : sessionPath(id)} className="wrong-link">
                 <b>{events.nodes[0]?.message ?? events.nodes[0]?.source ?? 'Error'}</b>
                 <span className="muted">
-                  {user?.name ?? user?.identity ?? 'No user'}
+                  {user ? [user.name, user.identity].filter(Boolean).join(' · ') : 'No user'}
                   {errorCount > 1 && ` · ${errorCount} errors`}
                 </span>
               </Link>
@@ -222,65 +263,150 @@ function WentWrong({ range, turn }: { range: Range; turn: number }): ReactNode {
   );
 }
 
-/** Sessions and users at a glance, and as they move. */
+/** The choice of what the figures are compared with. */
+const CompareSelect = ({ comparison }: { comparison: Comparison }): ReactNode => (
+  <label className="zone">
+    <span className="muted">Compared with</span>
+    <select value={comparison} onChange={(event) => changeAddress({ compare: event.target.value })}>
+      {Object.entries(COMPARISONS).map(([key, { name }]) => (
+        <option key={key} value={key}>
+          {name}
+        </option>
+      ))}
+    </select>
+  </label>
+);
+
+/** Figures, chart, breakdowns, online users and recent errors of a time range, updated live. */
 export function OverviewPage(): ReactNode {
   const range = useRange();
-  const [, navigate] = useLocation();
+  const params = useParams();
+  const [isOpen, setOpen] = useState(false);
   const [turn, setTurn] = useState(0);
+  const [slowTurn, setSlowTurn] = useState(0);
+  const timeZone = zoneNow();
+  const conditions = conditionsIn(params);
+  const filter = readFilter(conditions);
+  const question = questionOf(range, filter);
+  const comparison: Comparison = params.get('compare') === 'week' ? 'week' : '';
+  const back = comparison === 'week' ? WEEK : range.to - range.from;
   const iso = (at: number): string => new Date(at).toISOString();
-  const [{ data, error, stale }, ask] = useQuery({
-    query: OverviewDocument,
-    variables: {
-      now: { startedAt: { from: iso(range.from), to: iso(range.to) } },
-      before: { startedAt: { from: iso(2 * range.from - range.to), to: iso(range.from) } },
+  const { data, error, isOld, again, retry, rest } = useAnswer(
+    OverviewDocument,
+    {
+      now: { ...filter, startedAt: { from: iso(range.from), to: iso(range.to) } },
       interval: range.interval,
+      timeZone,
     },
-  });
+    question,
+    fetchFirst,
+  );
+  const earlier = useAnswer(
+    BeforeDocument,
+    { filter: { ...filter, startedAt: { from: iso(range.from - back), to: iso(range.to - back) } } },
+    `${question} ${comparison}`,
+    fetchFirst,
+  );
+  const before = earlier.isOld ? undefined : earlier.data?.before.totals;
   const [{ data: anything }, askAgain] = useQuery({ query: AnythingThereDocument });
   const isBare = anything?.events.nodes.length === 0;
 
-  const refresh = useThrottled(() => {
-    ask({ requestPolicy: 'network-only' });
-    setTurn((known) => known + 1);
-  }, REFRESH);
-  useLive(SessionsMoveDocument, {}, { data: refresh, open: (again) => again && refresh() });
+  const refresh = useThrottled(
+    () => {
+      again();
+      setTurn((known) => known + 1);
+    },
+    REFRESH,
+    rest,
+  );
+  const count = useThrottled(
+    () => setSlowTurn((known) => known + 1),
+    SLOW_REFRESH,
+    () => rest() * 3,
+  );
+  useLive(
+    SessionsMoveDocument,
+    {},
+    {
+      data() {
+        refresh();
+        count();
+      },
+      open(missed) {
+        if (!missed) return;
+        refresh();
+        count();
+      },
+    },
+  );
+  const shownConditions = sessionConditions(conditions);
+  // If the server cannot be reached, it is said once, and not in each card.
+  const isThere = data !== undefined || error === undefined || !isUnreachable(error);
 
   return (
     <>
       <PageHead title="Overview">
+        <button type="button" className="button" aria-expanded={isOpen} onClick={() => setOpen(!isOpen)}>
+          <Icon name="filter" size={16} /> Filters
+          {shownConditions.length > 0 && <b className="tally">{shownConditions.length}</b>}
+        </button>
         <RangePicker range={range} />
       </PageHead>
+      {isOpen && <FilterPanel params={conditions} rows={[]} withStart={false} />}
+      {shownConditions.length > 0 && (
+        <ActiveChips
+          conditions={shownConditions}
+          onClear={() =>
+            navigate(`/${withParams(params, Object.fromEntries([...conditions.keys()].map((name) => [name, null])))}`)
+          }
+        />
+      )}
       {isBare && <FirstEvent onArrived={() => askAgain({ requestPolicy: 'network-only' })} />}
-      {error && !data && <Problem error={error} retry={() => ask({ requestPolicy: 'network-only' })} />}
-      {!data && !error && <Loading lines={6} label="Loading the figures" />}
+      {error && !data && <Problem error={error} retry={retry} byItself={false} less={COUNT_LESS} />}
+      {!data && !error && <Loading lines={6} label="Counting sessions" />}
       {data && (
-        <div className={stale ? 'is-stale' : ''}>
-          <Figures now={data.now.totals} before={data.before.totals} />
+        <Dimmed isOld={isOld} className="figures-and-chart">
+          <Figures
+            now={data.now.totals}
+            before={before ?? (earlier.error ? 'FAILED' : 'ASKED')}
+            comparison={comparison}
+          />
           <Card
             title="Sessions and users"
             tools={
-              range.key === null && (
-                <>
-                  <span className="muted">
-                    <Moment at={iso(range.from)} /> to <Moment at={iso(range.to)} />
-                  </span>
-                  <Link href="/">Back to 24 hours</Link>
-                </>
-              )
+              <>
+                {range.key === null && (
+                  <>
+                    <span className="muted">
+                      <Moment at={iso(range.from)} /> to <Moment at={iso(range.to)} />
+                    </span>
+                    <Link href={`/${withParams(params, { from: null, to: null })}`}>Back to 24 hours</Link>
+                  </>
+                )}
+                <CompareSelect comparison={comparison} />
+                <ZoneSelect />
+              </>
             }
           >
             <Chart
               points={data.now.series}
               interval={range.interval}
-              onZoom={(from, to) => navigate(rangeAddress(from, to))}
+              onZoom={(from, to) => navigate(`/${withParams(params, rangeParams(from, to))}`)}
             />
           </Card>
-        </div>
+        </Dimmed>
       )}
-      {!error && (
+      {isThere && (
+        <Breakdowns
+          filter={{ ...filter, startedAt: { from: iso(range.from), to: iso(range.to) } }}
+          question={question}
+          turn={slowTurn}
+        />
+      )}
+      {isThere && (
         <div className="columns">
-          <OnlineNow />
-          <WentWrong range={range} turn={turn} />
+          <OnlineNow range={range} isFiltered={shownConditions.length > 0} />
+          <WentWrong range={range} filter={filter} turn={turn} />
         </div>
       )}
     </>

@@ -1,13 +1,14 @@
 import { useState, type ReactNode } from 'react';
 import { Link } from 'wouter';
 import type { CombinedError } from 'urql';
-import { explain } from './api';
+import { explain, isTooMuch, isUnreachable } from './api';
 import { useNow } from './clock';
 import { formatAgo, formatExact, formatMoment } from './format';
 import { Icon } from './icons';
 import { userPath } from './paths';
+import { useRetry } from './reach';
 
-/** A moment, exact when pointed at. */
+/** A time; the exact time is the tooltip. With `ago`, it is relative and updated every second. */
 export function Moment({ at, ago = false }: { at: string; ago?: boolean }): ReactNode {
   const now = useNow(ago ? 1_000 : 60_000);
   const date = new Date(at);
@@ -20,7 +21,7 @@ export function Moment({ at, ago = false }: { at: string; ago?: boolean }): Reac
 
 const HUES = 6;
 
-/** The same colour for the same user, everywhere. */
+/** The colour of a user: the same on every page. */
 function hueOf(identity: string): number {
   let sum = 0;
   for (const letter of identity) sum = (sum * 31 + letter.codePointAt(0)!) % 9_973;
@@ -33,7 +34,7 @@ function initialsOf(text: string): string {
   return first(words[0] ?? '?') + (words[1] && !text.includes('@') ? first(words[1]) : '');
 }
 
-/** A user's initials in their colour; with a dot where they are online. */
+/** A user's initials in the user's colour, with a dot for a user who is online. */
 export const Avatar = ({
   identity,
   name,
@@ -49,7 +50,7 @@ export const Avatar = ({
   </span>
 );
 
-/** A user as a link to their page: the name, and the identity where it says more. */
+/** A link to the user's page. It shows the name, or the identity if there is no name; the tooltip is the identity. */
 export function UserLink({ user }: { user: { identity: string; name?: string | null } | null | undefined }): ReactNode {
   if (!user) return <span className="muted">No user</span>;
   return (
@@ -59,7 +60,19 @@ export function UserLink({ user }: { user: { identity: string; name?: string | n
   );
 }
 
-/** Says that nothing is here, and what would change that. */
+/** The user's name as a link, with the identity under it; the identity alone if there is no name. */
+export const UserLines = ({
+  user,
+}: {
+  user: { identity: string; name?: string | null } | null | undefined;
+}): ReactNode => (
+  <span className="two-lines">
+    <UserLink user={user} />
+    {user?.name && user.name !== user.identity && <span className="muted clip">{user.identity}</span>}
+  </span>
+);
+
+/** A message for an empty list, with what the user can do. */
 export const Empty = ({ title, children }: { title: string; children?: ReactNode }): ReactNode => (
   <div className="state">
     <p className="state-title">{title}</p>
@@ -67,31 +80,144 @@ export const Empty = ({ title, children }: { title: string; children?: ReactNode
   </div>
 );
 
-/** Says what went wrong, with a way to try again. */
-export const Problem = ({ error, retry }: { error: CombinedError; retry?: () => void }): ReactNode => (
-  <div className="state problem" role="alert">
-    <p className="state-title">
-      <Icon name="alert" /> That did not work
+/**
+ * An error message. With `retry` it has a button to try again, and tries by itself while the server cannot be reached, unless
+ * `byItself` is false: then whoever asks does that. `less`: what would take the server less time.
+ */
+export function Problem({
+  error,
+  retry,
+  byItself = true,
+  less,
+}: {
+  error: CombinedError;
+  retry?: () => void;
+  byItself?: boolean;
+  less?: string;
+}): ReactNode {
+  useRetry(byItself && retry !== undefined && isUnreachable(error), () => retry?.());
+  return (
+    <div className="state problem" role="alert">
+      <p className="state-title">
+        <Icon name="alert" /> Something went wrong
+      </p>
+      <p className="state-text">
+        {explain(error)} {isTooMuch(error) && less}
+      </p>
+      {retry && (
+        <button type="button" className="button" onClick={retry}>
+          Try again
+        </button>
+      )}
+    </div>
+  );
+}
+
+/** What the server says of what was just asked of it, beside the button; null: nothing went wrong. */
+export const Refusal = ({ error }: { error: CombinedError | null | undefined }): ReactNode =>
+  error && (
+    <p className="field-told" role="alert">
+      {explain(error)}
     </p>
-    <p className="state-text">{explain(error)}</p>
-    {retry && (
-      <button type="button" className="button" onClick={retry}>
-        Try again
-      </button>
-    )}
-  </div>
+  );
+
+/** Names and values, one under the other. Those without a value are left out. */
+export const Facts = ({
+  facts,
+  className = '',
+}: {
+  facts: readonly (readonly [name: string, value: ReactNode])[];
+  className?: string;
+}): ReactNode => (
+  <dl className={`facts ${className}`}>
+    {facts
+      .filter(([, value]) => value !== null && value !== undefined && value !== '')
+      .map(([name, value]) => (
+        <div key={name}>
+          <dt>{name}</dt>
+          <dd>{value}</dd>
+        </div>
+      ))}
+  </dl>
 );
 
-/** The shape of what is coming. */
+/** A word that comes into sight after two seconds. */
+const Still = ({ word }: { word: string }): ReactNode => (
+  <p className="still muted" role="status">
+    <span className="spinner" aria-hidden="true" /> {word}
+  </p>
+);
+
+/** A placeholder with `lines` lines, shown while data is loading. After two seconds it says that it goes on. */
 export const Loading = ({ lines = 3, label = 'Loading' }: { lines?: number; label?: string }): ReactNode => (
   <div className="skeleton" role="status" aria-label={label}>
     {Array.from({ length: lines }, (_, line) => (
       <span key={line} />
     ))}
+    <Still word={`${label}…`} />
   </div>
 );
 
-/** A page's heading, with what belongs beside it. */
+/** What is shown of an earlier question: dimmed while the new one is answered. After two seconds it says so. */
+export const Dimmed = ({
+  isOld,
+  className = '',
+  children,
+}: {
+  isOld: boolean;
+  className?: string;
+  children: ReactNode;
+}): ReactNode => (
+  <div className="dimmed">
+    <div className={isOld ? `${className} is-old` : className} aria-busy={isOld}>
+      {children}
+    </div>
+    {isOld && <Still word="Still loading…" />}
+  </div>
+);
+
+/**
+ * A list that loads more on demand: its rows (`children`), and below them `end`, or why the next rows could not be loaded.
+ * Without rows: why they could not be loaded, or `empty`. `things`: what is listed, in the plural.
+ */
+export function ListView({
+  things,
+  list: { rows, loading, error, retry },
+  isOld,
+  empty,
+  end,
+  children,
+}: {
+  things: string;
+  list: {
+    readonly rows: readonly unknown[];
+    readonly loading: boolean;
+    readonly error: CombinedError | null;
+    readonly retry: () => void;
+  };
+  isOld: boolean;
+  empty: ReactNode;
+  end: string;
+  children: ReactNode;
+}): ReactNode {
+  const problem = error && <Problem error={error} retry={retry} />;
+  if (rows.length > 0)
+    return (
+      <Dimmed isOld={isOld}>
+        {children}
+        {problem ?? <p className="list-end muted">{end}</p>}
+      </Dimmed>
+    );
+  return (
+    <>
+      {problem}
+      {!problem && !loading && <Empty title={`No ${things} match`}>{empty}</Empty>}
+      {loading && <Loading lines={10} label={`Loading ${things}`} />}
+    </>
+  );
+}
+
+/** The heading of a page, with the controls beside it. */
 export const PageHead = ({ title, children }: { title: ReactNode; children?: ReactNode }): ReactNode => (
   <header className="page-head">
     <h1>{title}</h1>
@@ -99,7 +225,7 @@ export const PageHead = ({ title, children }: { title: ReactNode; children?: Rea
   </header>
 );
 
-/** A titled box. */
+/** A box with a title. */
 export const Card = ({
   title,
   tools,
@@ -120,10 +246,10 @@ export const Card = ({
   </section>
 );
 
-/** Copies a text, and says so. */
+/** A button that copies a text and confirms it. */
 export function CopyButton({ text, label = 'Copy' }: { text: string; label?: string }): ReactNode {
   const [copied, setCopied] = useState(false);
-  // Only pages of this machine or over https have a clipboard; elsewhere the text can be selected.
+  // Browsers offer the clipboard only on https and on this machine. Elsewhere the user can select the text.
   async function copy(): Promise<void> {
     if (!window.isSecureContext) return;
     await navigator.clipboard.writeText(text);

@@ -1,12 +1,22 @@
 import { usePathname } from 'wouter/use-browser-location';
 
-/** Where a session is shown. */
+/** The path of a session's page. */
 export const sessionPath = (id: string): string => `/sessions/${encodeURIComponent(id)}`;
 
-/** Where a user is shown. */
+/** The path of a session's page, at one of its events. */
+export const stepPath = (sessionId: string, eventId: string): string =>
+  `${sessionPath(sessionId)}?${new URLSearchParams({ event: eventId })}`;
+
+/** The path of an event's page. */
+export const eventPath = (id: string): string => `/events/${encodeURIComponent(id)}`;
+
+/** The path of a user's page. */
 export const userPath = (identity: string): string => `/users/${encodeURIComponent(identity)}`;
 
-/** What stands behind the second slash of the address, as it was before it was escaped. */
+/** The path of a webhook's page. */
+export const webhookPath = (id: string): string => `/webhooks/${encodeURIComponent(id)}`;
+
+/** The part of the path after the second slash, unescaped. */
 export function useTail(): string {
   const tail = usePathname().split('/').slice(2).join('/');
   try {

@@ -1,5 +1,5 @@
 import { useMemo } from 'react';
-import { useSearch } from 'wouter/use-browser-location';
+import { useParams } from './address';
 import { useNow } from './clock';
 import type { TimeInterval } from './generated/graphql';
 
@@ -7,26 +7,29 @@ const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 
-/** The ranges that one press away. */
+/**
+ * The ranges that have a button of their own. `step`: it moves on once in this time, because each move is counted anew.
+ * Milliseconds.
+ */
 export const RANGES = [
-  { key: '1h', name: '1 hour', length: HOUR },
-  { key: '24h', name: '24 hours', length: DAY },
-  { key: '7d', name: '7 days', length: 7 * DAY },
-  { key: '30d', name: '30 days', length: 30 * DAY },
+  { key: '1h', name: '1 hour', length: HOUR, step: MINUTE },
+  { key: '24h', name: '24 hours', length: DAY, step: MINUTE },
+  { key: '7d', name: '7 days', length: 7 * DAY, step: 10 * MINUTE },
+  { key: '30d', name: '30 days', length: 30 * DAY, step: HOUR },
 ] as const;
 
 type RangeKey = (typeof RANGES)[number]['key'];
 
-/** A stretch of time that is looked at. Milliseconds. */
+/** The time range of the overview. `from` and `to` are in milliseconds. */
 export interface Range {
-  /** Null where it was chosen by hand. */
+  /** Null for a custom range. */
   readonly key: RangeKey | null;
   readonly from: number;
   readonly to: number;
   readonly interval: TimeInterval;
 }
 
-/** The longest step with which a chart still shows a shape. */
+/** The interval of the chart for a range of `length` milliseconds. */
 function intervalOf(length: number): TimeInterval {
   if (length <= 3 * HOUR) return 'MINUTE';
   if (length <= 8 * DAY) return 'HOUR';
@@ -40,27 +43,23 @@ function chosenByHand(params: URLSearchParams): Range | null {
   return { key: null, from, to, interval: intervalOf(to - from) };
 }
 
-/** The range that the address names: `?range=24h`, or `?from=…&to=…`. One that ends now moves on with the minute. */
+/** The range in the address: `?range=24h`, or `?from=…&to=…`. A range up to now moves on with the time. */
 export function useRange(): Range {
-  const search = useSearch();
-  const now = useNow(MINUTE);
+  const params = useParams();
+  const chosen = RANGES.find((range) => range.key === params.get('range')) ?? RANGES[1];
+  const now = useNow(chosen.step);
   return useMemo(() => {
-    const params = new URLSearchParams(search);
     const byHand = chosenByHand(params);
     if (byHand) return byHand;
-    const { key, length } = RANGES.find((range) => range.key === params.get('range')) ?? RANGES[1];
-    const to = now + MINUTE;
+    const { key, length, step } = chosen;
+    const to = now + step;
     return { key, from: to - length, to, interval: intervalOf(length) };
-  }, [search, now]);
+  }, [params, chosen, now]);
 }
 
-/** The address of a range by hand. */
-export const rangeAddress = (from: number, to: number): string =>
-  `/?from=${new Date(from).toISOString()}&to=${new Date(to).toISOString()}`;
-
-/** What a range begins with, in a form: 2026-01-31T09:30 in the reader's zone. */
-export function localInput(at: number): string {
-  const date = new Date(at);
-  const two = (value: number): string => String(value).padStart(2, '0');
-  return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}T${two(date.getHours())}:${two(date.getMinutes())}`;
-}
+/** The parameters of a custom range. `from` and `to` are in milliseconds. */
+export const rangeParams = (from: number, to: number): { range: null; from: string; to: string } => ({
+  range: null,
+  from: new Date(from).toISOString(),
+  to: new Date(to).toISOString(),
+});

@@ -1,25 +1,51 @@
+import {
+  jsonObject,
+  listConditions,
+  singleConditions,
+  timeRange,
+  without,
+  yesNo,
+  type Condition,
+  type Offered,
+} from './conditions';
+import { formatMoment } from './format';
 import type { SessionEndReason, SessionFilter, SessionOrder, SessionOrderField } from './generated/graphql';
 
-/** The parts of a filter that are lists of words, with their names in the address and for people. */
+/** The conditions that are lists of words: name in the address, field of SessionFilter, label, example, what is offered. */
 export const LISTS = [
-  { param: 'user', field: 'identities', name: 'User', hint: 'ada@example.com' },
-  { param: 'type', field: 'eventTypes', name: 'Event type', hint: 'error' },
-  { param: 'browser', field: 'browsers', name: 'Browser', hint: 'Chrome' },
-  { param: 'system', field: 'operatingSystems', name: 'System', hint: 'Windows' },
-  { param: 'device', field: 'devices', name: 'Device', hint: 'desktop' },
-  { param: 'version', field: 'versions', name: 'Version', hint: '1.4.2' },
-  { param: 'country', field: 'countries', name: 'Country', hint: 'DE' },
-  { param: 'address', field: 'ipAddresses', name: 'Address', hint: '203.0.113.7' },
-] as const;
+  { param: 'user', field: 'identities', name: 'User', hint: 'ada@example.com', offered: null },
+  { param: 'type', field: 'eventTypes', name: 'Event type', hint: 'error', offered: { events: 'TYPE' } },
+  { param: 'browser', field: 'browsers', name: 'Browser', hint: 'Chrome', offered: { sessions: 'BROWSER' } },
+  {
+    param: 'system',
+    field: 'operatingSystems',
+    name: 'Operating system',
+    hint: 'Windows',
+    offered: { sessions: 'OPERATING_SYSTEM' },
+  },
+  { param: 'device', field: 'devices', name: 'Device', hint: 'desktop', offered: { sessions: 'DEVICE' } },
+  { param: 'version', field: 'versions', name: 'Version', hint: '1.4.2', offered: { sessions: 'VERSION' } },
+  { param: 'country', field: 'countries', name: 'Country', hint: 'DE', offered: { sessions: 'COUNTRY' } },
+  { param: 'city', field: 'cities', name: 'City', hint: 'Berlin', offered: { sessions: 'CITY' } },
+  {
+    param: 'entry',
+    field: 'entrySources',
+    name: 'Entry page',
+    hint: '/pricing',
+    offered: { sessions: 'ENTRY_SOURCE' },
+  },
+  { param: 'machine', field: 'deviceIds', name: 'Device ID', hint: '0197a2…', offered: null },
+  { param: 'address', field: 'ipAddresses', name: 'IP address', hint: '203.0.113.7', offered: null },
+] as const satisfies readonly { offered: Offered | null; [more: string]: unknown }[];
 
-/** Why sessions end, for people. */
+/** The labels of the reasons why a session ended. */
 export const END_REASONS: Record<SessionEndReason, string> = {
   CLIENT: 'Left',
-  INACTIVITY: 'Fell silent',
-  SUPERSEDED: 'Started anew',
+  INACTIVITY: 'Timed out',
+  SUPERSEDED: 'Restarted',
 };
 
-/** The orders that a reader can choose. */
+/** The orders that the user can choose. `key` is the value in the address. */
 export const ORDERS: readonly { key: string; name: string; field: SessionOrderField; direction: 'ASC' | 'DESC' }[] = [
   { key: 'newest', name: 'Newest first', field: 'STARTED_AT', direction: 'DESC' },
   { key: 'oldest', name: 'Oldest first', field: 'STARTED_AT', direction: 'ASC' },
@@ -31,37 +57,13 @@ export const ORDERS: readonly { key: string; name: string; field: SessionOrderFi
   { key: 'fewest', name: 'Fewest events', field: 'EVENT_COUNT', direction: 'ASC' },
 ];
 
-const yesNo = (value: string | null): boolean | undefined =>
-  value === 'yes' ? true : value === 'no' ? false : undefined;
-
-function range(params: URLSearchParams, from: string, to: string): { from?: string; to?: string } | undefined {
-  const read = (name: string): string | undefined => {
-    const at = new Date(params.get(name) ?? '');
-    return Number.isNaN(at.getTime()) ? undefined : at.toISOString();
-  };
-  const found = { from: read(from), to: read(to) };
-  return found.from || found.to ? found : undefined;
-}
-
 function seconds(params: URLSearchParams, name: string): number | undefined {
   const text = params.get(name);
   const value = Number(text);
   return text && Number.isFinite(value) ? value : undefined;
 }
 
-/** A JSON object, of its text; null where it is none. */
-export function jsonObject(text: string): Record<string, unknown> | null {
-  try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === 'object' && value !== null && !Array.isArray(value)
-      ? (value as Record<string, unknown>)
-      : null;
-  } catch {
-    return null;
-  }
-}
-
-/** The filter that an address names. What it does not understand it leaves out. */
+/** The filter in the address. Values that are not valid are left out. */
 export function readFilter(params: URLSearchParams): SessionFilter {
   const filter: SessionFilter = {};
   for (const { param, field } of LISTS) {
@@ -76,30 +78,64 @@ export function readFilter(params: URLSearchParams): SessionFilter {
   if (status === 'ACTIVE' || status === 'ENDED') filter.status = status;
   filter.hasErrors = yesNo(params.get('errors'));
   filter.isBot = yesNo(params.get('bot'));
-  filter.startedAt = range(params, 'from', 'to');
-  filter.activeDuring = range(params, 'activeFrom', 'activeTo');
+  filter.startedAt = timeRange(params, 'from', 'to');
+  filter.activeDuring = timeRange(params, 'activeFrom', 'activeTo');
   const duration = { min: seconds(params, 'min'), max: seconds(params, 'max') };
   if (duration.min !== undefined || duration.max !== undefined) filter.duration = duration;
   filter.dataContains = jsonObject(params.get('data') ?? '') ?? undefined;
   return filter;
 }
 
-/** The order that an address names: `?sort=longest`. */
+/** The ranges of the filter: their two parameters, and what to say of those that contain nothing. The end of a time is not in it. */
+const RANGES = [
+  {
+    low: 'min',
+    high: 'max',
+    isEmpty: (min: string, max: string) => Number(min) > Number(max),
+    told: 'The minimum duration is larger than the maximum.',
+  },
+  { low: 'from', high: 'to', isEmpty: isBackwards, told: '“Started from” is not before “Started before”.' },
+  { low: 'activeFrom', high: 'activeTo', isEmpty: isBackwards, told: '“Active from” is not before “Active until”.' },
+] as const;
+
+function isBackwards(from: string, to: string): boolean {
+  return Date.parse(from) >= Date.parse(to);
+}
+
+/** Why no session can match the filter in the address, by the parameter that is too large; empty if some can. */
+export function conflictsOf(params: URLSearchParams): ReadonlyMap<string, string> {
+  const found = RANGES.filter(({ low, high, isEmpty }) => {
+    const [from, to] = [params.get(low), params.get(high)];
+    return from && to && isEmpty(from, to);
+  });
+  return new Map(found.map(({ high, told }) => [high, told]));
+}
+
+/** The order in the address (`?sort=longest`); newest first if there is none. */
 export function readOrder(params: URLSearchParams): SessionOrder {
   const { field, direction } = ORDERS.find(({ key }) => key === params.get('sort')) ?? ORDERS[0]!;
   return { field, direction };
 }
 
-/** The same address with some of its words changed: null removes one. */
-export function withParams(
-  params: URLSearchParams,
-  changes: Readonly<Record<string, string | readonly string[] | null>>,
-): string {
-  const next = new URLSearchParams(params);
-  for (const [name, value] of Object.entries(changes)) {
-    next.delete(name);
-    for (const one of typeof value === 'string' ? [value] : (value ?? [])) if (one !== '') next.append(name, one);
-  }
-  const text = next.toString();
-  return text ? `/sessions?${text}` : '/sessions';
+/** The conditions in the address. */
+export function sessionConditions(params: URLSearchParams): Condition[] {
+  const moment = (value: string): string => formatMoment(new Date(value), Date.now());
+  return [
+    ...listConditions(params, LISTS),
+    ...params.getAll('end').map((value) => ({
+      text: END_REASONS[value as SessionEndReason] ?? value,
+      remove: without(params, 'end', value),
+    })),
+    ...singleConditions(params, {
+      errors: (value) => (value === 'yes' ? 'With errors' : 'Without errors'),
+      bot: (value) => (value === 'yes' ? 'Bots only' : 'People only'),
+      from: (value) => `Started from ${moment(value)}`,
+      to: (value) => `Started before ${moment(value)}`,
+      activeFrom: (value) => `Active from ${moment(value)}`,
+      activeTo: (value) => `Active until ${moment(value)}`,
+      min: (value) => `Duration at least ${value} s`,
+      max: (value) => `Duration at most ${value} s`,
+      data: (value) => `Data: ${value}`,
+    }),
+  ];
 }

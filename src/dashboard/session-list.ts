@@ -13,22 +13,22 @@ import {
 import { useLive } from './live';
 import { useThrottled } from './throttle';
 
-/** New sessions are looked for no more often than this. Milliseconds. */
+/** The list looks for new sessions at most once in this time. Milliseconds. */
 const LOOK = 2_000;
-/** As many new sessions as are told apart. */
+/** New sessions are counted up to this number. */
 export const MOST_NEW = 100;
 
-/** What a list of sessions knows. Rows keep their place until it is loaded anew. */
+/** The state of a list of sessions. Rows keep their places until the list is loaded again. */
 interface SessionListState {
   readonly rows: readonly SessionRowFragment[];
   readonly cursor: string | null;
   readonly hasMore: boolean;
   readonly total: number | null;
-  /** Sessions that have begun since, and match. */
+  /** The number of matching sessions that started after the list was loaded. */
   readonly fresh: number;
   readonly error: CombinedError | null;
   readonly loading: boolean;
-  /** When the first page was asked for. */
+  /** When the first page was requested. Milliseconds. */
   readonly askedAt: number;
 }
 
@@ -43,30 +43,33 @@ const NOTHING: SessionListState = {
   askedAt: 0,
 };
 
-/** The list that was left last, so that coming back finds it as it was. */
+/** The last list that was shown, so that the user finds it unchanged when coming back. */
 let kept: { client: Client; question: string; state: SessionListState } | null = null;
 
-/** Sessions that began since then are new to the list: the latest start it shows, else when it was asked for. */
+/** Sessions that started after this are new: the first start of a list of newest first, else `askedAt`. Milliseconds. */
 function newestOf({ rows, askedAt }: SessionListState, { field, direction }: SessionOrder): number {
   const first = field === 'STARTED_AT' && direction === 'DESC' ? rows[0] : undefined;
   return first ? Date.parse(first.startedAt) : askedAt;
 }
 
-/** A list of sessions as it is scrolled through, with its rows kept up to date in place. */
+/**
+ * A list of sessions that loads more pages on demand. Its rows are updated live, in their places. `retry`: after an error,
+ * asks once more for the page that could not be read.
+ */
 export function useSessionList(
   filter: SessionFilter,
   orderBy: SessionOrder,
-): SessionListState & { more: () => void; reload: () => void } {
+): SessionListState & { more: () => void; retry: () => void; reload: () => void } {
   const { client } = useApi();
   const question = JSON.stringify([filter, orderBy]);
   const [[answered, state], setAll] = useState<readonly [string, SessionListState]>(() => [
     question,
     kept?.client === client && kept.question === question ? kept.state : NOTHING,
   ]);
-  // Answers to an older question are of no use.
+  // Answers to an older filter or order are dropped.
   const asking = useRef(question);
   const busy = useRef(false);
-  const shown = answered === question ? state : { ...state, loading: true, fresh: 0 };
+  const shown = answered === question ? state : { ...state, loading: true, fresh: 0, error: null };
 
   const set = (change: (known: SessionListState) => SessionListState): void =>
     setAll(([of, known]) => (of === question ? [of, change(known)] : [of, known]));
@@ -82,7 +85,7 @@ export function useSessionList(
     busy.current = false;
     setAll(([of, known]) => {
       const before = of === question && after !== null ? known : { ...NOTHING, total: known.total };
-      if (!data) return [question, { ...before, loading: false, hasMore: false, error: error ?? null }];
+      if (!data) return [question, { ...before, loading: false, error: error ?? null }];
       const have = new Set(before.rows.map(({ id }) => id));
       const { nodes, pageInfo } = data.sessions;
       return [
@@ -123,7 +126,7 @@ export function useSessionList(
     });
   }
 
-  /** After an absence: the rows at the top as they are now, in their places, and what has begun since. */
+  /** After a gap: reads the first page again, updates its rows in their places, and looks for new sessions. */
   async function catchUp(): Promise<void> {
     look();
     const { data } = await client
@@ -170,7 +173,12 @@ export function useSessionList(
   return {
     ...shown,
     more: () => {
-      if (shown.hasMore && !shown.loading) void ask(shown.cursor);
+      if (shown.hasMore && !shown.loading && !shown.error) void ask(shown.cursor);
+    },
+    retry() {
+      if (busy.current) return;
+      if (shown.rows.length > 0) void ask(shown.cursor);
+      else reload();
     },
     reload,
   };

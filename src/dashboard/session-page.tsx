@@ -1,27 +1,28 @@
-import { useState, type ReactNode } from 'react';
+import { useEffect, useEffectEvent, useId, useRef, useState, type ReactNode } from 'react';
 import { useQuery } from 'urql';
 import { Link } from 'wouter';
+import { changeAddress, useParams } from './address';
 import { useApi } from './api';
-import { formatCountry, formatDuration, formatNumber } from './format';
+import { useNow } from './clock';
+import { SearchBox } from './filter-fields';
+import { formatCountry, formatDuration, formatMoment, formatNumber } from './format';
 import {
-  MoreStepsDocument,
+  EventTimeDocument,
   SessionDocument,
   SessionMovesDocument,
-  StepsDocument,
   type SessionHeadFragment,
   type SessionQuery,
-  type StepFragment,
 } from './generated/graphql';
 import { Icon } from './icons';
 import { useLive } from './live';
-import { Avatar, Card, Empty, Loading, Moment, PageHead, Problem, UserLink } from './parts';
+import { Avatar, Card, Empty, Facts, Loading, Moment, PageHead, Problem, UserLink } from './parts';
 import { sessionPath, userPath } from './paths';
 import { Duration, Ending } from './session-table';
+import { useStepList, type StepList } from './step-list';
 import { Steps } from './steps';
+import { useTitle } from './title';
 
 type Found = NonNullable<SessionQuery['session']>;
-
-const byTime = (a: StepFragment, b: StepFragment): number => a.occurredAt.localeCompare(b.occurredAt);
 
 const placeOf = ({ location }: SessionHeadFragment): string | null =>
   location ? [location.city, location.region, formatCountry(location.country)].filter(Boolean).join(', ') : null;
@@ -29,30 +30,22 @@ const placeOf = ({ location }: SessionHeadFragment): string | null =>
 const softwareOf = (software: { name: string; version?: string | null } | null | undefined): string | null =>
   software ? [software.name, software.version].filter(Boolean).join(' ') : null;
 
-/** What stayed the same while the session went on. */
-function Facts({ session }: { session: SessionHeadFragment }): ReactNode {
+/** The attributes of a session: browser, operating system, device, location and so on. */
+function SessionFacts({ session }: { session: SessionHeadFragment }): ReactNode {
   const facts: [string, string | null | undefined][] = [
     ['Browser', softwareOf(session.browser)],
-    ['System', softwareOf(session.os)],
+    ['OS', softwareOf(session.os)],
     ['Device', session.device],
     ['Version', session.version],
     ['Location', placeOf(session)],
-    ['Address', session.ipAddress],
-    ['Key', session.key],
+    ['IP address', session.ipAddress],
+    ['Entry page', session.entrySource],
+    ['Exit page', session.exitSource],
+    ['Device ID', session.deviceId],
+    ['Session key', session.key],
     ['Bot', session.isBot ? 'Yes' : null],
   ];
-  return (
-    <dl className="facts">
-      {facts
-        .filter(([, value]) => Boolean(value))
-        .map(([name, value]) => (
-          <div key={name}>
-            <dt>{name}</dt>
-            <dd>{value}</dd>
-          </div>
-        ))}
-    </dl>
-  );
+  return <Facts facts={facts} />;
 }
 
 function Others({ session }: { session: Found }): ReactNode {
@@ -61,7 +54,7 @@ function Others({ session }: { session: Found }): ReactNode {
   return (
     <Card title="Other sessions" tools={<Link href={userPath(session.user.identity)}>See all</Link>}>
       {others.length === 0 ? (
-        <p className="card-text muted">This is the only one.</p>
+        <p className="card-text muted">No other sessions.</p>
       ) : (
         <ul className="rows">
           {others.slice(0, 5).map((other) => (
@@ -85,67 +78,144 @@ function Others({ session }: { session: Found }): ReactNode {
   );
 }
 
-/** Moves to the next error below what is in sight, and round again from the last. */
-function showNextError(): void {
-  const errors = [...document.querySelectorAll<HTMLElement>('.step.error')];
-  const next = errors.find((one) => one.getBoundingClientRect().top > window.innerHeight / 2 + 4) ?? errors[0];
-  next?.scrollIntoView({ block: 'center' });
-  next?.querySelector('button')?.focus({ preventScroll: true });
+/** The search in the session, and the choice of a type. `types`: the types of the session that are known. */
+function StepTools({ types }: { types: readonly string[] }): ReactNode {
+  const chosen = useParams().get('type') ?? '';
+  const id = useId();
+  const offered = [...new Set([...types, ...(chosen ? [chosen] : [])])].toSorted();
+  return (
+    <div className="step-tools">
+      <SearchBox name="Search in this session" hint="Search in this session…" />
+      <label htmlFor={id} className="hidden">
+        Type of the events
+      </label>
+      <select id={id} value={chosen} onChange={(event) => changeAddress({ type: event.target.value })}>
+        <option value="">All types</option>
+        {offered.map((type) => (
+          <option key={type} value={type}>
+            {type}
+          </option>
+        ))}
+      </select>
+    </div>
+  );
 }
 
-function SessionView({ found }: { found: Found }): ReactNode {
-  const { client } = useApi();
-  const [head, setHead] = useState<SessionHeadFragment>(found);
-  const [more, setMore] = useState<{ nodes: readonly StepFragment[]; pageInfo: Found['events']['pageInfo'] }>(
-    found.events,
+/** An element at the end of the list that asks for more, once, when it comes near the window. */
+function NearEnd({ onNear }: { onNear: () => void }): ReactNode {
+  const mark = useRef<HTMLParagraphElement>(null);
+  const near = useEffectEvent(onNear);
+  useEffect(() => {
+    const observer = new IntersectionObserver(([seen]) => seen?.isIntersecting && near(), {
+      rootMargin: '1200px 0px',
+    });
+    observer.observe(mark.current!);
+    return () => observer.disconnect();
+  }, []);
+  return (
+    <p ref={mark} className="waiting muted">
+      <span className="spinner" aria-hidden="true" /> Loading more events
+    </p>
   );
-  const [live, setLive] = useState<readonly StepFragment[]>([]);
-  const [busy, setBusy] = useState(false);
-  const isWhole = !more.pageInfo.hasNextPage;
-  const have = new Set(more.nodes.map(({ id }) => id));
-  // What arrives belongs behind what is not yet loaded: it is shown when there is no gap between the two.
-  const steps = isWhole ? [...more.nodes, ...live.filter(({ id }) => !have.has(id))].toSorted(byTime) : more.nodes;
+}
 
-  async function load(): Promise<void> {
-    const after = more.pageInfo.endCursor;
-    if (!after || busy) return;
-    setBusy(true);
-    const { data } = await client
-      .query(MoreStepsDocument, { id: found.id, after }, { requestPolicy: 'network-only' })
-      .toPromise();
-    setBusy(false);
-    const next = data?.session?.events;
-    if (next) setMore((known) => ({ nodes: [...known.nodes, ...next.nodes], pageInfo: next.pageInfo }));
+/** The events of the session, with what to do at both ends of what is loaded. */
+function Footsteps({
+  head,
+  list,
+  target,
+}: {
+  head: SessionHeadFragment;
+  list: StepList;
+  target: Target | null;
+}): ReactNode {
+  const { steps, hasMore, hasEarlier, isFull, loading, error } = list;
+  const params = useParams();
+  const isNarrow = params.has('q') || params.has('type');
+  if (error && steps.length === 0) return <Problem error={error} retry={list.reload} />;
+  if (loading && steps.length === 0) return <Loading lines={8} label="Loading events" />;
+  if (steps.length === 0 && !hasMore) {
+    return isNarrow ? (
+      <Empty title="No events of this session match" />
+    ) : (
+      <Empty title="No events">This session has only sent heartbeats.</Empty>
+    );
+  }
+  return (
+    <>
+      {hasEarlier && (
+        <button type="button" className="button more" disabled={loading} onClick={list.earlier}>
+          Show earlier events
+        </button>
+      )}
+      <Steps steps={steps} start={head.startedAt} target={target} />
+      {error && <Problem error={error} retry={list.more} />}
+      {hasMore && isFull && (
+        <button type="button" className="button more" onClick={list.goOn}>
+          Go on after these {formatNumber(steps.length)} events
+        </button>
+      )}
+      {hasMore && !isFull && !error && <NearEnd key={steps.length} onNear={list.more} />}
+      {!hasMore && head.status === 'ACTIVE' && (
+        <p className="waiting muted">
+          <span className="spinner" aria-hidden="true" /> Waiting for new events
+        </p>
+      )}
+      {!hasMore && head.endedAt && <p className="waiting muted">Ended after {formatDuration(head.duration)}</p>}
+    </>
+  );
+}
+
+/** An event to scroll to. A new object with the same id scrolls again. */
+interface Target {
+  readonly id: string;
+}
+
+/** `linked`: the event that the address names, and when it happened. */
+function SessionView({
+  found,
+  linked,
+}: {
+  found: Found;
+  linked: { id: string; occurredAt: string } | null;
+}): ReactNode {
+  const { client } = useApi();
+  const params = useParams();
+  const [head, setHead] = useState<SessionHeadFragment>(found);
+  const [target, setTarget] = useState<Target | null>(linked);
+  const filter = { search: params.get('q'), type: params.get('type') };
+  const isWhole = filter.search === null && filter.type === null;
+  // With a filter the list begins at the start: the linked event need not match.
+  const list = useStepList(found.id, filter, isWhole ? (linked?.occurredAt ?? null) : null);
+
+  async function showNextError(): Promise<void> {
+    const id = await list.findError(target?.id ?? null);
+    if (id !== null) setTarget({ id });
   }
 
-  /** What was missed: at first no more than the steps between the answer and the stream. */
-  async function catchUp(again: boolean): Promise<void> {
-    if (isWhole) await load();
-    if (!again) return;
+  useLive(
+    SessionMovesDocument,
+    { id: found.id },
+    {
+      data: ({ sessionChanged }) => setHead(sessionChanged.session),
+      open(again) {
+        if (again) void readHead();
+      },
+    },
+  );
+  async function readHead(): Promise<void> {
     const { data } = await client
       .query(SessionDocument, { id: found.id }, { requestPolicy: 'network-only' })
       .toPromise();
     if (data?.session) setHead(data.session);
   }
 
-  useLive(
-    SessionMovesDocument,
-    { id: found.id },
-    { data: ({ sessionChanged }) => setHead(sessionChanged.session), open: (again) => void catchUp(again) },
-  );
-  useLive(
-    StepsDocument,
-    { id: found.id },
-    {
-      data: ({ eventIngested }) =>
-        setLive((known) => [...known.filter(({ id }) => id !== eventIngested.id), eventIngested]),
-    },
-  );
-
   const { user } = head;
+  const now = useNow(60_000);
+  useTitle(`${user?.name ?? user?.identity ?? 'No user'}, session of ${formatMoment(new Date(head.startedAt), now)}`);
   return (
     <>
-      <nav className="crumbs" aria-label="Where this is">
+      <nav className="crumbs" aria-label="Breadcrumb">
         <Link href="/sessions">Sessions</Link>
         <Icon name="right" size={14} />
         {user && (
@@ -167,8 +237,8 @@ function SessionView({ found }: { found: Found }): ReactNode {
           </span>
         }
       >
-        {head.errorCount > 0 && (
-          <button type="button" className="button" onClick={showNextError}>
+        {head.errorCount > 0 && (filter.type === null || filter.type === 'error') && (
+          <button type="button" className="button" onClick={() => void showNextError()}>
             <Icon name="alert" size={16} /> Next error
           </button>
         )}
@@ -197,7 +267,7 @@ function SessionView({ found }: { found: Found }): ReactNode {
           </dd>
         </div>
         <div className="figure">
-          <dt>{head.status === 'ACTIVE' ? 'State' : 'Ended'}</dt>
+          <dt>{head.status === 'ACTIVE' ? 'Status' : 'Ended'}</dt>
           <dd className="figure-value small">
             <Ending session={head} />
             {head.endedAt && <Moment at={head.endedAt} />}
@@ -210,28 +280,12 @@ function SessionView({ found }: { found: Found }): ReactNode {
           tools={head.status === 'ACTIVE' && <span className="live">Live</span>}
           className="footsteps"
         >
-          {steps.length === 0 ? (
-            <Empty title="No event is stored">The session is known by its heartbeats alone.</Empty>
-          ) : (
-            <Steps steps={steps} start={head.startedAt} />
-          )}
-          {!isWhole && (
-            <button type="button" className="button more" disabled={busy} onClick={() => void load()}>
-              {busy ? 'Loading…' : `Show more of ${formatNumber(head.eventCount)} events`}
-            </button>
-          )}
-          {isWhole && head.status === 'ACTIVE' && (
-            <p className="waiting muted">
-              <span className="spinner" aria-hidden="true" /> Waiting for the next step
-            </p>
-          )}
-          {isWhole && head.endedAt && steps.length > 0 && (
-            <p className="waiting muted">Ended after {formatDuration(head.duration)}</p>
-          )}
+          <StepTools types={list.steps.map(({ type }) => type)} />
+          <Footsteps head={head} list={list} target={target} />
         </Card>
         <aside className="stack">
-          <Card title="What stayed the same">
-            <Facts session={head} />
+          <Card title="Session context">
+            <SessionFacts session={head} />
           </Card>
           <Others session={found} />
         </aside>
@@ -240,17 +294,24 @@ function SessionView({ found }: { found: Found }): ReactNode {
   );
 }
 
-/** One session: what the user did, step by step. */
+/** The page of one session: what the user did, event by event. The address may name an event (`?event=…`). */
 export function SessionPage({ id }: { id: string }): ReactNode {
+  const [event] = useState(() => new URLSearchParams(window.location.search).get('event'));
   const [{ data, error }, ask] = useQuery({ query: SessionDocument, variables: { id }, requestPolicy: 'network-only' });
-  if (error) return <Problem error={error} retry={() => ask({ requestPolicy: 'network-only' })} />;
-  if (!data) return <Loading lines={10} label="Loading the session" />;
+  const [{ data: at, fetching }] = useQuery({
+    query: EventTimeDocument,
+    variables: { id: event ?? '' },
+    pause: event === null,
+  });
+  if (error && !data) return <Problem error={error} retry={() => ask({ requestPolicy: 'network-only' })} />;
+  if (!data || (event !== null && fetching)) return <Loading lines={10} label="Loading session" />;
   if (!data.session) {
     return (
-      <Empty title="There is no such session">
-        It may have been erased. <Link href="/sessions">To the sessions</Link>
+      <Empty title="Session not found">
+        It may have been erased. <Link href="/sessions">Go to sessions</Link>
       </Empty>
     );
   }
-  return <SessionView found={data.session} />;
+  // A session that was merged answers as the one that it became.
+  return <SessionView key={data.session.id} found={data.session} linked={at?.event ?? null} />;
 }

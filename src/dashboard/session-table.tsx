@@ -5,7 +5,7 @@ import { formatDuration, formatNumber, formatSoftware } from './format';
 import type { SessionRowFragment } from './generated/graphql';
 import { Icon } from './icons';
 import { useNarrow } from './media';
-import { Avatar, Moment, UserLink } from './parts';
+import { Avatar, Moment, UserLines } from './parts';
 import { sessionPath } from './paths';
 import { END_REASONS } from './session-filter';
 import { useWindowRows } from './window-rows';
@@ -13,7 +13,7 @@ import { useWindowRows } from './window-rows';
 const HEIGHT = 48;
 const HEIGHT_OF_PHONES = 88;
 
-/** How long a session lasted, or has lasted: then it ticks. */
+/** The duration of a session. For an active session it counts up to now. */
 export function Duration({
   session,
 }: {
@@ -26,7 +26,7 @@ function Ticking({ since }: { since: string }): ReactNode {
   return <span className="ticking">{formatDuration((useNow() - Date.parse(since)) / 1_000)}</span>;
 }
 
-/** How a session ended, or that it goes on. */
+/** A badge with the reason why a session ended, or "Active". */
 export const Ending = ({ session }: { session: Pick<SessionRowFragment, 'status' | 'endReason'> }): ReactNode =>
   session.status === 'ACTIVE' ? (
     <span className="badge active">Active</span>
@@ -57,7 +57,7 @@ const Row = memo(function Row({
       {showUser && (
         <div role="cell" className="cell-user">
           {user && <Avatar identity={user.identity} name={user.name} />}
-          <UserLink user={user} />
+          <UserLines user={user} />
         </div>
       )}
       <div role="cell" className="cell-start">
@@ -104,7 +104,7 @@ const STEPS: Record<string, number> = {
   PageUp: -10,
 };
 
-/** A heading that orders the list by its column, and turns it round when pressed again. */
+/** A column heading that sorts the list. Pressing it again reverses the order. */
 function SortHead({
   name,
   keys,
@@ -130,7 +130,7 @@ function SortHead({
   );
 }
 
-/** Any number of sessions, drawn as far as they are in sight. Arrow keys go from one to the next. */
+/** A table of any number of sessions. Only the rows in sight are drawn. Arrow keys move the focus between rows. */
 export function SessionTable({
   rows,
   total,
@@ -165,7 +165,7 @@ export function SessionTable({
     const room = window.innerHeight - 2 * height;
     if (top < 3 * height) window.scrollBy(0, top - 3 * height);
     else if (top > room) window.scrollBy(0, top - room);
-    // A row that was far off is drawn first.
+    // A row out of sight must be drawn before it can take the focus.
     if (!focus()) window.requestAnimationFrame(() => window.requestAnimationFrame(focus));
   }
 
@@ -188,13 +188,13 @@ export function SessionTable({
       <div role="rowgroup" className="session-head">
         <div role="row" aria-rowindex={1}>
           {showUser && head('User', 'cell-user')}
-          {head('Start', 'cell-start', ['newest', 'oldest'])}
+          {head('Started', 'cell-start', ['newest', 'oldest'])}
           {head('Duration', 'cell-duration number', ['longest', 'shortest'])}
           {head('Events', 'cell-events number', ['most', 'fewest'])}
           {head('Errors', 'cell-errors number')}
           {head('Browser', 'cell-browser')}
-          {head('System', 'cell-system')}
-          {head('End', 'cell-end')}
+          {head('OS', 'cell-system')}
+          {head('Status', 'cell-end')}
         </div>
       </div>
       <div

@@ -1,78 +1,15 @@
-import { useEffect, useMemo, useState, type ReactNode } from 'react';
-import { Link, useLocation } from 'wouter';
-import { navigate, useSearch } from 'wouter/use-browser-location';
-import { count, formatMoment, formatNumber } from './format';
-import { Chip, FilterPanel } from './filter-panel';
+import { useState, type ReactNode } from 'react';
+import { Link } from 'wouter';
+import { navigate } from 'wouter/use-browser-location';
+import { changeAddress, useParams } from './address';
+import { ActiveChips, SearchBox } from './filter-fields';
+import { FilterPanel } from './filter-panel';
+import { count, formatNumber } from './format';
 import { Icon } from './icons';
-import { Empty, Loading, PageHead, Problem } from './parts';
-import { END_REASONS, LISTS, ORDERS, readFilter, readOrder, withParams } from './session-filter';
+import { ListView, PageHead } from './parts';
+import { conflictsOf, ORDERS, readFilter, readOrder, sessionConditions } from './session-filter';
 import { MOST_NEW, useSessionList } from './session-list';
 import { SessionTable } from './session-table';
-
-/** Typing is taken for a search when it pauses so long. Milliseconds. */
-const PAUSE = 200;
-
-/** The words of a filter for people, each with what takes it out. */
-function chipsOf(params: URLSearchParams): { text: string; remove: Record<string, null | readonly string[]> }[] {
-  const moment = (name: string): string => formatMoment(new Date(params.get(name)!), Date.now());
-  const single: Record<string, () => string> = {
-    errors: () => (params.get('errors') === 'yes' ? 'With errors' : 'Without errors'),
-    bot: () => (params.get('bot') === 'yes' ? 'Bots alone' : 'People alone'),
-    from: () => `Started from ${moment('from')}`,
-    to: () => `Started before ${moment('to')}`,
-    activeFrom: () => `There from ${moment('activeFrom')}`,
-    activeTo: () => `There until ${moment('activeTo')}`,
-    min: () => `At least ${params.get('min')} s`,
-    max: () => `At most ${params.get('max')} s`,
-    data: () => `Data ${params.get('data')}`,
-  };
-  const without = (param: string, value: string): Record<string, readonly string[]> => ({
-    [param]: params.getAll(param).filter((one) => one !== value),
-  });
-  return [
-    ...LISTS.flatMap(({ param, name }) =>
-      params.getAll(param).map((value) => ({ text: `${name}: ${value}`, remove: without(param, value) })),
-    ),
-    ...params.getAll('end').map((value) => ({
-      text: END_REASONS[value as keyof typeof END_REASONS] ?? value,
-      remove: without('end', value),
-    })),
-    ...Object.entries(single)
-      .filter(([name]) => params.get(name))
-      .map(([name, text]) => ({ text: text(), remove: { [name]: null } })),
-  ];
-}
-
-function SearchBox({ value, onChange }: { value: string; onChange: (text: string) => void }): ReactNode {
-  const [text, setText] = useState(value);
-  useEffect(() => {
-    if (text.trim() === value) return undefined;
-    const timer = window.setTimeout(() => onChange(text.trim()), PAUSE);
-    return () => window.clearTimeout(timer);
-  }, [text, value, onChange]);
-  return (
-    <div className="search-box">
-      <Icon name="search" size={17} />
-      <input
-        type="search"
-        aria-label="Search for a user or a session key"
-        placeholder="Search users…"
-        value={text}
-        onChange={(event) => setText(event.target.value)}
-      />
-    </div>
-  );
-}
-
-/** The part that depends on the filter as a whole: made anew with each. */
-function useAddress(): { params: URLSearchParams; change: (changes: Parameters<typeof withParams>[1]) => void } {
-  const search = useSearch();
-  const params = useMemo(() => new URLSearchParams(search), [search]);
-  return {
-    params,
-    change: (changes) => navigate(withParams(new URLSearchParams(window.location.search), changes), { replace: true }),
-  };
-}
 
 const STATUSES = [
   { value: '', name: 'All' },
@@ -80,24 +17,19 @@ const STATUSES = [
   { value: 'ENDED', name: 'Ended' },
 ];
 
-/** Every session, narrowed and ordered as the address says. */
+/** The list of sessions, with the filter and the order of the address. */
 export function SessionsPage(): ReactNode {
-  const { params, change } = useAddress();
-  const [, go] = useLocation();
+  const params = useParams();
   const [isOpen, setOpen] = useState(false);
   const filter = readFilter(params);
   const list = useSessionList(filter, readOrder(params));
-  const chips = chipsOf(params);
+  const conditions = sessionConditions(params);
+  const conflicts = [...conflictsOf(params).values()];
   const sort = ORDERS.find(({ key }) => key === params.get('sort'))?.key ?? 'newest';
-  const search = useMemo(
-    () => (q: string) => navigate(withParams(new URLSearchParams(window.location.search), { q }), { replace: true }),
-    [],
-  );
-
   function showNew(): void {
     window.scrollTo({ top: 0 });
     if (sort === 'newest') list.reload();
-    else change({ sort: null });
+    else changeAddress({ sort: null });
   }
 
   return (
@@ -107,7 +39,7 @@ export function SessionsPage(): ReactNode {
           <>
             Sessions{' '}
             {list.total !== null && (
-              <span className="title-count" title="Sessions that match">
+              <span className="title-count" title="Matching sessions">
                 {formatNumber(list.total)}
               </span>
             )}
@@ -115,14 +47,14 @@ export function SessionsPage(): ReactNode {
         }
       />
       <div className="toolbar">
-        <SearchBox value={params.get('q') ?? ''} onChange={search} />
+        <SearchBox name="Search for a user or a session key" hint="Search users…" />
         <div className="segments" role="group" aria-label="Status">
           {STATUSES.map(({ value, name }) => (
             <button
               key={value}
               type="button"
               aria-pressed={(params.get('status') ?? '') === value}
-              onClick={() => change({ status: value })}
+              onClick={() => changeAddress({ status: value })}
             >
               {name}
             </button>
@@ -132,18 +64,19 @@ export function SessionsPage(): ReactNode {
           type="button"
           className="button"
           aria-pressed={params.get('errors') === 'yes'}
-          onClick={() => change({ errors: params.get('errors') === 'yes' ? null : 'yes' })}
+          onClick={() => changeAddress({ errors: params.get('errors') === 'yes' ? null : 'yes' })}
         >
           <Icon name="alert" size={16} /> With errors
         </button>
         <button type="button" className="button" aria-expanded={isOpen} onClick={() => setOpen(!isOpen)}>
-          <Icon name="filter" size={16} /> Filters{chips.length > 0 && <b className="tally">{chips.length}</b>}
+          <Icon name="filter" size={16} /> Filters
+          {conditions.length > 0 && <b className="tally">{conditions.length}</b>}
         </button>
         <select
           aria-label="Order"
           className="sort"
           value={sort}
-          onChange={(event) => change({ sort: event.target.value === 'newest' ? null : event.target.value })}
+          onChange={(event) => changeAddress({ sort: event.target.value === 'newest' ? null : event.target.value })}
         >
           {ORDERS.map(({ key, name }) => (
             <option key={key} value={key}>
@@ -152,17 +85,8 @@ export function SessionsPage(): ReactNode {
           ))}
         </select>
       </div>
-      {isOpen && <FilterPanel params={params} rows={list.rows} onChange={change} />}
-      {chips.length > 0 && (
-        <div className="chips active-chips">
-          {chips.map(({ text, remove }) => (
-            <Chip key={text} text={text} onRemove={() => change(remove)} />
-          ))}
-          <button type="button" className="button small quiet" onClick={() => go('/sessions')}>
-            Clear all
-          </button>
-        </div>
-      )}
+      {isOpen && <FilterPanel params={params} rows={list.rows} />}
+      {conditions.length > 0 && <ActiveChips conditions={conditions} onClear={() => navigate('/sessions')} />}
       <div className="announce" aria-live="polite">
         {list.fresh > 0 && (
           <button type="button" className="button primary fresh" onClick={showNew}>
@@ -171,27 +95,32 @@ export function SessionsPage(): ReactNode {
           </button>
         )}
       </div>
-      {list.error && <Problem error={list.error} retry={list.reload} />}
-      {!list.error && !list.loading && list.rows.length === 0 && (
-        <Empty title="No session matches">
-          {params.size > 0 ? <Link href="/sessions">Show all sessions</Link> : 'Sessions appear here as events arrive.'}
-        </Empty>
-      )}
-      {list.loading && list.rows.length === 0 && <Loading lines={10} label="Loading sessions" />}
-      {list.rows.length > 0 && (
-        <div className={list.loading ? 'is-stale' : ''}>
-          <SessionTable
-            rows={list.rows}
-            total={list.total}
-            sort={sort}
-            onSort={(key) => change({ sort: key === 'newest' ? null : key })}
-            onNearEnd={list.more}
-          />
-          <p className="list-end muted">
-            {list.hasMore ? 'Loading more…' : list.rows.length > 20 ? 'That is all of them.' : ''}
-          </p>
-        </div>
-      )}
+      <ListView
+        things="sessions"
+        list={list}
+        isOld={list.loading}
+        empty={
+          <>
+            {conflicts.map((told) => (
+              <p key={told}>{told}</p>
+            ))}
+            {params.size > 0 ? (
+              <Link href="/sessions">Show all sessions</Link>
+            ) : (
+              'Sessions appear here as events arrive.'
+            )}
+          </>
+        }
+        end={list.hasMore ? 'Loading more…' : list.rows.length > 20 ? 'End of the list.' : ''}
+      >
+        <SessionTable
+          rows={list.rows}
+          total={list.total}
+          sort={sort}
+          onSort={(key) => changeAddress({ sort: key === 'newest' ? null : key })}
+          onNearEnd={list.more}
+        />
+      </ListView>
     </>
   );
 }

@@ -3,6 +3,35 @@ import { CopyButton } from './parts';
 
 const CLIENTS: readonly { name: string; code: (server: string, key: string) => string }[] = [
   {
+    name: 'Web page',
+    code: (server, key) => `<script src="${server}/client.js"></script>
+<script>
+  const client = footsteps.createTracker({
+    url: '${server}',
+    key: '${key}',
+    user: { identity: 'ada@example.com', name: 'Ada' },
+    pageViews: true,
+    errors: true,
+  });
+
+  client.track('usage', { source: 'pricing' });
+</script>`,
+  },
+  {
+    name: 'npm',
+    code: (server, key) => `// In the folder of the server: npm pack
+// In yours: npm install <folder of the server>/footsteps-*.tgz
+import { createTracker } from 'footsteps/client';
+
+const client = createTracker({ url: '${server}', key: '${key}' });
+
+client.identify('ada@example.com', { name: 'Ada' });
+client.track('usage', { source: 'pricing' });
+
+// A program that ends sends first what waits.
+await client.close();`,
+  },
+  {
     name: 'curl',
     code: (server, key) => `curl ${server}/graphql \\
   -H 'Authorization: Bearer ${key}' \\
@@ -14,38 +43,6 @@ const CLIENTS: readonly { name: string; code: (server: string, key: string) => s
       "user": { "identity": "ada@example.com", "name": "Ada" } }
   ] }
 }'`,
-  },
-  {
-    name: 'JavaScript',
-    code: (server, key) => `const ask = (query, variables) =>
-  fetch('${server}/graphql', {
-    method: 'POST',
-    headers: {
-      Authorization: 'Bearer ${key}',
-      'Content-Type': 'application/json',
-    },
-    body: JSON.stringify({ query, variables }),
-  }).then((response) => response.json());
-
-const identity = 'ada@example.com';
-
-// Something happened.
-await ask(
-  \`mutation ($events: [EventInput!]!) {
-    ingestEvents(events: $events) { accepted }
-  }\`,
-  { events: [{ type: 'page view', source: location.pathname, user: { identity, name: 'Ada' } }] },
-);
-
-// Still here: every 30 seconds.
-setInterval(() => {
-  ask(
-    \`mutation ($identity: String!) {
-      recordHeartbeat(input: { identity: $identity }) { acknowledged }
-    }\`,
-    { identity },
-  );
-}, 30_000);`,
   },
   {
     name: 'Exceptionless JS',
@@ -75,7 +72,7 @@ client.SubmitFeatureUsage("pricing");`,
   },
 ];
 
-/** What to put where, for each client; with `apiKey` where one was just made. */
+/** Code examples for each client. `apiKey` is a key that was just made; without one the examples say YOUR_KEY. */
 export function Snippets({ apiKey }: { apiKey: string | null }): ReactNode {
   const [chosen, setChosen] = useState(0);
   const id = useId();

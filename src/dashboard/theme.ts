@@ -13,7 +13,7 @@ const chosen = (): Theme | null => {
 
 const themeNow = (): Theme => chosen() ?? (prefersDark.matches ? 'dark' : 'light');
 
-/** Puts the theme on the page; what is drawn from it is drawn anew. */
+/** Applies the theme to the page. Components that use it are drawn again. */
 export function applyTheme(): void {
   document.documentElement.dataset['theme'] = themeNow();
   for (const listener of listeners) listener();
@@ -21,13 +21,13 @@ export function applyTheme(): void {
 
 prefersDark.addEventListener('change', applyTheme);
 
-/** Chooses the other one, and remembers it for this browser. */
+/** Chooses the other theme and stores the choice in this browser. */
 export function toggleTheme(): void {
   localStorage.setItem(KEY, themeNow() === 'dark' ? 'light' : 'dark');
   applyTheme();
 }
 
-/** The theme of the page, as it changes. */
+/** The current theme of the page. React draws the component again when it changes. */
 export const useTheme = (): Theme =>
   useSyncExternalStore((listener) => {
     listeners.add(listener);

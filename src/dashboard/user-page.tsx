@@ -1,7 +1,7 @@
 import { useRef, useState, type ReactNode } from 'react';
 import { useMutation, useQuery } from 'urql';
 import { Link } from 'wouter';
-import { explain, useApi } from './api';
+import { useApi } from './api';
 import { count, formatNumber } from './format';
 import {
   EraseUserDocument,
@@ -13,13 +13,16 @@ import {
 } from './generated/graphql';
 import { Icon } from './icons';
 import { useLive } from './live';
-import { Avatar, Empty, Loading, Moment, PageHead, Problem } from './parts';
+import { OnlineLine } from './online-line';
+import { Avatar, Empty, Loading, Moment, PageHead, Problem, Refusal } from './parts';
 import { usePresenceOf } from './presence';
 import { SessionTable } from './session-table';
+import { useTitle } from './title';
+import { Devices, Timeline, UserData } from './user-parts';
 
 type Found = NonNullable<UserQuery['user']>;
 
-/** Asks once more, then erases. */
+/** Erases a user after a confirmation. */
 function Erase({ user, onErased }: { user: Found; onErased: (told: string) => void }): ReactNode {
   const dialog = useRef<HTMLDialogElement>(null);
   const [{ fetching, error }, erase] = useMutation(EraseUserDocument);
@@ -39,20 +42,16 @@ function Erase({ user, onErased }: { user: Found; onErased: (told: string) => vo
       <dialog ref={dialog} aria-labelledby="erase-title">
         <h2 id="erase-title">Erase {user.name ?? user.identity}?</h2>
         <p>
-          Every session and event of <b>{user.identity}</b> is deleted, everywhere and for ever:{' '}
-          {count(user.sessions.totalCount, 'session')}.
+          This permanently deletes the user <b>{user.identity}</b>, with {count(user.sessions.totalCount, 'session')}{' '}
+          and all their events.
         </p>
-        {error && (
-          <p className="field-told" role="alert">
-            {explain(error)}
-          </p>
-        )}
+        <Refusal error={error} />
         <div className="dialog-tools">
           <button type="button" className="button" autoFocus onClick={() => dialog.current?.close()}>
-            Keep
+            Cancel
           </button>
           <button type="button" className="button danger" disabled={fetching} onClick={() => void confirm()}>
-            {fetching ? 'Erasing…' : 'Erase for ever'}
+            {fetching ? 'Erasing…' : 'Erase permanently'}
           </button>
         </div>
       </dialog>
@@ -106,12 +105,12 @@ function UserView({ found, onErased }: { found: Found; onErased: (told: string) 
     },
   );
 
-  const [earliest] = found.earliest.nodes;
-  const seen = presence?.lastSeenAt ?? found.presence.lastSeenAt;
+  useTitle(name ? `${name} (${identity})` : identity);
+  const seen = presence?.lastSeenAt ?? found.lastSeenAt;
   return (
     <>
-      <nav className="crumbs" aria-label="Where this is">
-        <Link href="/sessions">Sessions</Link>
+      <nav className="crumbs" aria-label="Breadcrumb">
+        <Link href="/users">Users</Link>
         <Icon name="right" size={14} />
         <span aria-current="page">User</span>
       </nav>
@@ -151,13 +150,25 @@ function UserView({ found, onErased }: { found: Found; onErased: (told: string) 
         </div>
         <div className="figure">
           <dt>First seen</dt>
-          <dd className="figure-value">{earliest ? <Moment at={earliest.startedAt} /> : '–'}</dd>
+          <dd className="figure-value">
+            <Moment at={found.firstSeenAt} />
+          </dd>
         </div>
         <div className="figure">
           <dt>Last seen</dt>
-          <dd className="figure-value">{seen ? <Moment at={seen} ago /> : '–'}</dd>
+          <dd className="figure-value">
+            <Moment at={seen} ago />
+          </dd>
         </div>
       </dl>
+      <OnlineLine identity={identity} presence={presence} />
+      <div className="columns user-columns">
+        <Timeline identity={identity} />
+        <div className="stack">
+          <Devices identity={identity} sessions={list.nodes} total={total} />
+          <UserData data={found.data} />
+        </div>
+      </div>
       {list.nodes.length === 0 ? (
         <Empty title="No sessions" />
       ) : (
@@ -167,7 +178,7 @@ function UserView({ found, onErased }: { found: Found; onErased: (told: string) 
   );
 }
 
-/** One user: whether they are there, and all their sessions. */
+/** The page of one user: presence, when the user was online, and all sessions. */
 export function UserPage({ identity }: { identity: string }): ReactNode {
   const [erased, setErased] = useState<string | null>(null);
   const [{ data, error }, ask] = useQuery({
@@ -178,17 +189,17 @@ export function UserPage({ identity }: { identity: string }): ReactNode {
   });
   if (erased) {
     return (
-      <Empty title={`${identity} is erased`}>
-        {erased} <Link href="/sessions">To the sessions</Link>
+      <Empty title={`${identity} was erased`}>
+        {erased} <Link href="/sessions">Go to sessions</Link>
       </Empty>
     );
   }
   if (error) return <Problem error={error} retry={() => ask({ requestPolicy: 'network-only' })} />;
-  if (!data) return <Loading lines={10} label="Loading the user" />;
+  if (!data) return <Loading lines={10} label="Loading user" />;
   if (!data.user) {
     return (
-      <Empty title="Nobody of this identity was seen">
-        It may have been erased. <Link href="/sessions">To the sessions</Link>
+      <Empty title="No user with this identity">
+        It may have been erased. <Link href="/sessions">Go to sessions</Link>
       </Empty>
     );
   }

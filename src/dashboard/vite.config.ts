@@ -4,10 +4,11 @@ import { promisify } from 'node:util';
 import { brotliCompress, constants, gzip } from 'node:zlib';
 import react from '@vitejs/plugin-react';
 import { defineConfig, type Plugin } from 'vite';
+import { PLACES } from './places.ts';
 
 const OUT = path.resolve(import.meta.dirname, '../../dist/dashboard');
 
-/** Writes a .br and a .gz beside every file, so that the server compresses nothing itself. */
+/** Writes a .br and a .gz file beside every file. So the server never compresses a file itself. */
 const precompress = (): Plugin => ({
   name: 'precompress',
   async closeBundle() {
@@ -26,9 +27,18 @@ const precompress = (): Plugin => ({
   },
 });
 
+/** Writes places.json, from which the server reads the paths of the dashboard. */
+const tellPlaces = (): Plugin => ({
+  name: 'tell-places',
+  generateBundle() {
+    const paths = PLACES.map(({ path }) => path);
+    this.emitFile({ type: 'asset', fileName: 'places.json', source: JSON.stringify(paths) });
+  },
+});
+
 export default defineConfig({
   root: import.meta.dirname,
-  plugins: [react(), precompress()],
-  // Files of their own rather than data: addresses, which the content security policy forbids.
+  plugins: [react(), tellPlaces(), precompress()],
+  // No asset becomes a data: address, because the Content-Security-Policy forbids those.
   build: { outDir: OUT, emptyOutDir: true, assetsInlineLimit: 0, reportCompressedSize: false, target: 'es2023' },
 });

@@ -1,13 +1,13 @@
 import { useEffect, useEffectEvent, useState, type RefObject } from 'react';
 
-/** Rows drawn above and below those in sight. */
+/** How many rows are drawn above, and below, the rows in sight. */
 const SPARE = 12;
-/** The end is near when so many rows are left below those in sight. */
+/** `onNearEnd` is called when fewer rows than this are left below the drawn rows. */
 const NEAR = 40;
 
 /**
- * Which rows of a long list are in sight (and a few more), as the window is scrolled. All rows are equally
- * high, so that nothing is ever measured and nothing jumps.
+ * The first row of a long list to draw, and the one after the last, while the window is scrolled. All rows have the
+ * same height in pixels, so no row is measured and the list does not jump.
  */
 export function useWindowRows(
   list: RefObject<HTMLElement | null>,

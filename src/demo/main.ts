@@ -8,16 +8,17 @@ import { expectFreePort } from '../free-port.js';
 import { createApi } from './api.js';
 import { tellPast } from './past.js';
 import { createPresent } from './present.js';
+import { createVisitorClients } from './visitor-clients.js';
 
 const VISITS = 1_100;
 /** Events in one request. */
 const BATCH = 500;
-/** How often the present moves on. Milliseconds. */
+/** How often the demo sends what the visitors did. Milliseconds. */
 const TICK = 1_000;
 
 const say = (text: string): void => void process.stdout.write(text);
 
-/** Draws how far it has come: in its place on a terminal, else now and then on a line of its own. */
+/** Shows the progress. A terminal has one line that is drawn again; any other output gets a new line at each fifth. */
 function drawProgress(done: number, of: number): void {
   const bar = '█'.repeat(Math.round((done / of) * 30)).padEnd(30, '░');
   const line = `  ${bar} ${done.toLocaleString('en')} of ${of.toLocaleString('en')} events`;
@@ -28,16 +29,16 @@ function drawProgress(done: number, of: number): void {
 let isClosing = (): boolean => false;
 
 function fail(error: unknown): never {
-  process.stderr.write(`The demo cannot go on. ${explainFailure(error)}\n`);
+  process.stderr.write(`The demo cannot continue. ${explainFailure(error)}\n`);
   process.exit(1);
 }
 
-/** Starts the server on a new database, in `folders`. */
+/** Starts the server with a new database, in a folder below `folders` that is named by the port. */
 async function start(settings: Readonly<Record<string, string | undefined>>, folders: string): Promise<App> {
   const { host, port } = readConfig(settings);
-  // A demo that runs already keeps its folder.
+  // Checked first, so that the folder of a running demo is not deleted.
   await expectFreePort(host, port);
-  // Made anew each time: the demo's key is shown at the first start alone.
+  // Each start makes a new database, because the server shows the project key at the first start only.
   const folder = `${folders}/${port === 0 ? process.pid : port}`;
   await rm(folder, { recursive: true, force: true });
   const config = readConfig({ ...settings, DATA_DIR: folder });
@@ -46,7 +47,7 @@ async function start(settings: Readonly<Record<string, string | undefined>>, fol
 
 async function main(): Promise<void> {
   const settings = { LOG_LEVEL: 'warn', ...process.env, DATABASE_URL: undefined, REDIS_URL: undefined };
-  // Beside the real data.
+  // A folder beside the folder of the real data.
   const folders = `${readConfig(settings).dataDir}-demo`;
   const starting = start(settings, folders);
   isClosing = closeOnSignal(starting, fail);
@@ -55,18 +56,21 @@ async function main(): Promise<void> {
 
   const api = createApi(app.url, app.made.projectKey!);
   const past = tellPast(Date.now(), VISITS);
-  say('Telling the last three days of a shop…\n');
+  say('Sending the last three days of a made-up shop…\n');
   for (let sent = 0; sent < past.events.length && !isClosing(); sent += BATCH) {
     await api.send(past.events.slice(sent, sent + BATCH));
     drawProgress(Math.min(sent + BATCH, past.events.length), past.events.length);
   }
-  const present = createPresent(api, past.people);
+  const server = { url: app.url, key: app.made.projectKey! };
+  // A server that is closing refuses the last requests.
+  const visitors = createVisitorClients(server, (error) => !isClosing() && fail(error));
+  const present = createPresent(visitors, past.people);
   await present.step(Date.now());
   say(`
 Open     ${app.url}/
 Sign in  ${app.made.projectKey}
 
-People come and go from now on. Ctrl+C ends it; ${folders} can be deleted then.
+From now on users come and go. Ctrl+C stops the demo; then you can delete ${folders}.
 `);
   while (!isClosing()) {
     await new Promise((resolve) => setTimeout(resolve, TICK));
@@ -75,6 +79,6 @@ People come and go from now on. Ctrl+C ends it; ${folders} can be deleted then.
 }
 
 main().catch((error: unknown) => {
-  // A server that closes refuses what the demo still sends.
+  // A server that is closing refuses the last requests of the demo.
   if (!isClosing()) fail(error);
 });

@@ -1,21 +1,21 @@
-import { createChance, eventOf, people, visit, type Person, type SentEvent } from './visits.js';
+import { createChance, goodbyeOf, people, visitOf, type Person, type SentEvent } from './visits.js';
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
-/** How far back the story goes: events may be three days old at most. */
+/** How many days back the demo's events go: the server takes events of at most 3 days (rule 10). */
 const DAYS = 2.9;
-/** The past ends here, so that it never meets those who are there now. */
+/** The past ends this long before now. So its sessions do not mix with those of the present. Milliseconds. */
 const REST = 12 * MINUTE;
-/** How busy each hour of the day is, in the zone of whoever looks. */
+/** How busy each hour of the day is, in the time zone of this machine. */
 const BUSY = [1, 1, 1, 1, 1, 2, 4, 7, 10, 12, 13, 12, 14, 12, 11, 11, 12, 13, 15, 17, 16, 12, 7, 3];
 
 export interface Past {
   readonly people: readonly Person[];
-  /** In the order of their times. */
+  /** Ordered by `occurredAt`. */
   readonly events: readonly SentEvent[];
 }
 
-/** Almost three days of a shop, up to `now` (milliseconds): busy in the evening, quiet at night. */
+/** Makes up `visits` visits of a shop in the almost three days before `now` (milliseconds): busy evenings, quiet nights. */
 export function tellPast(now: number, visits: number, seed = 11): Past {
   const chance = createChance(seed);
   const { below, pick } = chance;
@@ -25,9 +25,9 @@ export function tellPast(now: number, visits: number, seed = 11): Past {
   for (let told = 0; told < visits;) {
     const start = now - REST - below(DAYS * 24 * HOUR);
     if (below(17) >= BUSY[new Date(start).getHours()]!) continue;
-    const person = pick(everybody);
-    // Nobody is on two visits at once: this one would run into another.
-    const hour = `${person.identity} ${Math.floor(start / (2 * HOUR))}`;
+    const { deviceId, steps } = visitOf(pick(everybody), chance);
+    // A device has at most one visit in each two hours, so that its visits do not overlap.
+    const hour = `${deviceId} ${Math.floor(start / (2 * HOUR))}`;
     if (free.has(hour)) continue;
     free.set(hour, start);
     told += 1;
@@ -35,11 +35,11 @@ export function tellPast(now: number, visits: number, seed = 11): Past {
     const say = (event: SentEvent): void => {
       if (at < now - REST) events.push({ ...event, occurredAt: new Date(at).toISOString() });
     };
-    for (const step of visit(chance)) {
-      say(eventOf(step, person));
-      at += step.wait * 1_000;
+    for (const { wait, event } of steps) {
+      say(event);
+      at += wait * 1_000;
     }
-    if (below(5) < 3) say({ type: 'sessionend', user: { identity: person.identity, name: person.name } });
+    if (below(5) < 3) say(goodbyeOf(deviceId));
   }
   return { people: everybody, events: events.toSorted((a, b) => a.occurredAt!.localeCompare(b.occurredAt!)) };
 }

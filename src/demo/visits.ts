@@ -1,6 +1,6 @@
-/** What people of a made-up shop do: visits, step by step, as the events that the shop would send. */
+/** The visits of a made-up shop: each step is an event that the shop would send. */
 
-/** An event as it is sent: the fields of EventInput. */
+/** An event in a request: fields of EventInput. */
 export interface SentEvent {
   type: string;
   occurredAt?: string;
@@ -9,26 +9,40 @@ export interface SentEvent {
   value?: number;
   tags?: string[];
   version?: string;
-  user: { identity: string; name: string };
+  deviceId: string;
+  /** Undefined: nobody has signed in on the device. */
+  user?: { identity: string; name: string };
   data?: Record<string, unknown>;
 }
 
-/** Somebody, with what shows of their machine. */
+/** A browser of a person: its random name, and the user agent that the shop would see. */
+interface Device {
+  readonly id: string;
+  readonly agent: string;
+}
+
+/** A person, with the devices, address and app version that the shop would see. */
 export interface Person {
   readonly identity: string;
   readonly name: string;
-  readonly agent: string;
+  readonly devices: readonly Device[];
   readonly address: string;
   readonly version: string;
 }
 
-/** One step of a visit: what is sent, and for how long it is read. Seconds. */
-export interface Step {
+/** One step of a visit: the event, and how long the person waits after it, in seconds. */
+interface Step {
   readonly wait: number;
   readonly event: Pick<SentEvent, 'type' | 'source' | 'message' | 'value' | 'tags' | 'data'>;
 }
 
-/** A small generator (mulberry32), so that the story is the same each time it is told. */
+/** A visit of a person by one device: each event with the wait after it, in seconds. */
+export interface Visit {
+  readonly deviceId: string;
+  readonly steps: readonly { readonly wait: number; readonly event: SentEvent }[];
+}
+
+/** A random generator with a seed (mulberry32): the same seed gives the same visits. */
 export function createChance(seed: number): {
   below: (limit: number) => number;
   pick: <Item>(of: readonly Item[]) => Item;
@@ -54,12 +68,14 @@ const LAST =
     ' ',
   );
 const MAILS = ['example.com', 'example.org', 'mail.example', 'example.net'];
-const AGENTS = [
+const LAPTOPS = [
   'Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Safari/537.36',
   'Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Safari/537.36 Edg/141.0.0.0',
   'Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 Safari/605.1.15',
   'Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36',
   'Mozilla/5.0 (X11; Linux x86_64; rv:143.0) Gecko/20100101 Firefox/143.0',
+];
+const PHONES = [
   'Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.6 Mobile/15E148 Safari/604.1',
   'Mozilla/5.0 (Linux; Android 15; Pixel 9) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Mobile Safari/537.36',
 ];
@@ -67,16 +83,22 @@ const VERSIONS = ['2.4.1', '2.4.1', '2.4.1', '2.4.0', '2.3.7'];
 const GOODS = ['trail-boots', 'rain-jacket', 'wool-socks', 'day-pack', 'camp-stove', 'headlamp', 'water-filter'];
 const WORDS = ['boots', 'jacket', 'tent', 'socks', 'lamp'];
 
-/** A town's worth of people. */
+/** Makes up `count` people: each has a laptop, a phone, or both. */
 export function people(count: number, { below, pick }: Chance): Person[] {
+  const device = (agents: readonly string[]): Device => ({
+    id: `device-${below(2 ** 32)
+      .toString(16)
+      .padStart(8, '0')}`,
+    agent: pick(agents),
+  });
   return Array.from({ length: count }, (_, place) => {
     const first = FIRST[place % FIRST.length]!;
     const last = LAST[(place * 7 + Math.floor(place / FIRST.length)) % LAST.length]!;
     return {
       identity: `${first}.${last}@${pick(MAILS)}`.toLowerCase(),
       name: `${first} ${last}`,
-      agent: pick(AGENTS),
-      // Addresses that are kept for examples (RFC 5737).
+      devices: pick([[LAPTOPS], [LAPTOPS], [PHONES], [LAPTOPS, PHONES]]).map(device),
+      // Addresses that are reserved for documentation (RFC 5737).
       address: `${pick(['192.0.2', '198.51.100', '203.0.113'])}.${1 + below(250)}`,
       version: pick(VERSIONS),
     };
@@ -136,8 +158,8 @@ function failure({ pick }: Chance): Step {
   ]);
 }
 
-/** What one person does on one visit: looks around, perhaps buys, and now and then something breaks. */
-export function visit(chance: Chance): Step[] {
+/** Makes up what a person does: looks at goods, perhaps buys, and sometimes meets an error. */
+function stepsOf(chance: Chance): Step[] {
   const { below, pick } = chance;
   const steps: Step[] = [view(pick(['/', '/', '/', '/spring-sale', '/journal/packing-light']), 4 + below(20))];
   for (let looks = 1 + below(5); looks > 0; looks -= 1) {
@@ -179,10 +201,35 @@ export function visit(chance: Chance): Step[] {
   return steps;
 }
 
-/** A step as that person's machine sends it. */
-export const eventOf = ({ event }: Step, { identity, name, agent, address, version }: Person): SentEvent => ({
-  ...event,
-  version,
-  user: { identity, name },
-  data: { ...event.data, '@request': { user_agent: agent, client_ip_address: address, path: event.source } },
-});
+/** From which step on a visitor is signed in: most from the first one. */
+function signedInFrom(steps: number, { below }: Chance): number {
+  const way = below(8);
+  if (way === 0) return Infinity;
+  return way === 1 ? below(steps) : 0;
+}
+
+/** Makes up one visit by one of the person's devices. Some visitors sign in on the way, and some never do. */
+export function visitOf({ identity, name, devices, address, version }: Person, chance: Chance): Visit {
+  const device = chance.pick(devices);
+  const steps = stepsOf(chance);
+  const from = signedInFrom(steps.length, chance);
+  if (from > 0 && from < steps.length)
+    steps.splice(from, 0, { wait: 8, event: { type: 'usage', source: 'account.sign-in' } });
+  const events = steps.map(({ wait, event }, at) => ({
+    wait,
+    event: {
+      ...event,
+      version,
+      deviceId: device.id,
+      ...(at >= from && { user: { identity, name } }),
+      data: {
+        ...event.data,
+        '@request': { user_agent: device.agent, client_ip_address: address, path: event.source },
+      },
+    },
+  }));
+  return { deviceId: device.id, steps: events };
+}
+
+/** What the device sends when the visitor leaves. It ends the session that the device has, whoever's that is. */
+export const goodbyeOf = (deviceId: string): SentEvent => ({ type: 'sessionend', deviceId });

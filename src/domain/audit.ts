@@ -1,4 +1,4 @@
-/** What is written down of who changed a project. */
+/** The audit log: who changed a project, and what they changed. */
 
 export type AuditAction =
   | 'PROJECT_CREATED'
@@ -6,14 +6,19 @@ export type AuditAction =
   | 'CLIENT_SETTINGS_CHANGED'
   | 'API_KEY_CREATED'
   | 'API_KEY_REVOKED'
-  | 'USER_ERASED';
+  | 'USER_ERASED'
+  | 'WEBHOOK_CREATED'
+  | 'WEBHOOK_UPDATED'
+  | 'WEBHOOK_SECRET_ROTATED'
+  | 'WEBHOOK_DELETED'
+  | 'WEBHOOK_DISABLED';
 
 export interface AuditEntry {
   readonly id: string;
   readonly at: Date;
-  /** The API key that did it; null: the operator. */
+  /** The API key that made the change; null: the operator made it, or the server itself. */
   readonly keyId: string | null;
   readonly action: AuditAction;
-  /** What was changed, without secrets, and without anything of an erased user. */
+  /** What was changed. It holds no secrets. Of an erased user it holds only the id, which is a hash. */
   readonly details: Record<string, unknown>;
 }

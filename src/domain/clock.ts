@@ -1,5 +1,5 @@
-/** Where "now" comes from. Time is always a parameter: tests turn the hands themselves. */
+/** The source of "now". Time is always a parameter, so that tests can set it. */
 export interface Clock {
-  /** The current instant. Servers align theirs to Postgres (see adapters), so that they agree with each other. */
+  /** The current instant. Each server aligns its clock to Postgres (see adapters), so that the servers agree. */
   now(): Date;
 }

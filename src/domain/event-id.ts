@@ -1,23 +1,29 @@
 import { randomUUID } from 'node:crypto';
 
-/** Layout of a UUIDv7 (RFC 9562, 5.7): 48 bits of milliseconds, version, 12 bits, variant, 62 bits. */
+/**
+ * A UUIDv7's text up to its version. Layout (RFC 9562, 5.7): 48 bits of milliseconds, version, 12 bits, variant, 62 bits.
+ */
 function timeOf(milliseconds: number): string {
   const time = Math.max(0, milliseconds).toString(16).padStart(12, '0');
   return `${time.slice(0, 8)}-${time.slice(8, 12)}-7`;
 }
 
-/** The last two groups of a random UUID are the variant and 62 random bits: just those of this one. */
+/** The variant and 62 random bits: the last two groups of a new random UUID. */
 const newTail = (): string => randomUUID().slice(19);
 
 /**
- * A new UUIDv7 whose time is `at` (milliseconds since the epoch, where it is a number). Those of one millisecond sort by
- * `place`, as far as 12 bits tell them apart.
+ * A new UUIDv7 for the time `at` (a number is milliseconds since the epoch). Ids of one millisecond sort by `place`, from 0
+ * to 4,095 (12 bits); a larger place counts as 4,095.
  */
 export function uuidAt(at: Date | number, place = 0): string {
   return `${timeOf(Number(at))}${sequence(place)}-${newTail()}`;
 }
 
-/** The smallest UUIDv7 of that millisecond: ids >= it happened then or later. */
+/** The place of an id that uuidAt made for the time `at` (milliseconds); null if the id is of another time. */
+export const placeIn = (id: string, at: number): number | null =>
+  id.startsWith(timeOf(at)) ? Number.parseInt(id.slice(15, 18), 16) : null;
+
+/** The smallest UUIDv7 of that millisecond: an id is of that time or later if it is >= this one. */
 export function firstUuidAt(at: Date | number): string {
   return `${timeOf(Number(at))}000-8000-000000000000`;
 }
@@ -26,9 +32,10 @@ const SEQUENCES = Array.from({ length: 4_096 }, (_, at) => at.toString(16).padSt
 const sequence = (place: number): string => SEQUENCES[Math.min(place, SEQUENCES.length - 1)]!;
 
 /**
- * Makes UUIDv7s for the events of a request, from when each happened (milliseconds since the epoch), so that ids sort as
- * the events do. Those of one millisecond keep the order in which they are asked for, by the 12 bits behind the time; so
- * told apart, they share their random bits, which are drawn anew for each request (and each 4,096 ids).
+ * Makes the ids (UUIDv7) of a request's events, each from the time of its event (milliseconds since the epoch), so that ids
+ * sort as the events do. The 12 bits after the time number the ids in the order in which they are asked for. These bits
+ * make the ids different, so the ids of a request share their random bits. New random bits are made for each request, and
+ * after each 4,096 ids.
  */
 export function eventIds(): (at: number) => string {
   let lastAt = Number.NaN;

@@ -1,9 +1,8 @@
 import type { SessionStartPolicy } from './project.js';
 
 /**
- * An event as a door (GraphQL, the collector) hands it over: typed, but not yet checked. Undefined and
- * null both mean "not given". `occurredAt` may be an invalid Date: checkEvent refuses it for this event
- * alone (rule 26).
+ * An event as an entry point (GraphQL or the collector) passes it on: typed, but not yet checked. Undefined and null both
+ * mean "not given". `occurredAt` may be an invalid Date: checkEvent rejects that event alone (rule 26).
  */
 export interface IncomingEvent {
   readonly id?: string | null;
@@ -15,6 +14,8 @@ export interface IncomingEvent {
   readonly tags?: readonly string[] | null;
   readonly referenceId?: string | null;
   readonly sessionKey?: string | null;
+  /** What the client calls the browser or machine (rules 2 and 3). */
+  readonly deviceId?: string | null;
   readonly user?: {
     readonly identity: string;
     readonly name?: string | null;
@@ -22,16 +23,16 @@ export interface IncomingEvent {
   } | null;
   readonly version?: string | null;
   readonly data?: Readonly<Record<string, unknown>> | null;
-  /** Overrides the project's policy for this event (rule 12: the collector's starts are RESUME). */
+  /** Replaces the project's policy for this event (rule 12: starts of the collector are RESUME). */
   readonly startPolicy?: SessionStartPolicy;
 }
 
 type IngestStatus = 'ACCEPTED' | 'DISCARDED' | 'DUPLICATE' | 'REJECTED';
 
-/** Why an event is DISCARDED: it took effect, or had none to take, and is not kept. */
+/** Why an event is DISCARDED: it is not stored. It has had its effect, or there was nothing for it to change. */
 export type DiscardCode = 'HEARTBEAT' | 'DUPLICATE_SESSION_START' | 'DUPLICATE_SESSION_END' | 'NO_SESSION';
 
-/** Why an event is REJECTED: nothing of it is kept. */
+/** Why an event is REJECTED: nothing of it is stored. */
 export type RejectCode =
   | 'INVALID_ID'
   | 'INVALID_TYPE'
@@ -40,13 +41,14 @@ export type RejectCode =
   | 'INVALID_TAGS'
   | 'INVALID_IDENTITY'
   | 'INVALID_SESSION_KEY'
+  | 'INVALID_DEVICE_ID'
   | 'TOO_OLD'
   | 'TOO_LARGE'
   | 'FORBIDDEN_IDENTITY'
   | 'BOT'
   | 'UNSTORABLE';
 
-/** Why an event cannot be stored: a code, and a sentence that names the field and what would be right. */
+/** Why an event cannot be stored: a code, and a sentence that names the field and says what would be right. */
 export interface Rejection {
   readonly code: RejectCode;
   readonly message: string;
@@ -60,7 +62,7 @@ export const rejected = ({ code, message }: Rejection): IngestOutcome => ({
   message,
 });
 
-/** What became of one event. Ids are UUIDs as text. */
+/** The outcome of one event. Ids are UUIDs as text. */
 export interface IngestOutcome {
   readonly status: IngestStatus;
   readonly eventId: string | null;

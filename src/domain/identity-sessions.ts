@@ -1,4 +1,6 @@
 import type { CheckedEvent } from './check-event.js';
+import { DeviceSessions } from './device-sessions.js';
+import { firstFrom } from './in-order.js';
 import {
   accepted,
   discarded,
@@ -8,83 +10,116 @@ import {
   type PlannedEvent,
   type Verdict,
 } from './planned-event.js';
-import { isOpen, survivor, type WorkingSession } from './session.js';
+import { isOpen, type WorkingSession } from './session.js';
 import { rememberEnd } from './session-ends.js';
+import { holds, inOrder, Timeline, type SessionView } from './timeline.js';
 import {
   count,
   describe,
   endSession,
   hearHeartbeat,
   merge,
+  recount,
   reopen,
   split,
   startSession,
   touch,
 } from './working-session.js';
 
-/** A user's identity sessions near the events of a batch, the open one included. */
+/**
+ * The identity sessions near the events of a batch, the open ones included: those of one user without a device, or those of
+ * one device with all its users.
+ */
 export interface IdentityState {
   sessions: WorkingSession[];
-  /** When the user sent `sessionend` events, in order, as far as they are remembered (rule 18). */
-  ends: readonly number[];
-  /** From when on the stored events of a session, by its id, are another's: what late starts have split (rule 12). */
-  splits: EventSplit[];
+  /**
+   * When each user sent `sessionend` events there, in order (milliseconds), as many as are remembered (rule 18); for null,
+   * the ends of the device alone.
+   */
+  readonly ends: Map<string | null, readonly number[]>;
 }
 
-export interface EventSplit {
-  readonly storedUnder: string;
-  /** Milliseconds. Those of one session are in order, and each holds up to the next. */
-  readonly from: number;
-  readonly session: WorkingSession;
+/** Whose sessions are planned: those of a device, or without a device those of a user. */
+interface Whose {
+  readonly deviceId: string | null;
+  readonly userId: string | null;
 }
 
-/** A late start reads and moves what is stored behind it: of a session with more events it is one more of them (rule 12). */
-export const MOST_SPLIT = 100_000;
+/** The most bytes of client data that the late starts of a user copy in one batch: enough for a hundred new sessions. */
+const MOST_COPIED = 262_144;
 
-/** What is open is the last; an id tells which of two that start at the same instant was made first. */
-const inOrder = (a: WorkingSession, b: WorkingSession): number =>
-  Number(isOpen(a)) - Number(isOpen(b)) ||
-  a.startedAt - b.startedAt ||
-  a.lastActivityAt - b.lastActivityAt ||
-  (a.id < b.id ? -1 : 1);
+const timeOf = ({ event }: PlannedEvent): number => event.time;
 
 /**
- * Whether an event at `time` lies inside the session, which has begun by then. What is at the very instant of an end that
- * the client or a start has set comes after it (rule 7): what came before it in the same request is there already.
- */
-function holds({ endReason, lastActivityAt }: WorkingSession, time: number): boolean {
-  return endReason === 'CLIENT' || endReason === 'SUPERSEDED' ? time < lastActivityAt : time <= lastActivityAt;
-}
-
-/**
- * Applies one user's events to the user's identity sessions (rules 2 to 18). Pure but for the state it is
- * given: the same events and state give the same outcome, whatever the time of day.
+ * Applies the events of one user, or of one device, to the identity sessions (rules 2 to 18). It changes nothing but the
+ * state it is given: the same events and state give the same outcome, at any time of day.
  */
 class IdentityPlan {
   private readonly inactivity: number;
   private readonly presence: number;
-  /** In the order of time: no two overlap, and what is open is the last. */
-  private readonly sessions: WorkingSession[];
-  /** The events that the plan has given to a session so far. */
-  private readonly placed: PlannedEvent[] = [];
+  /** Null: the events are of one user and have no device. */
+  private readonly device: DeviceSessions | null;
+  /** The sessions among which the present event finds its own. */
+  private view: SessionView;
+  /**
+   * The events that the plan has given to each session, in the order of time. A start that splits a session moves the end
+   * of such a list to a new session; a merge joins two lists. settle() brings verdicts and counts up to date once, at the
+   * end.
+   */
+  private readonly placed = new Map<WorkingSession, PlannedEvent[]>();
+  /** Sessions that were split, or that a split made: settle() counts their events. */
+  private readonly uncounted = new Set<WorkingSession>();
+  private readonly copies = { bytes: MOST_COPIED };
 
   constructor(
     private readonly state: IdentityState,
     private readonly context: PlanContext,
+    { deviceId, userId }: Whose,
   ) {
     this.inactivity = context.settings.inactivityTimeout * 1000;
     this.presence = context.settings.presenceTimeout * 1000;
-    this.sessions = state.sessions.toSorted(inOrder);
+    const { inactivity, presence } = this;
+    this.device = deviceId === null ? null : new DeviceSessions(state.sessions, { inactivity, presence });
+    this.view = new Timeline(userId, this.device ? [] : state.sessions);
   }
 
   apply(planned: PlannedEvent): void {
     const { event } = planned;
+    if (this.device) this.view = this.device.viewOf(event);
     this.closeStale(event.time);
+    if (this.device) this.unite();
     this.reopenRecent(event);
+    // Rule 3: the device's session becomes the user's, whatever the event does to it.
+    const { open } = this;
+    if (open && open.startedAt <= event.time) this.view.claim(open);
     planned.verdict = this.decide(planned);
-    if (!planned.verdict.session) return;
-    describe(planned.verdict.session, event.attributes);
-    this.placed.push(planned);
+    const { session } = planned.verdict;
+    if (!session) return;
+    this.view.claim(session);
+    if (session.startedAt === event.time) this.view.moved(session);
+    describe(session, event.attributes);
+    const events = this.placedIn(session);
+    if (events.length === 0 || timeOf(events.at(-1)!) <= event.time) events.push(planned);
+    else events.splice(firstFrom(events, event.time + 1, timeOf), 0, planned);
+  }
+
+  private placedIn(session: WorkingSession): PlannedEvent[] {
+    let events = this.placed.get(session);
+    if (!events) this.placed.set(session, (events = []));
+    return events;
+  }
+
+  /** Gives each event the session that it now belongs to, and counts again where events have changed their session. */
+  settle(): void {
+    for (const [session, events] of this.placed) {
+      for (const one of events) if (one.verdict!.session !== session) one.verdict = { ...one.verdict!, session };
+      if (!this.uncounted.has(session)) continue;
+      const accepted = events.filter(({ verdict }) => verdict!.status === 'ACCEPTED');
+      recount(
+        session,
+        accepted.map(({ event }) => event),
+      );
+    }
   }
 
   private decide(planned: PlannedEvent): Verdict {
@@ -96,19 +131,32 @@ class IdentityPlan {
   }
 
   private get open(): WorkingSession | null {
-    const last = this.sessions.at(-1);
+    const last = this.view.newest();
     return last && isOpen(last) ? last : null;
   }
 
-  /** Rule 6: what the closer would have done by then, whether or not it has run. */
+  /** Rule 6: ends an open session as the closer would have done by then, whether or not the closer has run. */
   private closeStale(time: number): void {
-    const { open } = this;
-    if (open && time - open.lastActivityAt > this.inactivity) endSession(open, open.lastActivityAt, 'INACTIVITY');
+    for (const last of this.view.lasts())
+      if (isOpen(last) && time - last.lastActivityAt > this.inactivity)
+        endSession(last, last.lastActivityAt, 'INACTIVITY');
   }
 
-  /** Rule 8's exception, and rule 18's: the session that ended a moment ago goes on. */
+  /**
+   * Rule 5: a session of nobody may have begun beside the user's open one, because more than MOST_ON_DEVICE sessions had
+   * begun on the device since. Now that the user is back, one of the two goes on.
+   */
+  private unite(): void {
+    const [first, second] = this.view.lasts().filter(isOpen).toSorted(inOrder);
+    if (!first || !second) return;
+    const isApart = second.startedAt - first.lastActivityAt > this.inactivity || this.isParted(second);
+    if (isApart) endSession(first, first.lastActivityAt, 'INACTIVITY');
+    else this.join(first, second);
+  }
+
+  /** Rule 8 (an early closer) and rule 18 (a closing heartbeat): the last session goes on if it ended a moment ago. */
   private reopenRecent(event: CheckedEvent): void {
-    const last = this.sessions.at(-1);
+    const last = this.view.newest();
     if (!last || isOpen(last)) return;
     const gap = event.time - last.lastActivityAt;
     const early = last.endReason === 'INACTIVITY' && gap >= 0 && gap <= this.inactivity;
@@ -116,66 +164,54 @@ class IdentityPlan {
     if (early || stillThere) reopen(last);
   }
 
-  /** Where the sessions that start at `time` or before it end: the last of them is the only one that may hold it. */
-  private placeAt(time: number): number {
-    let low = 0;
-    let high = this.sessions.length;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (this.sessions[middle]!.startedAt <= time) low = middle + 1;
-      else high = middle;
-    }
-    return low;
-  }
-
-  /** The session that holds this moment. */
+  /** The session that holds `time`. */
   private around(time: number): WorkingSession | null {
-    const before = this.sessions[this.placeAt(time) - 1];
+    const before = this.view.before(time);
     return before && holds(before, time) ? before : null;
-  }
-
-  /** The first session that starts after it. */
-  private following(time: number): WorkingSession | null {
-    return this.sessions[this.placeAt(time)] ?? null;
   }
 
   private begin(planned: PlannedEvent): WorkingSession {
     const session = this.make(planned);
-    this.sessions.splice(this.placeAt(session.startedAt), 0, session);
+    this.view.add(session);
     return session;
   }
 
   private make(planned: PlannedEvent): WorkingSession {
     const { time } = planned.event;
-    const sameInstant = this.placeAt(time) - this.placeAt(time - 1);
-    const session = startSession(planned, this.context.newSessionId(time, sameInstant));
+    const session = startSession(planned, this.context.newSessionId(time, this.view.nextPlace(time)), {
+      userId: this.view.owner,
+    });
     this.state.sessions.push(session);
     return session;
   }
 
-  /** Whether a session that ends and one that begins would have been one, had the events between come in order. */
+  /**
+   * Whether an ended session and the next one would have been one session, had the events between them arrived in order.
+   */
   private canMerge(earlier: WorkingSession, later: WorkingSession): boolean {
-    if (earlier.endReason !== 'INACTIVITY') return false;
-    return !later.explicitStart || this.context.settings.sessionStart === 'RESUME';
+    return earlier.endReason === 'INACTIVITY' && !this.isParted(later);
   }
 
-  /** Finds the session that an event of that time belongs to, and widens it (rules 2, 7, 8 and 27); null: none there is. */
+  /** Whether the session is not merged with an earlier one, because it has a start (rule 27). */
+  private isParted({ explicitStart }: WorkingSession): boolean {
+    return explicitStart && this.context.settings.sessionStart === 'RESTART';
+  }
+
+  /** Finds the session that the event belongs to, and widens it (rules 2, 7, 8 and 27); null: there is none. */
   private find(event: CheckedEvent): WorkingSession | null {
     const { time } = event;
-    const at = this.placeAt(time);
-    const before = this.sessions[at - 1];
-    const after = this.sessions[at];
+    const before = this.view.before(time);
+    const after = this.view.after(time);
     if (before && (holds(before, time) || isOpen(before))) {
       touch(before, time);
       return before;
     }
-    // The newest of all, and nothing is open (any more): rule 2, or rule 15 after an end.
+    // The event is the newest of all, and no session is open (any more): rule 2, or rule 15 after an end.
     if (!after) return null;
     const left = before && time - before.lastActivityAt <= this.inactivity ? before : null;
     const right = after.startedAt - time <= this.inactivity ? after : null;
     if (left && right && this.canMerge(left, right)) {
-      merge(left, right);
-      this.sessions.splice(at, 1);
+      this.join(left, right);
       return left;
     }
     const near = right ?? left;
@@ -183,9 +219,18 @@ class IdentityPlan {
     return near;
   }
 
-  /** A session of its own: the newest is open; one in the midst of others has ended (rule 7). */
+  private join(left: WorkingSession, right: WorkingSession): void {
+    merge(left, right);
+    this.view.join(left, right);
+    const events = this.placedIn(left);
+    for (const one of this.placedIn(right)) events.push(one);
+    this.placed.delete(right);
+    if (this.uncounted.delete(right)) this.uncounted.add(left);
+  }
+
+  /** A session for this event alone. The newest session is open; one that lies before others has ended (rule 7). */
   private own(planned: PlannedEvent): WorkingSession {
-    const isNewest = this.following(planned.event.time) === null;
+    const isNewest = this.view.after(planned.event.time) === null;
     const session = this.begin(planned);
     if (!isNewest) endSession(session, session.startedAt, 'INACTIVITY');
     return session;
@@ -212,16 +257,18 @@ class IdentityPlan {
     }
     const inside = this.around(event.time);
     if (policy === 'RESUME' && inside) {
-      // It came after the end, but began before it: in order, it would have found the session open.
+      // The start arrived after the session's end, but lies before it: in order, it would have found the session open.
       if (inside.startedAt < event.time || inside.explicitStart) return this.repeat(inside, planned);
       inside.explicitStart = true;
     }
-    const after = this.following(event.time);
+    const after = this.view.after(event.time);
     if (after && !inside) return this.lateStart(planned, after);
     return this.store(planned);
   }
 
-  /** A start of a session that goes on: a repeat, but for the start of what its own request began a little earlier (rule 14). */
+  /**
+   * A start in a session that goes on. It is a repeat, unless its own request began the session a little earlier (rule 14).
+   */
   private repeat(session: WorkingSession, { event, request }: PlannedEvent): Verdict {
     if (session.startedBy !== request || session.explicitStart) return discarded('DUPLICATE_SESSION_START', session);
     session.explicitStart = true;
@@ -229,7 +276,7 @@ class IdentityPlan {
     return accepted(session);
   }
 
-  /** Rule 12 under RESTART: the open session ends where the new one starts, and is split where that is late. */
+  /** Rule 12 under RESTART: the open session ends where the new one starts. A late start splits the open session. */
   private supersede(open: WorkingSession, planned: PlannedEvent): Verdict {
     const { event, request } = planned;
     if (event.time >= open.lastActivityAt) {
@@ -238,42 +285,43 @@ class IdentityPlan {
       count(session, event);
       return accepted(session);
     }
-    if (open.eventCount > MOST_SPLIT) return this.store(planned);
-    const stays: CheckedEvent[] = [];
-    const goes: CheckedEvent[] = [];
-    const moving: PlannedEvent[] = [];
-    for (const one of this.placed) {
-      const verdict = one.verdict!;
-      if (survivor(verdict.session!) !== open) continue;
-      // By time, then by place: what stands before the start in its own request stays before it.
-      const isLater = one.event.time > event.time || (one.event.time === event.time && one.request !== request);
-      if (isLater) moving.push(one);
-      if (verdict.status === 'ACCEPTED') (isLater ? goes : stays).push(one.event);
-    }
-    if (event.time === open.startedAt && !open.explicitStart && stays.length === 0) {
-      // Nothing came before it.
+    if (open.isUnsplittable) return this.store(planned);
+    const events = this.placedIn(open);
+    const from = firstFrom(events, event.time, timeOf);
+    // By time, then by place: events that stand before the start in its own request stay before it.
+    const atOnce = events.slice(from, firstFrom(events, event.time + 1, timeOf));
+    const stays = atOnce.filter((one) => one.request === request);
+    const isFirst = !stays.some(({ verdict }) => verdict!.status === 'ACCEPTED');
+    if (event.time === open.startedAt && !open.explicitStart && isFirst) {
+      // No event came before the start.
       open.explicitStart = true;
       count(open, event);
       return accepted(open);
     }
     const session = this.make(planned);
     describe(session, event.attributes);
-    for (const one of moving) one.verdict = { ...one.verdict!, session };
-    goes.push(event);
-    split(open, session, stays, goes);
-    for (const storedUnder of session.storedUnder) this.state.splits.push({ storedUnder, from: event.time, session });
-    this.sessions.push(session);
+    const goes = events.splice(from);
+    if (stays.length > 0) {
+      goes.splice(0, atOnce.length, ...atOnce.filter((one) => one.request !== request));
+      events.push(...stays);
+    }
+    this.placed.set(session, goes);
+    split(open, session, this.copies);
+    this.uncounted.add(open).add(session);
+    this.view.add(session);
     return accepted(session);
   }
 
-  /** A start that arrives after what it started, or what came next: the outcome is that of the right order. */
+  /**
+   * A start that arrives after events of its session, or after the next session. The outcome is that of the right order.
+   */
   private lateStart(planned: PlannedEvent, after: WorkingSession): Verdict {
     const { event, request } = planned;
     if (policyOf(event, this.context.settings) === 'RESUME') {
       const found = this.find(event);
       if (found && (isOpen(found) || found.startedBy === request)) return this.repeat(found, planned);
       const session = found ?? this.own(planned);
-      session.explicitStart ||= session.startedAt === event.time;
+      session.explicitStart ||= session.startedAt === event.time && holds(session, event.time);
       count(session, event);
       return accepted(session);
     }
@@ -284,7 +332,7 @@ class IdentityPlan {
       count(after, event);
       return accepted(after);
     }
-    // It began a session of its own, which the start of the next one superseded where that was near.
+    // The start began a session of its own. If the next session's start was near, it superseded this session.
     const session = this.begin(planned);
     count(session, event);
     endSession(session, near ? after.startedAt : event.time, near ? 'SUPERSEDED' : 'INACTIVITY');
@@ -293,9 +341,13 @@ class IdentityPlan {
 
   private end(planned: PlannedEvent): Verdict {
     const { event, request } = planned;
-    this.state.ends = rememberEnd(this.state.ends, event.time, this.presence);
-    // The session that had begun by then: an end from before a session began is not its end.
-    const session = this.sessions[this.placeAt(event.time) - 1];
+    const sender = event.user?.id ?? null;
+    // The end of a device alone is also one of the user whose session it finds.
+    for (const whose of new Set([sender, sender ?? this.view.owner])) {
+      this.state.ends.set(whose, rememberEnd(this.state.ends.get(whose) ?? [], event.time, this.presence));
+    }
+    // The last session that had started by then: an end that lies before a session's start does not end that session.
+    const session = this.view.before(event.time);
     if (!session || !this.canEnd(session, event.time)) return discarded('NO_SESSION', null);
     endSession(session, event.time, 'CLIENT');
     session.endedBy = request;
@@ -303,7 +355,7 @@ class IdentityPlan {
     return accepted(session);
   }
 
-  /** Rules 8 and 15: what is open, and what a closer has closed that an end in order would have found open. */
+  /** Rules 8 and 15: an open session, or one that the closer has closed but that an end in order would have found open. */
   private canEnd({ endReason, lastActivityAt }: WorkingSession, time: number): boolean {
     const gap = time - lastActivityAt;
     return endReason === null || (endReason === 'INACTIVITY' && gap >= 0 && gap <= this.inactivity);
@@ -317,7 +369,7 @@ class IdentityPlan {
       endSession(open, event.time, 'CLIENT', true);
       return discarded('HEARTBEAT', open);
     }
-    const opensNothing = this.isStraggler(event.time) || isStale(event, this.context);
+    const opensNothing = this.isStraggler(event) || isStale(event, this.context);
     if (opensNothing && !open && !this.around(event.time)) return discarded('NO_SESSION', null);
     const session = this.find(event) ?? (opensNothing ? null : this.own(planned));
     if (!session) return discarded('NO_SESSION', null);
@@ -325,20 +377,24 @@ class IdentityPlan {
     return discarded('HEARTBEAT', session);
   }
 
-  /** Rule 18: a heartbeat that was on its way when the user left. */
-  private isStraggler(time: number): boolean {
-    return this.state.ends.some((end) => end <= time && time - end <= this.presence);
+  /** Rule 18: a heartbeat so soon after a `sessionend` that it was already on its way when the user left. */
+  private isStraggler({ user, time }: CheckedEvent): boolean {
+    const ends = this.state.ends.get(user?.id ?? null) ?? [];
+    return ends.some((end) => end <= time && time - end <= this.presence);
   }
 }
 
 /**
- * Plans the events of one user without a session key. `requests`: the events of each request, in the order
- * the requests came; they are ordered by time, then place, within each (rule 14). Sets each event's verdict;
- * changes and adds to `state.sessions`, moves `state.ends`, and adds to `state.splits`.
+ * Plans the events without a session key of one user without a device, or of one device. `requests`: the events of each
+ * request, in the order in which the requests came. Within a request, events are ordered by time, then by place (rule 14).
+ * Sets each event's verdict, changes `state.sessions`, adds new sessions to it, and updates `state.ends`. The work is n log
+ * n of events and sessions, plus moves of pointers in lists that are no longer than a batch.
  */
 export function planIdentity(state: IdentityState, requests: readonly PlannedEvent[][], context: PlanContext): void {
-  const plan = new IdentityPlan(state, context);
+  const { deviceId, user } = requests[0]![0]!.event;
+  const plan = new IdentityPlan(state, context, { deviceId, userId: user?.id ?? null });
   for (const request of requests) {
     for (const planned of request.toSorted((a, b) => a.event.time - b.event.time)) plan.apply(planned);
   }
+  plan.settle();
 }

@@ -1,11 +1,11 @@
-/** The fields of an event's data that hold an address of the user, by the object they stand in. */
+/** The fields of an event's data that hold an address of the user, by the object that holds them. */
 const ADDRESSES: Readonly<Record<string, readonly string[]>> = {
   '@request': ['client_ip_address'],
   '@environment': ['ip_address'],
   '@submission_client': ['ip_address'],
 };
 
-/** The same data without the user's addresses: what is kept where a project stores none (storeIpAddress). */
+/** A copy of the data without the user's addresses, for projects that store none (storeIpAddress). */
 export function withoutIpAddress(data: Readonly<Record<string, unknown>>): Record<string, unknown> {
   const kept: Record<string, unknown> = { ...data };
   for (const [name, fields] of Object.entries(ADDRESSES)) {

@@ -3,14 +3,17 @@ import { accepted, discarded, isStale, type PlanContext, type PlannedEvent, type
 import { isOpen, type WorkingSession } from './session.js';
 import { count, describe, endSession, hearHeartbeat, reopen, startSession, touch } from './working-session.js';
 
-/** The sessions that a key names, one of each user (rule 1): those that the events of a batch may belong to. */
+/** The sessions of one key, at most one of each user (rule 1): those that the events of a batch may belong to. */
 export interface NamedState {
   sessions: WorkingSession[];
-  /** How many of the key there have been; of the next one its `namesake`. */
+  /** How many sessions the key has named so far: the `namesake` of the next one. */
   namesakes: number;
 }
 
-/** Rule 6, for what would end the session: what the closer would have done by then, whether or not it has run. */
+/**
+ * Rule 6, for an event that would end the session: ends it as the closer would have done by then, whether or not it has
+ * run.
+ */
 function closeStale(session: WorkingSession, event: CheckedEvent, inactivity: number): void {
   if (!isOpen(session) || event.time - session.lastActivityAt <= inactivity) return;
   if (event.type === 'sessionend' || event.call === 'CLOSE') {
@@ -18,7 +21,7 @@ function closeStale(session: WorkingSession, event: CheckedEvent, inactivity: nu
   }
 }
 
-/** Rules 9 and 18: what brings an ended named session back. */
+/** Rules 9 and 18: whether the event reopens an ended named session. */
 function reopens(session: WorkingSession, event: CheckedEvent, inactivity: number, presence: number): boolean {
   if (isOpen(session)) return false;
   const gap = event.time - session.lastActivityAt;
@@ -29,7 +32,7 @@ function reopens(session: WorkingSession, event: CheckedEvent, inactivity: numbe
   return session.closedByHeartbeat && gap >= 0 && gap <= presence && event.call !== 'CLOSE';
 }
 
-/** The one that was heard of last: an open one before any that has ended. */
+/** The session with the latest activity. An open session comes before every ended one. */
 const latest = (sessions: readonly WorkingSession[]): WorkingSession | null =>
   sessions.reduce<WorkingSession | null>((found, session) => {
     if (!found || isOpen(session) !== isOpen(found)) return !found || isOpen(session) ? session : found;
@@ -37,25 +40,27 @@ const latest = (sessions: readonly WorkingSession[]): WorkingSession | null =>
   }, null);
 
 /**
- * The session that an event of the key belongs to (rule 1): the own one of the user it names, else one that nobody has
- * named a user of yet. An event that names no user goes where the key was heard of last; of a token that is narrowed to
- * users, among theirs.
+ * The session that an event of the key belongs to (rule 1): the session of the user that the event names, else the session
+ * that no event has named a user of yet. An event without a user belongs to the key's session with the latest activity; if
+ * the token is narrowed to users, to the latest of their sessions.
  */
 function sessionOf({ sessions }: NamedState, { user, allowedUsers }: CheckedEvent): WorkingSession | null {
   if (user) {
     return sessions.find(({ userId }) => userId === user.id) ?? sessions.find(({ userId }) => userId === null) ?? null;
   }
   if (allowedUsers === null) return latest(sessions);
-  return latest(sessions.filter(({ userId }) => userId !== null && allowedUsers.includes(userId)));
+  const allowed = new Set(allowedUsers);
+  return latest(sessions.filter(({ userId }) => userId !== null && allowed.has(userId)));
 }
 
 function begin(state: NamedState, planned: PlannedEvent, context: PlanContext): Verdict {
   const { event } = planned;
-  // recordHeartbeat opens no named session, nor does a heartbeat of a while ago, and an end makes none (rules 17 and 18).
+  // recordHeartbeat opens no named session, an old heartbeat opens none, and an end makes none (rules 17 and 18).
   if (event.type === 'sessionend' || event.call !== null || isStale(event, context)) {
     return discarded('NO_SESSION', null);
   }
   const session = startSession(planned, context.newSessionId(event.time, 0), {
+    userId: event.user?.id ?? null,
     key: event.sessionKey,
     namesake: state.namesakes,
   });
@@ -81,7 +86,7 @@ function applyToOpen(session: WorkingSession, planned: PlannedEvent): Verdict {
     return discarded('HEARTBEAT', session);
   }
   if (event.type === 'session') {
-    // Rule 14: the start of what this request began a little earlier; otherwise a repeat (rule 13).
+    // Rule 14: the start of a session that this request itself began a little earlier; otherwise a repeat (rule 13).
     if (session.startedBy !== request || session.explicitStart) return discarded('DUPLICATE_SESSION_START', session);
     session.explicitStart = true;
   }
@@ -93,7 +98,7 @@ function applyToOpen(session: WorkingSession, planned: PlannedEvent): Verdict {
   return accepted(session);
 }
 
-/** Rules 9 and 16. What closed for INACTIVITY and lies in the past of the session changes it no more than it must. */
+/** Rules 9 and 16: an event of an ended session, which stays ended. */
 function applyToEnded(session: WorkingSession, planned: PlannedEvent): Verdict {
   const { event, request } = planned;
   // Rule 16: an end in the middle of a request ends the session at the request's last event for it.
@@ -126,7 +131,8 @@ function apply(state: NamedState, planned: PlannedEvent, context: PlanContext): 
     return {
       status: 'REJECTED',
       code: 'FORBIDDEN_IDENTITY',
-      message: 'This token is narrowed to certain users, and the session is not known to be one of theirs.',
+      message:
+        'This token is narrowed to certain users, and it is not known that this session belongs to one of them; name the user in user.identity.',
       session: null,
     };
   }
@@ -141,16 +147,24 @@ function apply(state: NamedState, planned: PlannedEvent, context: PlanContext): 
   return isOpen(session) ? applyToOpen(session, planned) : applyToEnded(session, planned);
 }
 
+/** Rule 22, and of a named session the device too: the first that one of its events names. */
+function describeNamed(session: WorkingSession, { attributes, deviceId }: PlannedEvent['event']): void {
+  describe(session, attributes);
+  if (session.deviceId !== null || deviceId === null) return;
+  session.deviceId = deviceId;
+  session.described = true;
+}
+
 /**
- * Plans the events that name sessions by one key (rules 1, 9, 13, 14 and 16). `requests` as in planIdentity.
- * Sets each event's verdict; makes or changes `state.sessions`.
+ * Plans the events that name sessions by one key (rules 1, 9, 13, 14 and 16). `requests` as in planIdentity. Sets each
+ * event's verdict, changes `state.sessions`, and adds new sessions to it.
  */
 export function planNamed(state: NamedState, requests: readonly PlannedEvent[][], context: PlanContext): void {
   for (const request of requests) {
     for (const planned of request.toSorted((a, b) => a.event.time - b.event.time)) {
       const verdict = apply(state, planned, context);
-      if (verdict.session) describe(verdict.session, planned.event.attributes);
       planned.verdict = verdict;
+      if (verdict.session) describeNamed(verdict.session, planned.event);
     }
   }
 }

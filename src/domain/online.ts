@@ -1,9 +1,9 @@
 import type { SessionSettings } from './project.js';
 import { CLOSING_GRACE, isOpen, OTHER_TAB, type WorkingSession } from './session.js';
 
-/** The last time that no server was there to be spoken to, one that ends now included. Milliseconds since the epoch. */
+/** The last time when no server was running, including one that ends only now. Milliseconds since the epoch. */
 interface Outage {
-  /** Null: nothing is known of before. */
+  /** Null: it is not known when it began. */
   readonly awayFrom: number | null;
   readonly backAt: number;
 }
@@ -13,21 +13,24 @@ export interface SettingsNow extends SessionSettings {
   readonly outage: Outage | null;
 }
 
-/** What rules 20, 21 and 28 come down to for one session, as its row keeps it. Milliseconds since the epoch. */
+/** What rules 20, 21 and 28 mean for one session, as its row stores it. Milliseconds since the epoch. */
 export interface Liveness {
-  /** It counts as online until then. */
+  /** The session counts as online until then. */
   readonly onlineUntil: number;
-  /** It may count as online now or later, so the closer must look at it again. */
+  /** Whether the session counts as online or may do so later, so that the closer must check it again. */
   readonly live: boolean;
-  /** When the closer must look at it next; null where not live. */
+  /** When the closer must check the session next; null where not live. */
   readonly dueAt: number | null;
 }
 
-/** How long a session that waits for its user to come back after an outage counts as online, from the return. Milliseconds. */
+/**
+ * How long a session with heartbeats counts as online after it was heard, and an open session after the return from an
+ * outage. Milliseconds.
+ */
 const waitFor = ({ presenceTimeout, inactivityTimeout }: SessionSettings): number =>
   Math.min(presenceTimeout, inactivityTimeout) * 1000;
 
-/** Rules 21 and 29: until when a session that a closing heartbeat has ended counts as online. */
+/** Rules 21 and 29: until when a session counts as online that a closing heartbeat has ended. */
 function graceUntil({ lastActivityAt, heartbeatAt, heartbeatBefore }: WorkingSession): number {
   const pageLoad = lastActivityAt + CLOSING_GRACE;
   if (heartbeatAt === null || heartbeatBefore === null) return pageLoad;
@@ -38,9 +41,9 @@ function graceUntil({ lastActivityAt, heartbeatAt, heartbeatBefore }: WorkingSes
 }
 
 /**
- * Rule 21: an open session that sends heartbeats counts as online for presenceTimeout after it was last heard; one that
- * never did, as long as it may stay open; one that a closing heartbeat ended, for 5 seconds, or until another tab must
- * have been heard.
+ * Rule 21: until when a session counts as online by what was heard of it. An open session that sends heartbeats: until
+ * presenceTimeout after its last activity. An open session that never sent one: as long as it may stay open. A session that
+ * a closing heartbeat ended: for 5 seconds, or until another tab must have been heard.
  */
 function heardUntil(session: WorkingSession, settings: SettingsNow): number {
   if (!isOpen(session)) return graceUntil(session);
@@ -48,24 +51,37 @@ function heardUntil(session: WorkingSession, settings: SettingsNow): number {
 }
 
 /**
- * Whoever counted as online when the last server went away could not say "still here", and counts as heard at the return;
- * never more than one timeout from now, should clocks be wrong. That goes for the session that counted, and for one that
- * takes its place by what its user sent meanwhile.
+ * How long a session that counted is waited for after the return from an outage. Milliseconds. One that a closing heartbeat
+ * has ended: for its grace again, and as long as the service was away, since whoever could not be heard (a page that was
+ * loaded again, another tab) tries again at growing intervals, which are not longer than what has passed. So a gap of 2
+ * seconds, which may be a slow machine's, does not show for a whole timeout somebody who has left.
+ */
+function waitAfter(outage: Outage, session: WorkingSession, settings: SessionSettings): number {
+  const wait = waitFor(settings);
+  if (isOpen(session) || outage.awayFrom === null) return wait;
+  return Math.min(wait, outage.backAt - outage.awayFrom + graceUntil(session) - session.lastActivityAt);
+}
+
+/**
+ * Until when a session counts as online because of the last outage; -Infinity where it does not. A user who counted as
+ * online when the last server went away could not say "still here", so the user counts as heard at the return. The result
+ * is never more than one timeout from now, even if clocks are wrong. This applies to the session that counted, and to a
+ * session that takes its place because of events that the user sent meanwhile.
  */
 function waitsUntil(session: WorkingSession, settings: SettingsNow, now: number, isOnline: boolean): number {
   const { outage } = settings;
   const { lastActivityAt, dueAt } = session;
   if (!outage || lastActivityAt >= outage.backAt) return -Infinity;
   const takesItsPlace = isOnline && outage.awayFrom !== null && lastActivityAt >= outage.awayFrom;
-  const counted = dueAt === null ? takesItsPlace : !session.lapsed;
-  return counted ? Math.min(outage.backAt, now) + waitFor(settings) : -Infinity;
+  const counted = session.toldOnline || (dueAt === null && takesItsPlace);
+  return counted ? Math.min(outage.backAt, now) + waitAfter(outage, session, settings) : -Infinity;
 }
 
 /**
- * Until when a session counts as online, and when the closer must look at it. It does not end while it counts as
- * online. The due time only ever moves earlier here: the closer moves it on when it looks, so that a heartbeat touches
- * no index. store/online-until says the same in SQL, for sessions that are there already. `isOnline`: what has been
- * published of its user.
+ * Until when a session counts as online, and when the closer must check it. A session does not end while it counts as
+ * online. While it does, this function only moves the due time earlier; the closer moves it later when it checks the
+ * session. So a heartbeat changes no index. store/presence/online-until computes the same in SQL, for stored sessions.
+ * `now` is in milliseconds. `isOnline`: whether the user was last published as online.
  */
 export function livenessOf(session: WorkingSession, settings: SettingsNow, now: number, isOnline: boolean): Liveness {
   const { lastActivityAt } = session;
@@ -75,8 +91,7 @@ export function livenessOf(session: WorkingSession, settings: SettingsNow, now: 
   const online = onlineUntil > now;
   if (!open) return { onlineUntil, live: online, dueAt: online ? onlineUntil : null };
   if (online) return { onlineUntil, live: true, dueAt: Math.min(session.dueAt ?? onlineUntil, onlineUntil) };
-  // What does not count as online has nothing to lapse: the closer's next look is for its end. So due_at tells, by lying
-  // beyond online_until, that the user is not told of it as online: to whoever changes the session without its user's
-  // lock (extend-sessions), and after an outage.
+  // This session does not count as online, so nothing can lapse: the closer's next check is for its end. So due_at is later
+  // than online_until. By that the row shows that the session is not among those published as online (`toldOnline`).
   return { onlineUntil: lastActivityAt, live: true, dueAt: lastActivityAt + settings.inactivityTimeout * 1000 };
 }

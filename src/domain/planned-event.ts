@@ -3,27 +3,27 @@ import type { DiscardCode, RejectCode } from './event.js';
 import type { SessionSettings, SessionStartPolicy } from './project.js';
 import type { SessionAttributes, WorkingSession } from './session.js';
 
-/** What the plan decided for one event. */
+/** The plan's decision about one event. */
 export interface Verdict {
   readonly status: 'ACCEPTED' | 'DISCARDED' | 'REJECTED';
   readonly code: DiscardCode | RejectCode | null;
   readonly message: string | null;
-  /** Resolve with survivor(): a later event of the batch may have merged it. */
+  /** Resolve it with survivor(): a later event of the batch may have merged the session into another. */
   readonly session: WorkingSession | null;
 }
 
-/** An event that is checked and described: all that the ways into the database need. */
+/** An event that is checked and described: it has all that both ways into the database need. */
 export interface ReadyEvent extends CheckedEvent {
-  /** What it is stored under, if it is. */
+  /** The id under which the event is stored, if it is stored. */
   readonly id: string;
-  /** What it says of its session (rule 22). */
+  /** What the event says about its session (rule 22). */
   readonly attributes: SessionAttributes;
 }
 
-/** One event in a batch, with what the batch knows of it. */
+/** One event of a batch, with what the batch knows about it. */
 export interface PlannedEvent {
   readonly event: ReadyEvent;
-  /** Which request of the batch it came in, from 0: rules 14 and 16 speak of requests. */
+  /** Which request of the batch the event came in, from 0: rules 14 and 16 need this. */
   readonly request: number;
   verdict: Verdict | null;
 }
@@ -31,7 +31,10 @@ export interface PlannedEvent {
 /** What the rules need besides events and sessions. */
 export interface PlanContext {
   readonly settings: SessionSettings;
-  /** Makes an id for a session that starts then (milliseconds); of those of one instant the ids sort by `place`, from 0. */
+  /**
+   * Makes the id of a session that starts then (milliseconds). The ids of sessions that start at one instant sort by
+   * `place`, from 0.
+   */
   readonly newSessionId: (startedAt: number, place: number) => string;
 }
 
@@ -43,10 +46,11 @@ export const accepted = (session: WorkingSession | null): Verdict => ({
 });
 
 const DISCARD_MESSAGE: Record<DiscardCode, string> = {
-  HEARTBEAT: 'The heartbeat was heard; heartbeats are not kept as events.',
-  DUPLICATE_SESSION_START: 'The session is open already; the repeated start kept it alive and is not kept as an event.',
-  DUPLICATE_SESSION_END: 'The session has ended already in this request.',
-  NO_SESSION: 'There is no open session to end or to keep alive, and none was made.',
+  HEARTBEAT: 'The heartbeat was recorded; heartbeats are not stored as events.',
+  DUPLICATE_SESSION_START:
+    'The session has started already. The repeated start keeps an open session alive; it is not stored as an event.',
+  DUPLICATE_SESSION_END: 'The session has already ended in this request; the second end is not stored as an event.',
+  NO_SESSION: 'There is no open session to end or to keep alive, and this event opens none.',
 };
 
 export const discarded = (code: DiscardCode, session: WorkingSession | null): Verdict => ({
@@ -56,11 +60,11 @@ export const discarded = (code: DiscardCode, session: WorkingSession | null): Ve
   session,
 });
 
-/** Rule 18: a heartbeat that says "still here" of a while ago, which is over: it opens nothing. */
+/** Rule 18: a heartbeat that is too old at arrival to say "still here". It opens no session. */
 export const isStale = ({ type, time, receivedAt }: CheckedEvent, { settings }: PlanContext): boolean =>
   type === 'heartbeat' && receivedAt - time > settings.presenceTimeout * 1000;
 
-/** Whose policy counts for a start: the event's own, else the project's (rule 12). */
+/** The policy that applies to a start: the event's own, else the project's (rule 12). */
 export function policyOf(event: CheckedEvent, settings: SessionSettings): SessionStartPolicy {
   return event.startPolicy ?? settings.sessionStart;
 }

@@ -1,9 +1,9 @@
 export type SessionStartPolicy = 'RESTART' | 'RESUME';
 
-/** What becomes of events that a bot sends: kept, with their sessions marked; or refused. */
+/** What happens to events of bots. MARK: they are stored, and their sessions are marked. DROP: they are rejected. */
 export type BotPolicy = 'MARK' | 'DROP';
 
-/** What a project says of its sessions. Timeouts in seconds, retention in days. */
+/** A project's settings for its sessions. Timeouts in seconds, retention in days. */
 export interface SessionSettings {
   readonly inactivityTimeout: number;
   readonly presenceTimeout: number;
@@ -11,17 +11,26 @@ export interface SessionSettings {
   readonly retentionDays: number | null;
 }
 
-/** What a project says of who may send what: it is read with the caller's key, and holds before anything is queued. */
+/**
+ * A project's settings for incoming requests. The server reads them with the caller's key, and applies them before the
+ * queue.
+ */
 export interface DoorSettings {
   readonly storeIpAddress: boolean;
   readonly bots: BotPolicy;
-  /** The origins whose pages may use the project's keys; empty: any. */
+  /** The origins whose pages may use the project's keys; empty: any origin. */
   readonly allowedOrigins: readonly string[];
-  /** Points a minute for each key; null: what the server allows. */
+  /** Points per minute for each key; null: the server's own limit. */
   readonly rateLimit: number | null;
 }
 
-export type ProjectSettings = SessionSettings & DoorSettings;
+/** A project's settings for its feed of changes. */
+interface FeedSettings {
+  /** Days that the feed is kept. */
+  readonly changeRetentionDays: number;
+}
+
+export type ProjectSettings = SessionSettings & DoorSettings & FeedSettings;
 
 export const DEFAULT_SETTINGS: ProjectSettings = {
   inactivityTimeout: 300,
@@ -32,12 +41,14 @@ export const DEFAULT_SETTINGS: ProjectSettings = {
   bots: 'MARK',
   allowedOrigins: [],
   rateLimit: null,
+  changeRetentionDays: 7,
 };
 
-/** What each number may be; a timeout of a day at most keeps rule 10's three days ahead of every look-back. */
+/** The range of each number. A timeout is a day at most, so that no look-back is longer than rule 10's three days. */
 export const SETTING_LIMITS = {
   inactivityTimeout: { min: 10, max: 86_400 },
   presenceTimeout: { min: 2, max: 86_400 },
   retentionDays: { min: 1, max: 36_500 },
   rateLimit: { min: 60, max: 100_000_000 },
+  changeRetentionDays: { min: 1, max: 30 },
 } as const;

@@ -1,10 +1,10 @@
-/** Ends of a user that are remembered at most: a heartbeat asks for those of twice the presence timeout at most. */
+/** The most ends that are remembered of a user. A heartbeat needs those within twice the presence timeout at most. */
 const MOST_ENDS = 16;
 
 /**
- * Adds a `sessionend` at `time` to those that are remembered of a user (rule 18), in order; all in milliseconds. A
- * heartbeat asks whether one lies at most `presence` before it. So of three within that time the middle one is of no use:
- * where there are too many those go first, and then the oldest.
+ * Adds a `sessionend` at `time` to the remembered ends of a user (rule 18), and answers them in order. All values are
+ * milliseconds. A heartbeat asks whether an end lies at most `presence` before it. So of three ends within that time the
+ * middle one is not needed: where there are too many, such ends are dropped first, then the oldest.
  */
 export function rememberEnd(ends: readonly number[], time: number, presence: number): readonly number[] {
   if (ends.includes(time)) return ends;

@@ -1,6 +1,6 @@
 /**
- * Text and JSON as Postgres can hold them. Postgres takes neither NUL nor half a surrogate pair; both become
- * U+FFFD, so that the rest of a text is not lost with them.
+ * Text and JSON in a form that Postgres can store. Postgres accepts neither NUL nor half a surrogate pair. Both become
+ * U+FFFD, so that the rest of the text is not lost.
  */
 
 const NUL = /\0/g;
@@ -10,7 +10,7 @@ export function wellFormed(text: string): string {
   return whole.includes('\0') ? whole.replace(NUL, '\uFFFD') : whole;
 }
 
-/** What JSON text looks like that may hold a NUL or half a pair; a false alarm only costs time. */
+/** Matches all JSON text that holds a NUL or half a surrogate pair. A false match only costs time. */
 const SUSPECT = /\\u0000|\\ud[89a-f]/i;
 
 function wellFormedValue(value: unknown): unknown {
@@ -37,20 +37,67 @@ function depthOf(json: string): number {
   return deepest;
 }
 
-/** Deeper JSON is a mistake or an attack, and Postgres' parser recurses. */
+/** Whether JSON text has more than `most` opening brackets. Most JSON has fewer, and so cannot nest deeper than that. */
+function hasMoreBrackets(json: string, most: number): boolean {
+  let count = 0;
+  for (const bracket of ['{', '[']) {
+    for (let at = json.indexOf(bracket); at !== -1; at = json.indexOf(bracket, at + 1)) {
+      count += 1;
+      if (count > most) return true;
+    }
+  }
+  return false;
+}
+
+/** The deepest nesting that is stored. Deeper JSON is a mistake or an attack, and Postgres' parser recurses. */
 const DEEPEST = 100;
 
-/** An object as JSON text for a jsonb column; null where it nests deeper than 100 levels. */
-export function toStorableJson(value: Readonly<Record<string, unknown>>): string | null {
+/**
+ * The characters that are counted for a value too deep for JSON.stringify, which may have made much text before it failed.
+ */
+const TOO_DEEP_TO_TELL = 1_000_000;
+
+/**
+ * An object as JSON text for a jsonb column; null where it nests deeper than 100 levels. Adds the number of characters that
+ * JSON.stringify made to `spent`.
+ */
+export function toStorableJson(
+  value: Readonly<Record<string, unknown>>,
+  spent: { characters: number } = { characters: 0 },
+): string | null {
   let json: string;
   try {
     json = JSON.stringify(value);
   } catch {
+    spent.characters += TOO_DEEP_TO_TELL;
     return null;
   }
-  if (depthOf(json) > DEEPEST) return null;
+  spent.characters += json.length;
+  if (hasMoreBrackets(json, DEEPEST) && depthOf(json) > DEEPEST) return null;
   return SUSPECT.test(json) ? JSON.stringify(wellFormedValue(value)) : json;
 }
 
-/** The text by itself. A part that a parser has cut out of a larger text keeps the whole of it in memory, for as long as it is kept. */
+/**
+ * A number with an exponent, as JSON.stringify writes it. Within a text it is a false match, which only makes the text
+ * count for more.
+ */
+const EXPONENT = /\de[+-](\d{1,3})/g;
+
+/**
+ * Bytes of JSON text in UTF-8 with its numbers written out, as Postgres stores and answers them: 1e300 is 301 bytes of an
+ * answer.
+ */
+export function storedBytes(json: string): number {
+  let bytes = Buffer.byteLength(json);
+  for (const [, zeros] of json.matchAll(EXPONENT)) bytes += Number(zeros);
+  return bytes;
+}
+
+/**
+ * Whether JSON text has more than `bytes` stored bytes. A character counts for at most 45, so that most texts need no
+ * count.
+ */
+export const isLarger = (json: string, bytes: number): boolean => json.length * 45 > bytes && storedBytes(json) > bytes;
+
+/** A copy of the text. A part that a parser cut out of a larger text would keep the whole larger text in memory. */
 export const detached = (text: string): string => Buffer.from(text).toString();

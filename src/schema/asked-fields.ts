@@ -2,12 +2,13 @@ import { Kind, type FieldNode, type GraphQLResolveInfo, type SelectionSetNode } 
 
 type Names = ReadonlySet<string>;
 
-/** By field of a document that comes again: worked out once, however often the operation runs. */
+/** The result for each field of a parsed document: documents are cached, so an operation that runs often needs one look. */
 const known = new WeakMap<FieldNode, Names>();
 
 /**
- * What a selection selects, fragments opened, each once: spread again it selects the same, and fragments that double
- * would take for ever. Conditions (@skip, @include) are passed over: then it may be more than is asked.
+ * The fields of a selection set, with the fields of its fragments. Each fragment is opened once: a second spread adds
+ * no field, and fragments that double each other would take exponential time. The function ignores @skip and @include,
+ * so the result can hold more fields than the operation needs.
  */
 function* fieldsOf(
   set: SelectionSetNode | undefined,
@@ -40,12 +41,34 @@ function nodeFieldsOf(connection: FieldNode, fragments: GraphQLResolveInfo['frag
   return names;
 }
 
-/** The names of the fields that an operation asks of a connection's nodes: nothing else of them need be read. */
+/** The names of the fields that an operation selects of a connection's nodes. The store needs to read no other fields. */
 export function askedOfNodes({ fieldNodes, fragments }: Pick<GraphQLResolveInfo, 'fieldNodes' | 'fragments'>): Names {
   const [only] = fieldNodes;
-  // Fields of one name that stand in several places are one field, which asks for what each of them does.
+  // GraphQL merges fields of the same name: the result selects what each of them selects.
   if (fieldNodes.length > 1) return new Set(fieldNodes.flatMap((node) => [...nodeFieldsOf(node, fragments)]));
   let names = known.get(only!);
   if (!names) known.set(only!, (names = nodeFieldsOf(only!, fragments)));
+  return names;
+}
+
+const knownUnder = new WeakMap<FieldNode, Map<string, Names>>();
+
+/** The names of the fields that an operation asks of what stands under `name` in this field. */
+export function askedUnder(
+  { fieldNodes, fragments }: Pick<GraphQLResolveInfo, 'fieldNodes' | 'fragments'>,
+  name: string,
+): Names {
+  const [first] = fieldNodes;
+  let byName = knownUnder.get(first!);
+  if (!byName) knownUnder.set(first!, (byName = new Map()));
+  let names = byName.get(name);
+  if (names) return names;
+  const opened = { outer: new Set<string>(), inner: new Set<string>() };
+  const found = new Set<string>();
+  for (const node of fieldNodes)
+    for (const field of fieldsOf(node.selectionSet, fragments, opened.outer))
+      if (field.name.value === name)
+        for (const inner of fieldsOf(field.selectionSet, fragments, opened.inner)) found.add(inner.name.value);
+  byName.set(name, (names = found));
   return names;
 }

@@ -11,13 +11,13 @@ function decode(id: string): { typename: string; id: string } {
   try {
     return decodeGlobalID(id);
   } catch {
-    throw new AppError('BAD_USER_INPUT', 'id is not an id of this API; take it from the id field of a thing.', {
+    throw new AppError('BAD_USER_INPUT', 'id is not an id of this API. Take the value of an id field of an answer.', {
       field: 'id',
     });
   }
 }
 
-/** The one builder: every file of the schema adds its noun to it. */
+/** The only schema builder. Each file of this folder adds its types and fields to it. */
 export const builder = new SchemaBuilder<{
   Context: Context;
   DefaultFieldNullability: false;
@@ -42,38 +42,39 @@ export const builder = new SchemaBuilder<{
       description: 'The rows of this page with their cursors.',
     },
     nodeFieldOptions: { nullable: false, description: 'The row.' },
-    cursorFieldOptions: { description: 'The place of this row, for `after` and `before`.' },
-    pageInfoFieldOptions: { description: 'Whether there is more, and where to go on.' },
-    pageInfoTypeOptions: { description: 'Where a page lies in its list.' },
-    hasNextPageFieldOptions: { description: 'There are rows after this page.' },
-    hasPreviousPageFieldOptions: { description: 'There are rows before this page.' },
+    cursorFieldOptions: { description: 'The place of this row in the list, for `after` and `before`.' },
+    pageInfoFieldOptions: { description: 'Whether there are more rows, and the cursors to read them with.' },
+    pageInfoTypeOptions: { description: 'The place of a page in its list.' },
+    hasNextPageFieldOptions: { description: 'Whether there are rows after this page.' },
+    hasPreviousPageFieldOptions: { description: 'Whether there are rows before this page.' },
     startCursorFieldOptions: { description: 'The cursor of the first row of this page.' },
     endCursorFieldOptions: { description: 'The cursor of the last row of this page.' },
-    firstArgOptions: { description: 'How many rows from the front: 0 to 100. Default 20.' },
+    firstArgOptions: { description: 'How many rows to read from the start of the list: 0 to 100. Default 20.' },
     afterArgOptions: { description: 'Only rows after this cursor.' },
-    lastArgOptions: { description: 'How many rows from the end: 0 to 100.' },
+    lastArgOptions: { description: 'How many rows to read from the end of the list: 0 to 100.' },
     beforeArgOptions: { description: 'Only rows before this cursor.' },
-    nodeTypeOptions: { description: 'Anything that has an id of its own.' },
+    nodeTypeOptions: { description: 'An object with a globally unique id.' },
     nodeQueryOptions: {
-      description: 'Whatever has this id; null where the project has no such thing. Needs READ; keys need MANAGE.',
+      description:
+        'The object with this id; null if the project has no such object. Needs READ; an API key needs MANAGE.',
       extensions: { scopes: ['READ'] },
     },
     nodesQueryOptions: false,
-    idFieldOptions: { description: 'An id that no other thing has.' },
+    idFieldOptions: { description: 'The globally unique id of the object.' },
   },
 });
 
 builder.addScalarType('DateTime', DateTime);
 builder.addScalarType('JSONObject', JSONObject);
-builder.queryType({ description: 'What can be read.' });
-builder.mutationType({ description: 'What can be changed.' });
+builder.queryType({ description: 'Everything that a client can read.' });
+builder.mutationType({ description: 'Everything that a client can change.' });
 builder.subscriptionType({
-  description: 'What can be watched, over WebSocket (graphql-transport-ws) or server-sent events.',
+  description: 'Everything that a client can watch, over WebSocket (graphql-transport-ws) or server-sent events.',
 });
 
 builder.globalConnectionField('totalCount', (t) =>
   t.int({
-    description: 'How many rows the whole list has. They are counted only where this is asked for.',
+    description: 'The number of rows of the whole list. The server counts them only if the query selects this field.',
     resolve: (connection) => connection.totalCount(),
   }),
 );

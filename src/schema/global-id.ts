@@ -2,20 +2,37 @@ import { decodeGlobalID, encodeGlobalID } from '@pothos/plugin-relay';
 import { AppError } from '../errors.js';
 import { isUuid } from './paging.js';
 
-export type NodeType = 'Project' | 'ApiKey' | 'Session' | 'Event';
+export type NodeType =
+  | 'Project'
+  | 'ApiKey'
+  | 'AuditEntry'
+  | 'User'
+  | 'UserPresence'
+  | 'Session'
+  | 'Event'
+  | 'PresenceChange'
+  | 'Webhook'
+  | 'WebhookDelivery';
 
 export const toGlobalId = (type: NodeType, id: string): string => encodeGlobalID(type, id);
 
-/** The UUID behind a global id of that type, or a bare UUID. BAD_USER_INPUT, naming the argument, for anything else. */
+/**
+ * The UUID in a global id of this type, in lower case; a plain UUID is accepted too. Throws BAD_USER_INPUT with the name
+ * of the argument for any other text.
+ */
 export function fromGlobalId(type: NodeType, globalId: string, field: string): string {
   if (isUuid(globalId)) return globalId.toLowerCase();
   try {
     const { typename, id } = decodeGlobalID(globalId);
     if (typename === type && isUuid(id)) return id.toLowerCase();
   } catch {
-    // Answered below.
+    // The text is no global id; the error below says so.
   }
-  throw new AppError('BAD_USER_INPUT', `${field} is not the id of a ${type}; take it from a ${type}'s id field.`, {
-    field,
-  });
+  throw new AppError(
+    'BAD_USER_INPUT',
+    `${field} is not the id of a ${type}. Take the value of the id field of a ${type}.`,
+    {
+      field,
+    },
+  );
 }

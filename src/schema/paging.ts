@@ -1,3 +1,4 @@
+import { decodeCursor, encodeCursor } from '../domain/cursor.js';
 import { AppError } from '../errors.js';
 import type { Page, Rows } from '../store/keyset.js';
 
@@ -11,62 +12,47 @@ export interface PagingArgs {
 const DEFAULT_ROWS = 20;
 const MOST_ROWS = 100;
 
-/** A cursor is the kind of list it belongs to and the row's place in it, so that one of another list is told apart. */
-function encodeCursor(kind: string, place: unknown): string {
-  return Buffer.from(JSON.stringify([kind, place])).toString('base64url');
-}
-
-function decodeCursor<Place>(
-  kind: string,
-  isPlace: (value: unknown) => value is Place,
-  name: string,
-  cursor: string,
-): Place {
-  try {
-    const parts: unknown = JSON.parse(Buffer.from(cursor, 'base64url').toString('utf8'));
-    if (Array.isArray(parts) && parts.length === 2 && parts[0] === kind && isPlace(parts[1])) return parts[1];
-  } catch {
-    // Answered below.
-  }
+function placeOf<Place>({ kind, isPlace }: Paging<Place>, name: string, cursor: string): Place {
+  const place = decodeCursor(kind, isPlace, cursor);
+  if (place !== undefined) return place;
   throw new AppError(
     'INVALID_CURSOR',
-    `${name} is not a cursor of this list; take it from a page of the same query and order.`,
-    {
-      field: name,
-    },
+    `${name} is not a cursor of this list. Take a cursor from a page of the same query with the same order.`,
+    { field: name },
   );
 }
 
-function checkCount(name: string, value: number): number {
+/** A number of rows. Throws BAD_USER_INPUT if it is not 0 to 100. */
+export function checkCount(name: string, value: number): number {
   if (value >= 0 && value <= MOST_ROWS) return value;
-  throw new AppError('BAD_USER_INPUT', `${name} is ${value}; 0 to ${MOST_ROWS} rows can be asked for.`, {
+  throw new AppError('BAD_USER_INPUT', `${name} is ${value}; it must be 0 to ${MOST_ROWS} rows.`, {
     field: name,
   });
 }
 
-/** A list's way of paging: what its cursors are called and what a place looks like. */
+/** How a list is paged: the kind that stands in its cursors, and a test of a place. */
 export interface Paging<Place> {
   readonly kind: string;
   readonly isPlace: (value: unknown) => value is Place;
 }
 
-/** The page that the arguments ask for. Throws BAD_USER_INPUT, or INVALID_CURSOR for a cursor of another list. */
-export function toPage<Place>(
-  { kind, isPlace }: Paging<Place>,
-  { first, after, last, before }: PagingArgs,
-): Page<Place> {
+/**
+ * The page that the arguments ask for; 20 rows by default. Throws BAD_USER_INPUT for a wrong number of rows, and
+ * INVALID_CURSOR for a cursor of another list.
+ */
+export function toPage<Place>(paging: Paging<Place>, { first, after, last, before }: PagingArgs): Page<Place> {
   if (first != null && last != null) {
-    throw new AppError('BAD_USER_INPUT', 'Give first or last, not both.', { field: 'last' });
+    throw new AppError('BAD_USER_INPUT', 'Give first or last, but not both.', { field: 'last' });
   }
   return {
     limit: last != null ? checkCount('last', last) : checkCount('first', first ?? DEFAULT_ROWS),
-    after: after == null ? null : decodeCursor(kind, isPlace, 'after', after),
-    before: before == null ? null : decodeCursor(kind, isPlace, 'before', before),
+    after: after == null ? null : placeOf(paging, 'after', after),
+    before: before == null ? null : placeOf(paging, 'before', before),
     backwards: last != null,
   };
 }
 
-/** A row in a page. Its cursor is made where one is asked for: most ask for the nodes alone. */
+/** A row in a page. The getter makes the cursor only when a query selects it: most queries select only the nodes. */
 class Edge<Place, Row> {
   constructor(
     private readonly list: { readonly kind: string; readonly placeOf: (row: Row) => Place },
@@ -78,7 +64,7 @@ class Edge<Place, Row> {
   }
 }
 
-/** What a connection's fields are read from. `totalCount` is called only where somebody asks. */
+/** The value behind a connection's fields. `totalCount` is called only if the query selects it. */
 export interface ConnectionShape<Row> {
   edges: { readonly cursor: string; readonly node: Row }[];
   pageInfo: {

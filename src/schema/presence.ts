@@ -1,37 +1,66 @@
-import type { PresenceUpdate as PresenceUpdateShape, UserPresence as UserPresenceShape } from '../domain/presence.js';
+import type { GraphQLResolveInfo } from 'graphql';
+import { userIdOf } from '../domain/identity.js';
+import type {
+  Beside,
+  PresenceUpdate as PresenceUpdateShape,
+  UserPresence as UserPresenceShape,
+} from '../domain/presence.js';
+import { readPresencePlace } from '../domain/feed-cursor.js';
+import type { PresencePlace } from '../domain/presence-cursor.js';
 import { AppError } from '../errors.js';
-import { countPresence, listPresence, presenceOf } from '../store/presence.js';
+import { pointsOf } from '../services/access/rate-limits.js';
+import { countPresenceAt, listPresenceAt, presenceOfAt } from '../store/presence/presence-at.js';
+import { MOST_COUNTED } from '../store/presence/presence-history.js';
+import { countPresence, listPresence, presenceOf } from '../store/presence/read-presence.js';
+import { getProject } from '../store/projects/projects.js';
+import { usersByIds } from '../store/sessions/users.js';
+import { askedUnder } from './asked-fields.js';
 import { builder } from './builder.js';
+import type { Context } from './context.js';
+import { fromGlobalId } from './global-id.js';
 import { isUuid, toConnection, toPage, type Paging } from './paging.js';
 import { needs, projectCaller } from './scopes.js';
 
-const PresenceStatus = builder.enumType('PresenceStatus', {
-  description: 'Whether a user is there.',
+export const PresenceStatus = builder.enumType('PresenceStatus', {
+  description: 'Whether a user is online.',
   values: {
     ONLINE: { description: 'At least one session of the user counts as online.' },
-    OFFLINE: { description: 'None does.' },
+    OFFLINE: { description: 'No session of the user counts as online.' },
   },
 });
 
-export const UserPresence = builder.objectRef<UserPresenceShape>('UserPresence').implement({
-  description: 'Whether a user is there, and since when.',
+export const UserPresence = builder.objectRef<UserPresenceShape>('UserPresence');
+builder.node(UserPresence, {
+  description: 'Whether a user is online, and since when.',
+  id: {
+    description: 'The id of the presence of this user. It follows from the project and the identity.',
+    resolve: ({ identity }, _args, context) => userIdOf(projectCaller(context).reach.projectId, identity),
+  },
+  isTypeOf: (value) => typeof value === 'object' && value !== null && 'onlineSessions' in value,
+  loadOne: async (id, context) => {
+    const { database } = context.services;
+    const { reach } = projectCaller(context);
+    const [user] = await usersByIds(database, reach, [fromGlobalId('UserPresence', id, 'id')]);
+    const [presence] = user ? await presenceOf(database, reach, [user.identity]) : [];
+    return presence ?? null;
+  },
   fields: (t) => ({
-    identity: t.exposeString('identity', { description: 'Who.' }),
-    name: t.exposeString('name', { nullable: true, description: 'What people call the user.' }),
-    status: t.expose('status', { type: PresenceStatus, description: 'There or not.' }),
+    identity: t.exposeString('identity', { description: 'The identity of the user.' }),
+    name: t.exposeString('name', { nullable: true, description: 'The name of the user.' }),
+    status: t.expose('status', { type: PresenceStatus, description: 'Whether the user is online.' }),
     since: t.expose('since', {
       type: 'DateTime',
       nullable: true,
-      description: 'When the status last changed; null for a user never seen, or erased.',
+      description: 'When the status last changed. Null for a user who was never seen, or was erased.',
     }),
     lastSeenAt: t.expose('lastSeenAt', {
       type: 'DateTime',
       nullable: true,
-      description: 'The latest event or heartbeat.',
+      description: "The time of the user's latest event or heartbeat.",
     }),
     onlineSessions: t.exposeInt('onlineSessions', {
       description:
-        'Sessions that count as online, at least 1 while ONLINE and 0 while OFFLINE: several devices are one user.',
+        'How many sessions of the user count as online: at least 1 if ONLINE, 0 if OFFLINE. A user with several devices is one user. Subscribers get every change of this number.',
     }),
   }),
 });
@@ -41,46 +70,70 @@ const UserPresenceConnection = builder.connectionObject(
   { name: 'UserPresenceEdge', description: 'A user in a page.' },
 );
 
-const MOST_IDENTITIES = 1_000;
+const DAY = 86_400_000;
 
-function checkIdentities(identities: readonly string[] | null | undefined): readonly string[] | null {
-  if (!identities) return null;
-  if (identities.length <= MOST_IDENTITIES) return identities;
-  throw new AppError(
-    'BAD_USER_INPUT',
-    `identities holds ${identities.length} users; at most 1,000 can be asked for at once.`,
-    {
-      field: 'identities',
-    },
-  );
+/** Since when the project keeps sessions and presence. Null: it keeps everything. */
+export async function keptSince(context: Context, now: Date): Promise<Date | null> {
+  const project = await getProject(context.services.database, projectCaller(context).reach);
+  return project?.retentionDays == null ? null : new Date(now.getTime() - project.retentionDays * DAY);
 }
+
+/**
+ * The moment of the past that `at` is; null: it is now, or later. Throws BAD_USER_INPUT for an invalid time, and for one of which
+ * the project keeps nothing.
+ */
+async function pastMoment(context: Context, at: Date | null | undefined): Promise<Date | null> {
+  if (!at) return null;
+  const now = context.services.clock.now();
+  const refuse = (why: string): never => {
+    throw new AppError('BAD_USER_INPUT', why, { field: 'at' });
+  };
+  if (Number.isNaN(at.getTime())) refuse('at is not an RFC 3339 instant. Write it like 2026-01-31T09:30:00.000Z.');
+  if (at >= now) return null;
+  const kept = await keptSince(context, now);
+  if (kept && at < kept)
+    refuse(`The project keeps presence since ${kept.toISOString()} (retentionDays); at is before it.`);
+  return at;
+}
+
+/** The price of a list of a moment in the past, in rows, in addition to its own rows. */
+const PAST_READS = 1_000;
 
 const BY_USER: Paging<string> = { kind: 'presence', isPlace: isUuid };
 const isPosition = (value: unknown): value is number => Number.isInteger(value);
-/** A list of named users has the order in which they were named. */
+/** If the caller names identities, the page has their order. */
 const BY_POSITION: Paging<number> = { kind: 'presence of', isPlace: isPosition };
 
 builder.queryField('presence', (t) =>
   t.connection(
     {
       type: UserPresence,
-      description: 'Who is online now, or the state of the identities asked for. Needs PRESENCE or READ.',
+      description: `The users that are online now, or the presence of the given identities; with \`at\`, as it was then. Needs PRESENCE or READ.`,
       ...needs('PRESENCE', 'READ'),
       args: {
-        identities: t.arg.stringList({ description: 'These users, in this order, the never seen too: at most 1,000.' }),
+        at: t.arg({
+          type: 'DateTime',
+          description: `A moment in the past: the answer says what subscribers had been told by then. A later time than now counts as now. The server knows it as long as the project keeps sessions (retentionDays); of the time before it kept changes of presence, users are OFFLINE, since is null. lastSeenAt is null, devices are empty, and name is the name of now. totalCount is at most ${MOST_COUNTED.toLocaleString('en')}.`,
+        }),
+        identities: t.arg.stringList({
+          description: 'Only these users, in this order, also if they were never seen: at most 1,000.',
+        }),
         status: t.arg({
           type: PresenceStatus,
           defaultValue: 'ONLINE',
-          description: 'Only users of this status; null for both. Where identities are given it is passed over.',
+          description: 'Only users of this status; null: both. If identities are given, the server ignores status.',
         }),
       },
       resolve: async (_root, args, context) => {
-        const { database, clock } = context.services;
+        const { database } = context.services;
         const { reach } = projectCaller(context);
-        const identities = checkIdentities(args.identities);
+        const { identities } = args;
+        const at = await pastMoment(context, args.at);
         if (identities) {
           const page = toPage(BY_POSITION, args);
-          const states = await presenceOf(database, reach, identities, clock.now());
+          const states = await (at
+            ? presenceOfAt(database, reach, identities, at)
+            : presenceOf(database, reach, identities));
           const rest = states
             .map((presence, position) => ({ presence, position }))
             .filter(({ position }) => position > (page.after ?? -1) && position < (page.before ?? Infinity));
@@ -99,13 +152,16 @@ builder.queryField('presence', (t) =>
         }
         const filter = { status: args.status ?? null };
         const page = toPage(BY_USER, args);
-        const rows = await listPresence(database, reach, filter, page, clock.now());
+        if (at) await context.charge(pointsOf(PAST_READS));
+        const rows = await (at
+          ? listPresenceAt(database, reach, filter, page, at)
+          : listPresence(database, reach, filter, page));
         const connection = toConnection(
           BY_USER,
           page,
           rows,
           ({ userId }) => userId,
-          () => countPresence(database, reach, filter),
+          () => (at ? countPresenceAt(database, reach, filter, at) : countPresence(database, reach, filter)),
         );
         return { ...connection, edges: connection.edges.map(({ cursor, node }) => ({ cursor, node: node.presence })) };
       },
@@ -115,38 +171,103 @@ builder.queryField('presence', (t) =>
 );
 
 const PresenceUpdateKind = builder.enumType('PresenceUpdateKind', {
-  description: 'How an update is to be read.',
+  description: 'Whether an update replaces what the client knows, or changes it.',
   values: {
     SNAPSHOT: {
-      description: 'The state when the subscription began, or after a gap. It replaces what the client knows.',
+      description:
+        'The whole state. It comes when the subscription begins, and when the server cannot say what has changed. It replaces everything that the client knows. If it comes in several parts, the client replaces it when the last part has come.',
     },
-    DIFF: { description: 'What changed since the message before.' },
+    DIFF: { description: 'The changes since the previous message.' },
   },
 });
 
+/**
+ * How many users an update counts as when the size of a subscription is checked. The limit then has room for each field once.
+ */
+const CROWD = 10_000;
+
 const PresenceUpdate = builder.objectRef<PresenceUpdateShape>('PresenceUpdate').implement({
-  description: 'One message of userPresence.',
+  description: 'One message of userPresence. It has at most 10,000 users.',
   fields: (t) => ({
-    kind: t.expose('kind', { type: PresenceUpdateKind, description: 'The whole state, or what changed.' }),
-    users: t.field({ type: [UserPresence], description: 'The users it speaks of.', resolve: ({ users }) => users }),
-    at: t.expose('at', { type: 'DateTime', description: 'When the server made it.' }),
+    kind: t.expose('kind', { type: PresenceUpdateKind, description: 'The whole state, or changes.' }),
+    users: t.field({
+      type: [UserPresence],
+      description: 'The users of this update, each with the new presence.',
+      extensions: { holds: CROWD },
+      resolve: ({ users }) => users,
+    }),
+    at: t.expose('at', { type: 'DateTime', description: 'When the server made this update.' }),
+    cursor: t.exposeString('cursor', {
+      description:
+        'A later subscription goes on from here with `after`, up to 12 hours later. It may repeat the changes of the 2 seconds before. If hasMore is true, the cursor is the place before the first part: keep the cursor of the last part.',
+    }),
+    hasMore: t.exposeBoolean('hasMore', {
+      description:
+        'Whether this update is a part, and the next message is the next part. A client replaces what it knows when the last part of a SNAPSHOT has come.',
+    }),
   }),
 });
+
+/** The place of the cursor that a client has kept. Null: no cursor, or a cursor that holds no place. Throws INVALID_CURSOR. */
+function placeOf(after: string | null | undefined): PresencePlace | null {
+  if (after == null) return null;
+  const place = readPresencePlace(after);
+  if (place !== undefined) return place;
+  throw new AppError(
+    'INVALID_CURSOR',
+    'after is not a cursor of userPresence or of changes. Take the cursor of an update.',
+    {
+      field: 'after',
+    },
+  );
+}
+
+/** The fields beside edges (`Beside`) that a subscription selects, and whose changes it therefore gets. */
+function asksOf(info: GraphQLResolveInfo): ReadonlySet<Beside> {
+  const asked = askedUnder(info, 'users');
+  return new Set((['lastSeenAt', 'devices'] as const).filter((beside) => asked.has(beside)));
+}
 
 builder.subscriptionField('userPresence', (t) =>
   t.field({
     type: PresenceUpdate,
     description:
-      'First a SNAPSHOT of the users that match, then a DIFF for each change, with nothing lost between the two. Needs PRESENCE or READ.',
+      'First a SNAPSHOT of the users that match, then a DIFF for each change of their status, onlineSessions or name. No change between the two is lost. If lastSeenAt is selected, a DIFF also comes when a user was seen again, at most once a minute for each user. If devices are selected, a DIFF also comes when a device says something about itself (setPresence), and when the devices change although their number stays: one session replaces another. A client that reads slowly gets the latest state of each user. Needs PRESENCE or READ.',
     ...needs('PRESENCE', 'READ'),
     args: {
       identities: t.arg.stringList({
         description:
-          'At most 1,000; each of them is in the SNAPSHOT, the offline and the never seen too. Left out: every user of the project (the SNAPSHOT then holds those who are online).',
+          'Only these users. At most 1,000. All of them are in the SNAPSHOT, also the offline and the never seen. Left out: every user of the project (the SNAPSHOT then holds the users that are online).',
+      }),
+      after: t.arg.string({
+        description:
+          'The cursor of the last update that the client has, or a cursor of `changes`. The first update is then a DIFF with the changes since, and is empty if nothing has changed. A user whose lastSeenAt alone has changed is not in it. It is a SNAPSHOT if more than 20,000 users have changed, if a user was erased, or if the cursor is not valid any more (after 12 hours, or with another database).',
       }),
     },
-    subscribe: (_root, { identities }, context) =>
-      context.services.presence.watch(projectCaller(context).reach, checkIdentities(identities)),
-    resolve: (update) => update,
+    subscribe: (_root, { identities, after }, context, info) =>
+      context.services.presence.watch(projectCaller(context).reach, {
+        identities: identities ?? null,
+        after: placeOf(after),
+        asks: asksOf(info),
+        charge: (rows) => context.charge(pointsOf(rows * (askedUnder(info, 'users').has('devices') ? 2 : 1))),
+      }),
+    resolve(update, _args, context, info) {
+      if (!askedUnder(info, 'users').has('lastSeenAt')) return update;
+      const reading = context.services.presence.readLastSeen(projectCaller(context).reach, update.users);
+      return reading ? reading.then(() => update) : update;
+    },
+  }),
+);
+
+/** The price of a count, in rows. The server counts at most once a second, for all subscribers together. */
+const COUNTED = 100;
+
+builder.subscriptionField('onlineCount', (t) =>
+  t.int({
+    description:
+      'How many users are online: first the number now, then each new number, at most once a second. With a token that is limited to certain users, only these are counted. Needs PRESENCE or READ.',
+    extensions: { ...needs('PRESENCE', 'READ').extensions, reads: COUNTED },
+    subscribe: (_root, _args, context) => context.services.presence.count(projectCaller(context).reach),
+    resolve: ({ online }) => online,
   }),
 );

@@ -1,12 +1,12 @@
 import { GraphQLError, GraphQLScalarType, Kind, valueFromASTUntyped, type ValueNode } from 'graphql';
 
-/** RFC 3339, with the offset that makes it an instant. */
+/** RFC 3339. The offset is required: without an offset the text names no instant. */
 const INSTANT = /^(\d{4})-(\d{2})-(\d{2})[Tt ](\d{2}):(\d{2}):(\d{2})(\.\d+)?([Zz]|[+-]\d{2}:\d{2})$/;
 
 const FIRST = Date.parse('0001-01-01T00:00:00.000Z');
 const LAST = Date.parse('9999-12-31T23:59:59.999Z');
 
-/** The instant a text names; an invalid Date where it names none, 30 February included. */
+/** The instant that a text names. Returns an invalid Date for any other text, and for a day such as 30 February. */
 function parseInstant(text: unknown): Date {
   const parts = typeof text === 'string' ? INSTANT.exec(text) : null;
   if (!parts) return new Date(Number.NaN);
@@ -22,24 +22,24 @@ function parseInstant(text: unknown): Date {
   if (year < 1 || month < 1 || month > 12 || day < 1 || day > daysInMonth || hour > 23 || minute > 59 || second > 59)
     return new Date(Number.NaN);
   const instant = new Date((text as string).replace(' ', 'T').toUpperCase());
-  // The offset may lead out of the years that have four digits.
+  // The offset can move the instant out of the years 1 to 9999.
   return instant.getTime() >= FIRST && instant.getTime() <= LAST ? instant : new Date(Number.NaN);
 }
 
 /**
- * A malformed instant does not fail the request here: it becomes an invalid Date, and whoever takes it says
- * so. In a list of events, one bad date must not harm the other events (rule 26).
+ * A malformed instant does not fail the whole request: it becomes an invalid Date, and the code that uses the value refuses
+ * it. In a list of events, one bad date must not harm the other events (rule 26).
  */
 export const DateTime = new GraphQLScalarType<Date, string>({
   name: 'DateTime',
   description:
-    'An RFC 3339 instant, with its offset. Answers are in UTC with milliseconds, like 2026-01-31T09:30:00.000Z.',
+    'An instant in RFC 3339 with an offset. The server answers in UTC with milliseconds, like 2026-01-31T09:30:00.000Z.',
   specifiedByURL: 'https://www.rfc-editor.org/rfc/rfc3339',
   serialize(value) {
     if (value instanceof Date) return value.toISOString();
-    // Written so by the store (Instant).
+    // The store already returns the text (Instant).
     if (typeof value === 'string') return value;
-    throw new GraphQLError('A DateTime is answered from an instant.');
+    throw new GraphQLError('A DateTime is written from a Date or a text; the resolver returned neither.');
   },
   parseValue: parseInstant,
   parseLiteral: (node: ValueNode) => parseInstant(node.kind === Kind.STRING ? node.value : null),
@@ -49,7 +49,7 @@ type Json = Record<string, unknown>;
 
 function asObject(value: unknown): Json {
   if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Json;
-  throw new GraphQLError('A JSONObject is an object, like {"plan": "pro"}.');
+  throw new GraphQLError('A JSONObject must be a JSON object, like {"plan": "pro"}.');
 }
 
 export const JSONObject = new GraphQLScalarType<Json, Json>({

@@ -5,18 +5,24 @@ import './session.js';
 import './user.js';
 import './event.js';
 import './presence.js';
+import './presence-device.js';
+import './presence-history.js';
 import './statistics.js';
+import './breakdown.js';
 import './ingest.js';
+import './change.js';
 import './live.js';
+import './webhook.js';
+import { tellListLimits } from './list-limits.js';
 import { enforceScopes } from './scopes.js';
 import { tidyTexts } from './texts.js';
 
 function build(): GraphQLSchema {
-  const built = enforceScopes(tidyTexts(builder.toSchema()));
-  // The plugin that makes this field has no option for its argument's description.
-  built.getQueryType()!.getFields()['node']!.args[0]!.description = 'The id, as the id field of any thing gives it.';
+  const built = enforceScopes(tellListLimits(tidyTexts(builder.toSchema())));
+  // The Relay plugin makes this field and has no option for the description of its argument.
+  built.getQueryType()!.getFields()['node']!.args[0]!.description = 'The id, as an id field returns it.';
   return built;
 }
 
-/** The whole schema. Every resolver works on the Context it is given and on nothing else. */
+/** The whole schema. A resolver uses only the Context that it gets, and no global state. */
 export const schema: GraphQLSchema = build();

@@ -1,9 +1,12 @@
 import {
   defaultFieldResolver,
   getNamedType,
+  getOperationAST,
   isNonNullType,
   isObjectType,
   Kind,
+  type ExecutionArgs,
+  type FragmentDefinitionNode,
   type GraphQLField,
   type GraphQLNamedType,
   type GraphQLResolveInfo,
@@ -14,24 +17,27 @@ import type { Caller, ProjectCaller, Scope } from '../domain/access.js';
 import { AppError } from '../errors.js';
 import type { Context } from './context.js';
 
-/** Who may use a field: holders of any of these scopes, the operator where that is among them; anybody with a key of the project. */
+/**
+ * Who may use a field: a key with any of these scopes, the operator if OPERATOR is listed, or any key of the project
+ * (ANY_KEY).
+ */
 export type Need = readonly (Scope | 'OPERATOR')[] | 'ANY_KEY';
 
-/** For a field's options: `...needs('READ', 'PRESENCE')` means either is enough. */
+/** For the options of a field. `...needs('READ', 'PRESENCE')`: either scope is enough. */
 export const needs = (...scopes: Exclude<Need, 'ANY_KEY'>) => ({ extensions: { scopes } });
 export const needsAnyKey = { extensions: { scopes: 'ANY_KEY' } };
 
 const needOf = (field: GraphQLField<unknown, unknown>): Need | undefined =>
   field.extensions['scopes'] as Need | undefined;
 
-/** Throws FORBIDDEN, naming what would be needed, where the caller has it not. */
+/** Throws FORBIDDEN with the scopes that would be enough, if the caller has none of them. */
 export function checkScope(caller: Caller, need: Need): void {
   const requiredScopes = need === 'ANY_KEY' ? [] : need;
   if (caller.kind === 'operator') {
     if (requiredScopes.includes('OPERATOR')) return;
     throw new AppError(
       'FORBIDDEN',
-      'The operator key creates projects and belongs to none; use a key of the project.',
+      'The operator key creates projects and belongs to no project. Use a key of the project.',
       { requiredScopes },
     );
   }
@@ -42,16 +48,20 @@ export function checkScope(caller: Caller, need: Need): void {
   throw new AppError('FORBIDDEN', message, { requiredScopes });
 }
 
-/** The caller, who belongs to a project: checked before by the field's scopes. */
+/**
+ * The caller, who must belong to a project: throws FORBIDDEN for the operator. The check of scopes usually refuses it
+ * before.
+ */
 export function projectCaller({ caller }: Context): ProjectCaller {
   if (caller.kind === 'project') return caller;
-  throw new AppError('FORBIDDEN', 'The operator key belongs to no project; use a key of the project.');
+  throw new AppError('FORBIDDEN', 'The operator key belongs to no project. Use a key of the project.');
 }
 
 /**
- * Looks at a mutation whole before any of it runs, at what the caller may not have of any of its fields and answers: without
- * that, the refusal of one would take the answer of all with it, and a key that is shown once with that. Where null can
- * stand in a field's place it sees to itself, and so does one under a condition (@skip, @include).
+ * Checks all fields of a mutation, and the fields of their answers, before any of them runs. Without this check, the refusal
+ * of one non-null field would remove the whole answer, with a new key that is shown only once. The function leaves out
+ * nullable fields, because their refusal leaves the rest of the answer, and fields with a directive (@skip, @include).
+ * Throws FORBIDDEN.
  */
 function checkMutation({ operation, fragments, schema }: GraphQLResolveInfo, caller: Caller): void {
   const opened = new Set<string>();
@@ -78,8 +88,31 @@ function checkMutation({ operation, fragments, schema }: GraphQLResolveInfo, cal
 }
 
 /**
- * Puts every field's need in front of its resolver. A field of Query, Mutation or Subscription without a
- * need is a mistake in the schema and stops the server from starting.
+ * Checks an open subscription against a caller: throws FORBIDDEN if the caller lacks the scope of its root field, which may
+ * stand in a fragment. The scopes of the fields below are checked when a message is made.
+ */
+export function checkSubscriptionScope({ schema, document, operationName }: ExecutionArgs, caller: Caller): void {
+  const fields = schema.getSubscriptionType()!.getFields();
+  const fragments = new Map<string, FragmentDefinitionNode>();
+  for (const definition of document.definitions)
+    if (definition.kind === Kind.FRAGMENT_DEFINITION) fragments.set(definition.name.value, definition);
+  function check({ selections }: SelectionSetNode): void {
+    for (const selection of selections) {
+      if (selection.kind === Kind.INLINE_FRAGMENT) check(selection.selectionSet);
+      else if (selection.kind === Kind.FRAGMENT_SPREAD) check(fragments.get(selection.name.value)!.selectionSet);
+      else {
+        const field = fields[selection.name.value];
+        const need = field && needOf(field);
+        if (need) checkScope(caller, need);
+      }
+    }
+  }
+  check(getOperationAST(document, operationName)!.selectionSet);
+}
+
+/**
+ * Adds the check of its scopes to each field's resolver. Throws an Error, so the server does not start, if a field of Query,
+ * Mutation or Subscription states no scopes.
  */
 export function enforceScopes(schema: GraphQLSchema): GraphQLSchema {
   const roots = [schema.getQueryType(), schema.getMutationType(), schema.getSubscriptionType()];

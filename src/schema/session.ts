@@ -1,95 +1,172 @@
-import type { SessionFilter as SessionFilterShape, SessionOrder as SessionOrderShape } from '../domain/filters.js';
+import {
+  SESSION_TEXTS,
+  type SessionFilter as SessionFilterShape,
+  type SessionOrder as SessionOrderShape,
+} from '../domain/filters.js';
 import type { Reach } from '../domain/access.js';
-import { mergedSessions } from '../store/merged-sessions.js';
-import { countSessions, listSessions, sessionPlace, sessionsByIds, type SessionPlace } from '../store/sessions.js';
+import { mergedSessions } from '../store/sessions/merged-sessions.js';
+import {
+  countSessions,
+  firstSessions,
+  listSessions,
+  previousSessions,
+  sessionPlace,
+  sessionsByIds,
+  type SessionPlace,
+} from '../store/sessions/sessions.js';
 import type { SessionRow } from '../store/rows.js';
 import { builder } from './builder.js';
 import type { Context } from './context.js';
+import { checkFilterTexts, textInputs } from './filter-texts.js';
 import { fromGlobalId } from './global-id.js';
-import { loaderOf } from './loaders.js';
+import { loadBy } from './loaders.js';
 import { Session, User } from './nouns.js';
+import { pace } from './pace.js';
 import { isUuid, toConnection, toPage, type ConnectionShape, type Paging, type PagingArgs } from './paging.js';
 import { needs, projectCaller } from './scopes.js';
 import { checkTimeRange } from './time-range.js';
 
 const SessionStatus = builder.enumType('SessionStatus', {
-  description: 'Whether a session goes on.',
+  description: 'Whether a session is open.',
   values: {
-    ACTIVE: { description: 'It has not ended.' },
-    ENDED: { description: 'It has ended; endReason says why.' },
+    ACTIVE: { description: 'The session is open: it has not ended.' },
+    ENDED: { description: 'The session has ended; endReason says why.' },
   },
 });
 
 const SessionEndReason = builder.enumType('SessionEndReason', {
   description: 'Why a session ended.',
   values: {
-    CLIENT: { description: 'A sessionend event or a closing heartbeat.' },
-    INACTIVITY: { description: 'Closed after inactivityTimeout without activity.' },
-    SUPERSEDED: { description: 'A new session of the same user started.' },
+    CLIENT: { description: 'The client ended it with a sessionend event or a closing heartbeat.' },
+    INACTIVITY: { description: 'The server closed it after inactivityTimeout seconds without activity.' },
+    SUPERSEDED: { description: 'A new session of the same user took its place.' },
+  },
+});
+
+const SessionStartReason = builder.enumType('SessionStartReason', {
+  description: 'What began a session.',
+  values: {
+    FIRST_SEEN: {
+      description:
+        "The first that was heard of the user on this device, of the device if the session is nobody's, or of the key. Sessions that are no longer stored do not count.",
+    },
+    CLIENT: { description: 'A session event, whether or not it was the first that was heard.' },
+    ACTIVITY: { description: 'An event or heartbeat after the session before had ended or fallen silent.' },
   },
 });
 
 const Software = builder.objectRef<{ name: string; version: string | null }>('Software').implement({
-  description: 'A program or system, as the client names it.',
+  description: 'A browser or an operating system, as the client names it.',
   fields: (t) => ({
-    name: t.exposeString('name', { description: 'Its name, e.g. Chrome.' }),
-    version: t.exposeString('version', { nullable: true, description: 'Its version, where the client says.' }),
+    name: t.exposeString('name', { description: 'The name, e.g. Chrome.' }),
+    version: t.exposeString('version', {
+      nullable: true,
+      description: 'The version; null if the client does not name one.',
+    }),
   }),
 });
 
 const Location = builder
   .objectRef<{ country: string; region: string | null; city: string | null }>('Location')
   .implement({
-    description: 'A place, as well as an IP address tells it.',
+    description: 'A place, looked up by IP address. It is not exact.',
     fields: (t) => ({
-      country: t.exposeString('country', { description: 'ISO 3166-1 alpha-2, e.g. DE.' }),
-      region: t.exposeString('region', { nullable: true, description: 'State, province or the like.' }),
-      city: t.exposeString('city', { nullable: true, description: 'City.' }),
+      country: t.exposeString('country', { description: 'The country as an ISO 3166-1 alpha-2 code, e.g. DE.' }),
+      region: t.exposeString('region', {
+        nullable: true,
+        description: 'The state, the province or another part of the country.',
+      }),
+      city: t.exposeString('city', { nullable: true, description: 'The city.' }),
     }),
   });
 
 builder.node(Session, {
-  description: 'What one user did between arriving and leaving.',
+  description: 'A session: the time from the arrival of a user until the user leaves, with its events.',
   id: { resolve: (session) => session.id, description: 'The id of the session.' },
   isTypeOf: (value) => typeof value === 'object' && value !== null && 'startedAt' in value,
   loadOne: (id, context) => loadSession(context, fromGlobalId('Session', id, 'id')),
   fields: (t) => ({
     key: t.exposeString('key', {
       nullable: true,
-      description: 'The key a client named it by; null for a session found by identity.',
+      description:
+        'The name that a client gave the session (sessionKey); null if the server found the session by identity or device.',
+    }),
+    deviceId: t.exposeID('deviceId', {
+      nullable: true,
+      description: 'What the client calls the browser or machine (deviceId of its events); null if it does not say.',
     }),
     user: t.field({
       type: User,
       nullable: true,
-      description: 'Whose it is; null where no event has said.',
+      description: 'The user of the session; null until an event names a user.',
       resolve: ({ identity, userName }) => (identity === null ? null : { identity, name: userName }),
     }),
     status: t.field({
       type: SessionStatus,
-      description: 'Whether it goes on.',
+      description: 'Whether the session is open.',
       resolve: ({ endedAt }) => (endedAt ? ('ENDED' as const) : ('ACTIVE' as const)),
     }),
-    startedAt: t.expose('startedAt', { type: 'DateTime', description: 'When its first event happened.' }),
+    startedAt: t.expose('startedAt', {
+      type: 'DateTime',
+      description: 'When the first event of the session happened.',
+    }),
     lastActivityAt: t.expose('lastActivityAt', {
       type: 'DateTime',
-      description: 'When its latest event or heartbeat happened.',
+      description: 'When the latest event or heartbeat of the session happened.',
     }),
     endedAt: t.expose('endedAt', {
       type: 'DateTime',
       nullable: true,
-      description: 'When it ended; null while it goes on.',
+      description: 'When the session ended; null while it is open.',
     }),
     endReason: t.expose('endReason', {
       type: SessionEndReason,
       nullable: true,
-      description: 'Why it ended; null while it goes on.',
+      description: 'Why the session ended; null while it is open.',
+    }),
+    startReason: t.field({
+      type: SessionStartReason,
+      description: 'What began the session.',
+      resolve: async ({ id, explicitStart }, _args, context) => {
+        if (explicitStart) return 'CLIENT' as const;
+        const isFirst = await loadBy<string, boolean>(context, 'first session', id, async (ids, by) => {
+          const first = await firstSessions(by.services.database, projectCaller(by).reach, ids);
+          return ids.map((one) => first.has(one));
+        });
+        return isFirst ? ('FIRST_SEEN' as const) : ('ACTIVITY' as const);
+      },
+    }),
+    previous: t.field({
+      type: Session,
+      nullable: true,
+      description:
+        "The user's session before this one, by its start, on whatever device; null if it is the first that is stored, or nobody's.",
+      resolve: async ({ id, userId }, _args, context) => {
+        if (userId === null) return null;
+        const previous = await loadBy<string, SessionRow | null>(context, 'previous session', id, async (ids, by) => {
+          const rows = await previousSessions(by.services.database, projectCaller(by).reach, ids);
+          return ids.map((one) => rows.get(one) ?? null);
+        });
+        await pace(context, 1);
+        return previous;
+      },
+    }),
+    entrySource: t.exposeString('entrySource', {
+      nullable: true,
+      description:
+        'Where the session was entered, e.g. the first page: the source of its first event that names one; null if none does.',
+    }),
+    exitSource: t.exposeString('exitSource', {
+      nullable: true,
+      description:
+        'Where the session was last, e.g. the latest page: the source of its latest event that names one; null if none does.',
     }),
     duration: t.float({
-      description: 'Seconds from its start to its last activity.',
+      description: 'Seconds from startedAt to lastActivityAt.',
       resolve: ({ startedAt, lastActivityAt }) => (lastActivityAt.getTime() - startedAt.getTime()) / 1000,
     }),
-    eventCount: t.exposeInt('eventCount', { description: 'Its stored events.' }),
-    errorCount: t.exposeInt('errorCount', { description: 'Those of type error.' }),
+    eventCount: t.exposeInt('eventCount', { description: 'Number of stored events of the session.' }),
+    errorCount: t.exposeInt('errorCount', { description: 'Number of stored events of type error.' }),
     version: t.exposeString('version', { nullable: true, description: 'The version of the application.' }),
     browser: t.field({
       type: Software,
@@ -106,88 +183,113 @@ builder.node(Session, {
     }),
     device: t.exposeString('device', {
       nullable: true,
-      description: 'The device: its model, or its kind, e.g. desktop.',
+      description: 'The model of the device or, if that is not known, its kind, e.g. desktop.',
     }),
     ipAddress: t.exposeString('ipAddress', {
       nullable: true,
-      description: 'The address, where the project keeps addresses.',
+      description: 'The IP address of the user; null if the project does not store IP addresses.',
     }),
     isBot: t.exposeBoolean('isBot', {
-      description: 'Whether its user agent is that of a crawler or another program without a person.',
+      description:
+        'Whether a bot sent the events: the user agent is that of a crawler or another program without a person.',
     }),
     location: t.field({
       type: Location,
       nullable: true,
-      description: 'Where it came from, by its address; null where that is not known.',
+      description: 'Where the user was, looked up by IP address; null if that is not known.',
       resolve: ({ country, region, city }) => (country === null ? null : { country, region, city }),
     }),
     data: t.expose('data', {
       type: 'JSONObject',
-      description: '@environment, @request and the like, from its first events; and all that came with its start.',
+      description:
+        'All data of the event that started the session, and @environment, @request and similar keys of the first events that have them.',
     }),
   }),
 });
 
 const TimeRange = builder.inputType('TimeRange', {
-  description: 'A stretch of time; either bound may be left out.',
+  description: 'A range of time. Each bound may be left out.',
   fields: (t) => ({
-    from: t.field({ type: 'DateTime', description: 'Included.' }),
-    to: t.field({ type: 'DateTime', description: 'Not included.' }),
+    from: t.field({ type: 'DateTime', description: 'The start of the range; this instant is included.' }),
+    to: t.field({ type: 'DateTime', description: 'The end of the range; this instant is not included.' }),
   }),
 });
 export { TimeRange };
 
 const FloatRange = builder.inputType('FloatRange', {
-  description: 'A stretch of numbers, bounds included; either may be left out.',
+  description: 'A range of numbers; both bounds are included. Each bound may be left out.',
   fields: (t) => ({
-    min: t.float({ description: 'At least.' }),
-    max: t.float({ description: 'At most.' }),
+    min: t.float({ description: 'The smallest number of the range.' }),
+    max: t.float({ description: 'The largest number of the range.' }),
   }),
 });
 
 export const SessionFilter = builder.inputType('SessionFilter', {
-  description: 'Which sessions. Conditions are joined with AND; a list means any of these.',
+  description: 'Selects sessions. All conditions must hold (AND); a list matches any of its values.',
   fields: (t) => ({
-    identities: t.stringList({ description: 'Of these users.' }),
-    search: t.string({ description: 'Part of the identity, the name or the key, ignoring case.' }),
-    status: t.field({ type: SessionStatus, description: 'Going on, or ended.' }),
-    endReasons: t.field({ type: [SessionEndReason], description: 'Ended for one of these reasons.' }),
-    startedAt: t.field({ type: TimeRange, description: 'Started then.' }),
-    activeDuring: t.field({ type: TimeRange, description: 'Whose life overlaps the range: who was online then.' }),
-    duration: t.field({ type: FloatRange, description: 'Lasting so long, in seconds.' }),
-    hasErrors: t.boolean({ description: 'With errors, or without.' }),
-    eventTypes: t.stringList({ description: 'Holding an event of any of these types.' }),
-    versions: t.stringList({ description: 'Of these versions of the application.' }),
-    browsers: t.stringList({ description: 'In these browsers, by name.' }),
-    operatingSystems: t.stringList({ description: 'On these operating systems, by name.' }),
-    devices: t.stringList({ description: 'On these devices.' }),
-    ipAddresses: t.stringList({ description: 'From these addresses.' }),
-    countries: t.stringList({ description: 'From these countries: ISO 3166-1 alpha-2 codes.' }),
-    isBot: t.boolean({ description: 'Of bots, or of people.' }),
-    dataContains: t.field({ type: 'JSONObject', description: 'Whose data contains this (JSON containment).' }),
+    identities: t.stringList({ description: 'Sessions of any of these users, by identity.' }),
+    search: t.string({
+      description:
+        "Sessions whose key, user's identity or user's name contains this text; case does not matter. At most 1,000 characters.",
+    }),
+    status: t.field({ type: SessionStatus, description: 'Sessions with this status.' }),
+    endReasons: t.field({ type: [SessionEndReason], description: 'Sessions that ended for any of these reasons.' }),
+    startedAt: t.field({ type: TimeRange, description: 'Sessions that started in this range.' }),
+    activeDuring: t.field({
+      type: TimeRange,
+      description: 'Sessions whose time from start to end overlaps this range. An open session has no end yet.',
+    }),
+    duration: t.field({ type: FloatRange, description: 'Sessions whose duration in seconds is in this range.' }),
+    hasErrors: t.boolean({ description: 'True: sessions with an event of type error. False: sessions without one.' }),
+    eventTypes: t.stringList({ description: 'Sessions with an event of any of these types.' }),
+    ...textInputs(SESSION_TEXTS, (description) => t.stringList({ description })),
+    deviceIds: t.idList({ description: 'Sessions on any of these devices, by what the client calls them (deviceId).' }),
+    isBot: t.boolean({ description: 'True: sessions of bots. False: all other sessions.' }),
+    dataContains: t.field({
+      type: 'JSONObject',
+      description: 'Sessions whose data contains this object (JSON containment). At most 16,384 characters as JSON.',
+    }),
+    userDataContains: t.field({
+      type: 'JSONObject',
+      description:
+        'Sessions of users whose data contains this object (JSON containment). At most 16,384 characters as JSON.',
+    }),
   }),
 });
 
 const SessionOrderField = builder.enumType('SessionOrderField', {
-  description: 'What sessions are ordered by.',
+  description: 'The value that sessions are ordered by.',
   values: {
-    STARTED_AT: { description: 'Their start.' },
-    LAST_ACTIVITY_AT: { description: 'Their last activity.' },
-    DURATION: { description: 'How long they lasted, or have lasted.' },
-    EVENT_COUNT: { description: 'How many events they hold.' },
+    STARTED_AT: { description: 'The start of the session (startedAt).' },
+    LAST_ACTIVITY_AT: { description: 'The last activity of the session (lastActivityAt).' },
+    DURATION: { description: 'The duration of the session, from its start to its last activity.' },
+    EVENT_COUNT: { description: 'The number of stored events of the session (eventCount).' },
   },
 });
 
-const OrderDirection = builder.enumType('OrderDirection', {
-  description: 'Which way a list is ordered.',
-  values: { ASC: { description: 'The smallest first.' }, DESC: { description: 'The largest first.' } },
+export const OrderDirection = builder.enumType('OrderDirection', {
+  description: 'The direction in which a list is ordered.',
+  values: {
+    ASC: { description: 'The smallest or oldest value first.' },
+    DESC: { description: 'The largest or newest value first.' },
+  },
 });
 
 const SessionOrder = builder.inputType('SessionOrder', {
-  description: 'How sessions are ordered.',
+  description: 'The order of sessions.',
   fields: (t) => ({
-    field: t.field({ type: SessionOrderField, required: true, defaultValue: 'STARTED_AT', description: 'By what.' }),
-    direction: t.field({ type: OrderDirection, required: true, defaultValue: 'DESC', description: 'Which way.' }),
+    field: t.field({
+      type: SessionOrderField,
+      required: true,
+      defaultValue: 'STARTED_AT',
+      description: 'The value to order by.',
+    }),
+    direction: t.field({
+      type: OrderDirection,
+      required: true,
+      defaultValue: 'DESC',
+      description: 'The direction of the order.',
+    }),
   }),
 });
 
@@ -196,18 +298,25 @@ export const SessionConnection = builder.connectionObject(
   { name: 'SessionEdge', description: 'A session in a page.' },
 );
 
-/** The filter as the store takes it. BAD_USER_INPUT where a time in it is no instant. */
-export function checkSessionFilter(filter: SessionFilterShape | null | undefined): SessionFilterShape | null {
+/**
+ * The filter as the store takes it. `at`: its name among the arguments. Throws BAD_USER_INPUT if the filter has an invalid
+ * time or a text that is too long.
+ */
+export function checkSessionFilter(
+  filter: SessionFilterShape | null | undefined,
+  at = 'filter',
+): SessionFilterShape | null {
   if (!filter) return null;
-  checkTimeRange('filter.startedAt', filter.startedAt);
-  checkTimeRange('filter.activeDuring', filter.activeDuring);
+  checkTimeRange(`${at}.startedAt`, filter.startedAt);
+  checkTimeRange(`${at}.activeDuring`, filter.activeDuring);
+  checkFilterTexts(filter, at);
   return filter;
 }
 
 const NEWEST_FIRST: SessionOrderShape = { field: 'STARTED_AT', direction: 'DESC' };
 
-/** What a place's value may be: no more than the database can compare with. */
-const isInstant = (value: unknown): boolean =>
+/** The values that the place in a cursor may have. Others would fail in Postgres when it compares them with a column. */
+export const isInstant = (value: unknown): boolean =>
   typeof value === 'string' &&
   /^\d{4}-/.test(value) &&
   !Number.isNaN(Date.parse(value)) &&
@@ -227,7 +336,7 @@ const pagingOf = ({ field, direction }: SessionOrderShape): Paging<SessionPlace>
     Array.isArray(value) && value.length === 2 && IS_VALUE[field](value[0]) && isUuid(value[1]),
 });
 
-/** A page of sessions as a connection; for the root and for a user. */
+/** A page of sessions as a connection, for Query.sessions and User.sessions. Throws BAD_USER_INPUT and INVALID_CURSOR. */
 export async function sessionConnection(
   context: Context,
   reach: Reach,
@@ -249,34 +358,40 @@ export async function sessionConnection(
 }
 
 /**
- * A session by its UUID, or what it became (rule 27), gathered with the others this request asks for; null where there is none
- * within reach.
+ * The session with this UUID. If it was merged into another session, the other session (rule 27). Null if the caller's reach
+ * has no such session. One statement reads all sessions that the request asks for at the same time.
  */
-export function loadSession(context: Context, id: string): Promise<SessionRow | null> {
-  return loaderOf<string, SessionRow | null>(context, 'session', async (ids) => {
-    const { database } = context.services;
-    const { reach } = projectCaller(context);
+export async function loadSession(context: Context, id: string): Promise<SessionRow | null> {
+  const session = await loadBy<string, SessionRow | null>(context, 'session', id, async (ids, by) => {
+    const { database } = by.services;
+    const { reach } = projectCaller(by);
     const byId = new Map((await sessionsByIds(database, reach, ids)).map((row) => [row.id, row]));
     const gone = ids.filter((one) => !byId.has(one));
     if (gone.length === 0) return ids.map((one) => byId.get(one)!);
-    const merged = await becameOf(context, gone);
+    const merged = await becameOf(by, gone);
     const unread = merged.filter((one) => one !== null && !byId.has(one)) as string[];
     if (unread.length > 0) for (const row of await sessionsByIds(database, reach, unread)) byId.set(row.id, row);
     const became = new Map(gone.map((one, at) => [one, merged[at]]));
     return ids.map((one) => byId.get(one) ?? byId.get(became.get(one) ?? '') ?? null);
-  }).load(id);
-}
-
-/** What each of these sessions became (rule 27); null for one that was not merged. */
-function becameOf(context: Context, ids: readonly string[]): Promise<(string | null)[]> {
-  const loader = loaderOf<string, string | null>(context, 'merged session', async (all) => {
-    const merged = await mergedSessions(context.services.database, projectCaller(context).reach, all);
-    return all.map((id) => merged.get(id) ?? null);
   });
-  return Promise.all(ids.map((id) => loader.load(id)));
+  await pace(context, 1);
+  return session;
 }
 
-/** Row ids of sessions, from global ones, with those that merged ones have become (rule 27). `field` is the argument's name. */
+/** The id of the session that each of these was merged into (rule 27); null for a session that was not merged. */
+function becameOf(context: Context, ids: readonly string[]): Promise<(string | null)[]> {
+  const load = (one: string): Promise<string | null> =>
+    loadBy(context, 'merged session', one, async (all, by) => {
+      const merged = await mergedSessions(by.services.database, projectCaller(by).reach, all);
+      return all.map((id) => merged.get(id) ?? null);
+    });
+  return Promise.all(ids.map(load));
+}
+
+/**
+ * The row ids (UUIDs) of these global ids. The ids of the sessions that some of them were merged into are added (rule 27).
+ * `field` is the name of the argument. Throws BAD_USER_INPUT for an id that is not the id of a session.
+ */
 export async function sessionIdsOf(
   context: Context,
   globalIds: readonly string[] | null | undefined,
@@ -293,7 +408,7 @@ builder.queryFields((t) => ({
     type: Session,
     nullable: true,
     description:
-      'A session; null where the project has none of this id. Of one that was merged into another, that one. Needs READ.',
+      'The session with this id; null if the project has no such session. If it was merged into another session, the other session. Needs READ.',
     ...needs('READ'),
     args: { id: t.arg.id({ required: true, description: 'The id of the session.' }) },
     resolve: (_root, { id }, context) => loadSession(context, fromGlobalId('Session', id, 'id')),
@@ -301,11 +416,11 @@ builder.queryFields((t) => ({
   sessions: t.connection(
     {
       type: Session,
-      description: 'Sessions, the newest first unless ordered otherwise. Needs READ.',
+      description: 'Sessions. Without orderBy, the newest first. Needs READ.',
       ...needs('READ'),
       args: {
-        filter: t.arg({ type: SessionFilter, description: 'Which sessions.' }),
-        orderBy: t.arg({ type: SessionOrder, description: 'In which order.' }),
+        filter: t.arg({ type: SessionFilter, description: 'Which sessions to list.' }),
+        orderBy: t.arg({ type: SessionOrder, description: 'The order of the list.' }),
       },
       resolve: (_root, args, context) => sessionConnection(context, projectCaller(context).reach, args),
     },

@@ -1,7 +1,7 @@
 import type { TimeRange } from '../domain/filters.js';
 import { AppError } from '../errors.js';
 
-/** The range as given. BAD_USER_INPUT, naming the field, where a bound is no instant. */
+/** Returns the range unchanged. Throws BAD_USER_INPUT with the name of the bound if a bound is an invalid Date. */
 export function checkTimeRange(field: string, range: TimeRange | null | undefined): TimeRange | null {
   if (!range) return null;
   for (const bound of ['from', 'to'] as const) {
@@ -9,7 +9,7 @@ export function checkTimeRange(field: string, range: TimeRange | null | undefine
     if (value && Number.isNaN(value.getTime())) {
       throw new AppError(
         'BAD_USER_INPUT',
-        `${field}.${bound} is no RFC 3339 instant; write it like 2026-01-31T09:30:00.000Z.`,
+        `${field}.${bound} is not an RFC 3339 instant. Write it like 2026-01-31T09:30:00.000Z.`,
         {
           field: `${field}.${bound}`,
         },

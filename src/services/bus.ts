@@ -1,15 +1,15 @@
 /**
- * The bus carries what has just changed from the server that committed it to every server that watches.
- * It is an accelerator, never the truth: rows are the state, and a watcher that may have missed something
- * is told so and reads them again. Two adapters: src/adapters/memory-bus.ts, src/adapters/redis-bus.ts;
- * test/contracts/bus.ts holds both to this.
+ * The bus carries changes from the server that committed them to every server that watches. It makes watching fast, but it
+ * is not the source of truth: the rows are the state. A watcher that may have missed a message is told so, and reads the
+ * rows again. There are two adapters: src/adapters/memory-bus.ts and src/adapters/redis/redis-bus.ts. test/contracts/bus.ts
+ * tests both against this contract.
  */
 export interface Bus {
-  /** Resolves once the bus has taken the message. Rejects where it cannot; the message is then lost. */
+  /** Resolves when the bus has taken the message. Rejects if it cannot; the message is then lost. */
   publish(channel: string, message: string): Promise<void>;
   /**
-   * Resolves when the subscription is confirmed: whatever is published after that arrives, in the order
-   * of publishing for one publisher, on every subscriber, or `onLoss` is called. A listener must not throw.
+   * Resolves when the subscription is confirmed. Every message published after that reaches every subscriber, in the order
+   * in which its publisher sent it, or `onLoss` is called. A listener must not throw.
    */
   subscribe(channel: string, listener: BusListener): Promise<BusSubscription>;
   /** False while the connection is down. */
@@ -20,15 +20,15 @@ export interface Bus {
 export interface BusListener {
   readonly onMessage: (message: string) => void;
   /**
-   * Messages are being missed (the connection is lost), or have been: another server says that it could not publish
-   * what it had for this channel.
+   * Messages are being missed (the connection is lost), or were missed: another server reports that it could not publish
+   * its messages for this channel.
    */
   readonly onLoss: () => void;
-  /** A lost connection is back: messages after this are whole again. */
+  /** A lost connection is back. From now on messages arrive without a gap. */
   readonly onGap: () => void;
 }
 
 export interface BusSubscription {
-  /** Idempotent. No call to the listener follows. */
+  /** Idempotent. After this the listener is not called again. */
   close(): Promise<void>;
 }

@@ -1,12 +1,15 @@
-/** Something that is done again and again while the server runs. */
+/** Work that is done again and again while the server runs. */
 export interface TimedDuty {
-  /** Does it every `interval` from now on, counted from the end of the time before: it never overlaps itself. The first time is `first` milliseconds from now, if given. */
+  /**
+   * Does the work every `interval` from now on, measured from the end of the last time, so that it never overlaps itself.
+   * The first time is after `first` milliseconds, if given.
+   */
   start(first?: number): void;
-  /** Ends the schedule and waits for what is under way. */
+  /** Ends the schedule, and waits for work that is under way. */
   close(): Promise<void>;
 }
 
-/** A duty that fails is told to `onError`; the next time comes as if nothing had been. `interval` in milliseconds. */
+/** If the work fails, `onError` gets the error, and the next time comes as usual. `interval` in milliseconds. */
 export function createTimedDuty(
   interval: number,
   run: () => Promise<unknown>,

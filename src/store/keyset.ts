@@ -1,22 +1,25 @@
-/** Which page of a list to read: keyset pagination, a row's place being the values the list is ordered by. */
+/** Which page of a list to read (keyset pagination). The place of a row is the values that the list is ordered by. */
 export interface Page<Place> {
-  /** Rows wanted; one more is read, to know whether there are more. */
+  /** The number of rows wanted. The store reads one more, to know whether there are more. */
   readonly limit: number;
-  /** Only what comes after this place. */
+  /** Only the rows after this place. */
   readonly after: Place | null;
-  /** Only what comes before this place. */
+  /** Only the rows before this place. */
   readonly before: Place | null;
-  /** The last rows of what is left rather than the first. */
+  /** Read from the end: the last rows that match instead of the first. */
   readonly backwards: boolean;
 }
 
-/** A page's rows in list order, and whether more lie beyond in the direction of reading. */
+/** The rows of a page in the order of the list, and whether there are more rows in the direction of reading. */
 export interface Rows<Row> {
   readonly rows: Row[];
   readonly more: boolean;
 }
 
-/** Cuts the extra row off and turns a page that was read backwards round. */
+/**
+ * Makes a page of the rows that were read: removes the extra row, and reverses the rows of a page that was read
+ * backwards.
+ */
 export function toPage<Row>(read: Row[], { limit, backwards }: Page<unknown>): Rows<Row> {
   const rows = read.slice(0, limit);
   if (backwards) rows.reverse();

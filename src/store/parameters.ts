@@ -1,9 +1,9 @@
 /**
- * Columns as array parameters, written the way Postgres reads them: a tenth of what the driver's own
- * conversion costs, which looks at each value's type and escapes each byte.
+ * Writes columns as array parameters, in the text form that Postgres reads. This costs a tenth of the driver's own
+ * conversion, which looks at the type of each value and escapes each byte.
  */
 
-/** For uuids, numbers, booleans and timestamps: what needs no quotes. */
+/** For uuids, numbers, booleans and timestamps: their texts need no quotes. */
 export const plainArray = (values: readonly (string | number | boolean | null)[]): string =>
   `{${values.map((value) => value ?? 'NULL').join(',')}}`;
 
@@ -15,19 +15,22 @@ const quoted = (text: string): string =>
 export const textArray = (values: readonly (string | null)[]): string =>
   `{${values.map((value) => (value === null ? 'NULL' : quoted(value))).join(',')}}`;
 
-/** How the value of a column is written, where it is not NULL. */
+/** How one value of a column is written if it is not null. */
 export const WRITERS = {
-  /** As plainArray. */
+  /** As plainArray does. */
   plain: (value: string | number | boolean): string => String(value),
-  /** As textArray. */
+  /** As textArray does. */
   text: (value: string): string => quoted(value),
-  /** Text that is JSON, as JSON.stringify writes it: what else it would escape stands escaped in that already. */
+  /**
+   * For a text that is JSON. JSON.stringify adds the quotes and escapes; JSON contains no other characters that need
+   * escapes.
+   */
   json: (value: string): string => JSON.stringify(value),
 } as const;
 
 /**
- * A column of an unnest() whose first column is given for every row: where no row has a value the array is empty, and
- * unnest() fills it up with NULL.
+ * Writes one column for an unnest() whose first column has a value in every row. When no row has a value, the array is
+ * empty, and unnest() fills the column with NULL.
  */
 export function column<Row, Value>(
   rows: readonly Row[],
@@ -44,14 +47,20 @@ export function column<Row, Value>(
   return given ? `{${text.slice(1)}}` : '{}';
 }
 
-/** An instant that travels as milliseconds since the epoch: a fraction of what reading its text takes. */
+/**
+ * SQL for an instant that is sent as milliseconds since the epoch. Postgres reads a number in a fraction of the time
+ * that it needs to read the text of a timestamp.
+ */
 export const instant = (milliseconds: string): string =>
   `timestamptz 'epoch' + ${milliseconds} * interval '1 millisecond'`;
 
 let lastTime = Number.NaN;
 let lastText = '';
 
-/** An instant, from milliseconds since the epoch. The rows of a batch mostly bear the same. */
+/**
+ * The ISO text of an instant, from milliseconds since the epoch. The last text is remembered, because most rows of a
+ * batch have the same instant.
+ */
 export function timestamp(milliseconds: number): string {
   if (milliseconds !== lastTime) {
     lastText = new Date(milliseconds).toISOString();

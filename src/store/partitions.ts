@@ -1,32 +1,50 @@
+import { KEPT_LONGER } from '../domain/change.js';
 import { firstUuidAt } from '../domain/event-id.js';
 import type { Observer } from '../observation.js';
 import { AppError } from '../errors.js';
 import { sqlStateOf, type Database, type Queryable } from './database.js';
 
-const DAY = 86_400_000;
-const WEEK = 7 * DAY;
+export const DAY = 86_400_000;
+export const WEEK = 7 * DAY;
 /** 1970-01-05 was a Monday. */
 const FIRST_MONDAY = 4 * DAY;
 
-/** Rule 10 takes events of the last 3 days; a day more for clocks that disagree. */
+/** Rule 10 accepts events of the last 3 days. One more day is for clocks that differ. */
 const DAYS_BACK = 4;
-/** Far enough ahead that a server may miss its hourly look for a fortnight. */
+/** Enough that a server may miss its hourly check for two weeks. */
 const DAYS_AHEAD = 14;
 
 const isoDate = (time: number): string => new Date(time).toISOString().slice(0, 10);
+/** The UTC day of an instant (milliseconds since the epoch) as the names of tables contain it: YYYYMMDD. */
+export const dayOf = (time: number): string => isoDate(time).replaceAll('-', '');
+/** When the week of an events partition begins, read from the partition's name. Milliseconds since the epoch. */
+export function startOfWeek(partition: string): number {
+  const [, year, month, day] = /^events_(\d{4})(\d\d)(\d\d)$/.exec(partition)!;
+  return Date.UTC(Number(year), Number(month) - 1, Number(day));
+}
 
-/** Whether a row found no partition: the adapter tells a check that has no name as UNAVAILABLE. */
+/**
+ * Whether a statement failed because there is no partition for a row. Postgres reports that as a check violation
+ * (23514) without a constraint name, and the adapter makes UNAVAILABLE of it.
+ */
 export const isMissingPartition = (error: unknown): boolean =>
   error instanceof AppError && sqlStateOf(error) === '23514';
 
+/** The partitioned tables, and what a partition takes from its table beside the columns. */
+const TABLES = {
+  events: 'INCLUDING DEFAULTS',
+  event_keys: 'INCLUDING DEFAULTS',
+  changes: 'INCLUDING DEFAULTS INCLUDING STORAGE',
+} as const;
+
 interface Partition {
-  table: 'events' | 'event_keys';
+  table: keyof typeof TABLES;
   name: string;
   from: string;
   to: string;
 }
 
-/** The partitions that events arriving around `now` need: events by week, event_keys by day. */
+/** The partitions for events that arrive around `now`: events by week, event_keys and changes by day. */
 function partitionsAround(now: Date): Partition[] {
   const partitions: Partition[] = [];
   const first = now.getTime() - DAYS_BACK * DAY;
@@ -34,7 +52,7 @@ function partitionsAround(now: Date): Partition[] {
   for (let week = first - ((first - FIRST_MONDAY) % WEEK); week <= last; week += WEEK) {
     partitions.push({
       table: 'events',
-      name: `events_${isoDate(week).replaceAll('-', '')}`,
+      name: `events_${dayOf(week)}`,
       from: firstUuidAt(new Date(week)),
       to: firstUuidAt(new Date(week + WEEK)),
     });
@@ -42,18 +60,26 @@ function partitionsAround(now: Date): Partition[] {
   for (let day = first - (first % DAY); day <= last; day += DAY) {
     partitions.push({
       table: 'event_keys',
-      name: `event_keys_${isoDate(day).replaceAll('-', '')}`,
+      name: `event_keys_${dayOf(day)}`,
       from: isoDate(day),
       to: isoDate(day + DAY),
+    });
+    partitions.push({
+      table: 'changes',
+      name: `changes_${dayOf(day)}`,
+      from: new Date(day).toISOString(),
+      to: new Date(day + DAY).toISOString(),
     });
   }
   return partitions;
 }
 
 /**
- * Makes the partitions that are missing for events arriving around `now`, and answers the span of arrival
- * times that are now covered. Safe on several servers at once. A new table is built aside and attached,
- * which lets inserts and reads of the other partitions go on (CREATE … PARTITION OF would stop them).
+ * Creates the missing partitions for events that arrive around `now`. Returns the range of arrival times that now have
+ * partitions: `from` included, `to` not. Safe on several servers at once.
+ *
+ * A new table is created separately and then attached. So inserts and reads of the other partitions go on; CREATE …
+ * PARTITION OF would stop them.
  */
 export async function ensurePartitions(
   database: Database,
@@ -64,7 +90,7 @@ export async function ensurePartitions(
   const rows = await database.query<{ name: string }>({
     name: 'partitions.existing',
     text: `SELECT c.relname AS name FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-           WHERE i.inhparent IN ('events'::regclass, 'event_keys'::regclass)`,
+           WHERE i.inhparent IN ('events'::regclass, 'event_keys'::regclass, 'changes'::regclass)`,
   });
   const existing = new Set(rows.map((row) => row.name));
   const missing = wanted.filter((partition) => !existing.has(partition.name));
@@ -81,7 +107,7 @@ export async function ensurePartitions(
           values: [name],
         });
         if (found) continue;
-        await tx.query({ name: 'partitions.create', text: `CREATE TABLE ${name} (LIKE ${table} INCLUDING DEFAULTS)` });
+        await tx.query({ name: 'partitions.create', text: `CREATE TABLE ${name} (LIKE ${table} ${TABLES[table]})` });
         await tx.query({
           name: 'partitions.attach',
           text: `ALTER TABLE ${table} ATTACH PARTITION ${name} FOR VALUES FROM ('${from}') TO ('${to}')`,
@@ -93,26 +119,47 @@ export async function ensurePartitions(
   return { from: new Date(now.getTime() - DAY), to: new Date(now.getTime() + (DAYS_AHEAD - 7) * DAY) };
 }
 
-/** Rule 25 remembers ids for 3 days; the day before is kept for those that arrive around midnight. */
+/**
+ * Runs `work`, whose rows are of the time `now`. If there is no partition for them, makes it, and runs `work` again. `work` must
+ * be one transaction.
+ */
+export async function withPartitions<Result>(
+  database: Database,
+  now: Date,
+  observe: Observer,
+  work: () => Promise<Result>,
+): Promise<Result> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!isMissingPartition(error)) throw error;
+  }
+  await ensurePartitions(database, now, observe);
+  return work();
+}
+
+/** Rule 25 remembers ids for 3 days. Older days are kept for events that arrive around midnight. */
 const EVENT_KEY_DAYS = 5;
 
-/** Dropping a partition needs its table to itself for an instant; whoever writes events must not queue behind that. */
+/**
+ * DROP TABLE needs an exclusive lock for an instant. Writers of events must not queue behind it for longer than this.
+ */
 const DROP_PATIENCE = '2s';
 const LOCK_NOT_AVAILABLE = '55P03';
 
 interface Droppable {
   readonly table: Partition['table'];
   readonly name: string;
-  /** Asked again when nobody else can write; false: it stays. */
+  /** Checks again under the lock, when nobody else can write. False: the partition stays. */
   readonly isStillFree?: (tx: Queryable) => Promise<boolean>;
 }
 
-/** Drops a partition. Answers false where it was in use: another time will do. */
+/** Drops a partition. Returns false when the partition was in use; the next run tries again. */
 async function drop(database: Database, { table, name, isStillFree }: Droppable): Promise<boolean> {
   try {
     await database.transaction(async (tx) => {
       await tx.query({ name: 'partitions.patience', text: `SET LOCAL lock_timeout = '${DROP_PATIENCE}'` });
-      // The parent first, as ingest takes them.
+      // The parent first: ingest locks in the same order.
       await tx.query({ name: 'partitions.lockParent', text: `LOCK TABLE ONLY ${table} IN ACCESS EXCLUSIVE MODE` });
       if (isStillFree && !(await isStillFree(tx))) return;
       await tx.query({ name: 'partitions.drop', text: `DROP TABLE IF EXISTS ${name}` });
@@ -125,11 +172,12 @@ async function drop(database: Database, { table, name, isStillFree }: Droppable)
 }
 
 /**
- * Drops the partitions of events in which nothing is that must be kept: what lies in them is of projects whose retention is
- * over for the whole week, or of none. Partitions that events may still come into stay.
+ * Drops the partitions of events that contain nothing to keep. Their events belong to projects whose retention has
+ * ended for the whole week, or to no project. Partitions that can still receive events stay. Stops at the first
+ * partition that is in use.
  */
 export async function dropOldEvents(database: Database, now: Date): Promise<void> {
-  const newest = `events_${isoDate(now.getTime() - DAYS_BACK * DAY - WEEK).replaceAll('-', '')}`;
+  const newest = `events_${dayOf(now.getTime() - DAYS_BACK * DAY - WEEK)}`;
   const rows = await database.query<{ name: string }>({
     name: 'partitions.oldEvents',
     text: `SELECT c.relname AS name FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
@@ -137,9 +185,8 @@ export async function dropOldEvents(database: Database, now: Date): Promise<void
     values: [newest],
   });
   for (const { name } of rows) {
-    const [, year, month, day] = /(\d{4})(\d\d)(\d\d)$/.exec(name)!;
-    const end = new Date(Date.UTC(Number(year), Number(month) - 1, Number(day)) + WEEK);
-    // One look into the partition's key for each project.
+    const end = new Date(startOfWeek(name) + WEEK);
+    // One look-up in the partition's primary key for each project.
     const isFree = async (queryable: Queryable): Promise<boolean> => {
       const kept = await queryable.query({
         name: 'partitions.kept',
@@ -154,14 +201,31 @@ export async function dropOldEvents(database: Database, now: Date): Promise<void
   }
 }
 
-/** Drops the partitions of event_keys that no event can repeat any more; what is in use is left for the next time. */
-export async function dropOldEventKeys(database: Database, now: Date): Promise<void> {
-  const oldest = `event_keys_${isoDate(now.getTime() - EVENT_KEY_DAYS * DAY).replaceAll('-', '')}`;
+/** Drops the partitions of a table by day that are before a day. Stops at the first that is in use: the next run tries again. */
+async function dropDaysBefore(database: Database, table: 'event_keys' | 'changes', time: number): Promise<void> {
   const rows = await database.query<{ name: string }>({
-    name: 'partitions.oldEventKeys',
+    name: 'partitions.oldDays',
     text: `SELECT c.relname AS name FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-           WHERE i.inhparent = 'event_keys'::regclass AND c.relname < $1 ORDER BY c.relname`,
-    values: [oldest],
+           WHERE i.inhparent = $1::regclass AND c.relname < $2 ORDER BY c.relname`,
+    values: [table, `${table}_${dayOf(time)}`],
   });
-  for (const { name } of rows) if (!(await drop(database, { table: 'event_keys', name }))) return;
+  for (const { name } of rows) if (!(await drop(database, { table, name }))) return;
+}
+
+/** Drops the partitions of event_keys whose ids are too old to be repeated (rule 25). */
+export function dropOldEventKeys(database: Database, now: Date): Promise<void> {
+  return dropDaysBefore(database, 'event_keys', now.getTime() - EVENT_KEY_DAYS * DAY);
+}
+
+/**
+ * Drops the days of the feed that no project keeps any more: the longest `change_retention_days` of all projects decides. A
+ * reader leaves out by itself what its own project does not keep.
+ */
+export async function dropOldChanges(database: Database, now: Date): Promise<void> {
+  const [longest] = await database.query<{ days: number | null }>({
+    name: 'partitions.changeDays',
+    text: 'SELECT max(change_retention_days) AS days FROM projects',
+  });
+  if (longest?.days == null) return;
+  await dropDaysBefore(database, 'changes', now.getTime() - longest.days * DAY - KEPT_LONGER);
 }

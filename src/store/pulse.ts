@@ -1,15 +1,16 @@
 import type { Queryable } from './database.js';
 
-/** Milliseconds without a beat that are an outage; the shortest presenceTimeout there may be. */
+/** An outage is a gap of more than this many milliseconds between two beats. No presenceTimeout may be shorter. */
 export const GAP = 2_000;
 
 /**
- * Moves the service's pulse on, where it is `age` milliseconds old or more; a gap in it is noted as an outage by the same
- * statement, so that nobody sees the one without the other. Servers at once wait for the first of them, and find nothing
- * left to do. Answers how long the service had been away, in milliseconds, where this beat ended an outage.
+ * Moves the service's pulse on if it is at least `age` milliseconds old. If there is a gap in the pulse, the same
+ * statement notes an outage, so nobody can see one without the other. Servers that call at the same time wait for the
+ * first of them, and then find nothing left to do. Returns how long the service was away, in milliseconds, if this beat
+ * ended an outage (0 if Postgres' clock was turned back); otherwise null.
  *
- * `at`: null for Postgres' own clock, which all servers share. Where that was turned back, it is an outage too, since
- * nothing is known of how long.
+ * `at`: null means Postgres' own clock, which all servers share. If that clock was turned back, this counts as an
+ * outage too, because nobody knows how long the service was away.
  */
 export async function beat(database: Queryable, age: number, at: Date | null): Promise<number | null> {
   const rows = await database.query<{ away: number | null }>({
@@ -25,7 +26,7 @@ export async function beat(database: Queryable, age: number, at: Date | null): P
              UPDATE outage o SET away_from = CASE WHEN last.beat_at <= last.at THEN last.beat_at END, back_at = last.at
              FROM last WHERE o.id AND last.there IS NOT TRUE
            )
-           SELECT (extract(epoch FROM at - beat_at) * 1000)::float8 AS away FROM last WHERE there IS NOT TRUE`,
+           SELECT CASE WHEN at < beat_at THEN 0 ELSE extract(epoch FROM at - beat_at) * 1000 END::float8 AS away FROM last WHERE there IS NOT TRUE`,
     values: [at, age, GAP],
   });
   return rows[0]?.away ?? null;

@@ -5,48 +5,67 @@ import {
   type ServerResponse,
 } from 'node:http';
 import { Server as NetServer, type AddressInfo, type Socket } from 'node:net';
+import { Readable } from 'node:stream';
 import type { GraphQLSchema } from 'graphql';
 import { AppError } from '../errors.js';
 import type { Observer } from '../observation.js';
 import type { Services } from '../schema/context.js';
-import type { RateLimits } from '../services/rate-limits.js';
-import { credentialOf } from './authenticate.js';
+import type { Budget, RateLimits } from '../services/access/rate-limits.js';
+import { createReaders, type Readers } from '../services/access/reading-turns.js';
+import { credentialOf } from './http/authenticate.js';
 import { createCollector } from './collector/collector.js';
-import { createDashboard } from './dashboard.js';
-import { graphiqlPage } from './graphiql.js';
-import { bodyTooLarge, createGraphQL, MOST_BYTES } from './graphql.js';
-import { maskError } from './mask-error.js';
-import { createOpenStreams } from './open-streams.js';
-import { checkOrigin } from './origin.js';
-import { answerPost, isPlainPost } from './post-operation.js';
-import { requestIdOf } from './request-id.js';
-import { admit, tellBudget } from './admission.js';
-import { createSenderOf } from './sender.js';
-import { cutStuckSockets } from './stuck-sockets.js';
-import { createWebSockets } from './websocket.js';
+import { createDashboard } from './http/dashboard.js';
+import { createDownloads } from './http/downloads.js';
+import { createGraphiQL } from './http/graphiql.js';
+import { createGraphQL } from './graphql/graphql.js';
+import { checkJsonSize } from './http/check-json-size.js';
+import { maskError } from './graphql/mask-error.js';
+import { LargeSends } from './graphql/large-sends.js';
+import { createOpenStreams } from './graphql/open-streams.js';
+import { createSharedSubscriptions } from './graphql/shared-subscriptions.js';
+import { createSingleConnections } from './graphql/single-connection.js';
+import { checkOrigin } from './http/origin.js';
+import type { Places } from './http/places.js';
+import { answerPost, isPlainPost } from './graphql/post-operation.js';
+import { bodyTooLarge, MOST_BYTES, receiveBody } from './http/receive-body.js';
+import { requestIdOf } from './http/request-id.js';
+import { admit, tellBudget } from './http/admission.js';
+import { createSenderOf } from './http/sender.js';
+import { answerFile } from './http/static-file.js';
+import { cutStuckSockets } from './http/stuck-sockets.js';
+import { createRushedSockets } from './http/rushed-sockets.js';
+import { createUnfinished } from './http/unfinished.js';
+import { asksForWebSocket } from './http/without-upgrade.js';
+import { createWebSockets } from './websocket/websocket.js';
 
 const GRAPHQL = '/graphql';
-/** Paths are read as if they were of this server. */
+/** The base for parsing relative request targets as URLs. */
 const BASE = 'http://localhost';
-/** How long requests under way are waited for when the server closes, all in all. Milliseconds. */
+/** How long, in milliseconds, a closing server waits in all for requests under way. */
 const PATIENCE = 5_000;
-/** How long a connection without a request is kept when the server closes: its next request may be on its way. Milliseconds. */
+/**
+ * How long, in milliseconds, a closing server keeps a connection without a request, because its next request may be on its
+ * way.
+ */
 const GOODBYE = 1_000;
-/** How long the rest of a refused body is still swallowed. Milliseconds. */
+/** How long, in milliseconds, the server still receives and ignores the rest of a refused body. */
 const LINGER = 1_000;
 
 export interface Server {
-  /** Resolves with the address it listens on. Rejects where the port is taken. */
+  /** Resolves with the URL at which the server listens. Rejects if the port is taken. */
   listen(): Promise<{ url: string }>;
   /**
-   * Takes no new connection, answers what is under way and what open connections send within a second, each with
-   * Connection: close; WebSockets are closed with 1001. `endStreams` is called when everything but streams has been
-   * answered: it ends the subscriptions over HTTP.
+   * Accepts no new connection. Answers the requests under way, and those that open connections send within a second, with
+   * Connection: close. Closes WebSockets with 1001. Calls `endStreams`, which ends the subscriptions over HTTP, after all
+   * requests except streams have been answered.
    */
   close(endStreams: () => Promise<void>): Promise<void>;
 }
 
-/** Problems as every path but GraphQL's own tells them: the same shape, so that a client reads one. */
+/**
+ * Answers an error in the shape of a GraphQL error, on every path except the collector's, so that clients need to read only
+ * one shape.
+ */
 function answerError(
   response: ServerResponse,
   status: number,
@@ -64,7 +83,10 @@ function answerJson(response: ServerResponse, status: number, body: unknown): vo
   response.end(JSON.stringify(body));
 }
 
-/** Resolves when it is called back, at once where `begin` says so, and after `milliseconds` in any case. */
+/**
+ * `begin` gets a callback. The promise resolves at the call of the callback, at once if `begin` returns true, and after
+ * `milliseconds` at the latest.
+ */
 async function within(milliseconds: number, begin: (resolve: () => void) => boolean): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   await new Promise<void>((resolve) => {
@@ -74,13 +96,16 @@ async function within(milliseconds: number, begin: (resolve: () => void) => bool
   clearTimeout(timer);
 }
 
-/** What nearly every request asks for. */
+/** The URL of nearly every request, parsed once. */
 const GRAPHQL_URL = new URL(GRAPHQL, BASE);
+
+const HEALTH: ReadonlySet<string> = new Set(['/health/live', '/health/ready']);
 
 const isGraphQL = (pathname: string): boolean => pathname === GRAPHQL || pathname === `${GRAPHQL}/`;
 
 function urlOf(target: string): URL {
-  if (!URL.canParse(target, BASE)) throw new AppError('BAD_USER_INPUT', 'The path is not part of any URL.');
+  if (!URL.canParse(target, BASE))
+    throw new AppError('BAD_USER_INPUT', 'The path of the request is not a valid URL path.');
   return new URL(target, BASE);
 }
 
@@ -100,52 +125,78 @@ export function createServer(deps: {
   schema: GraphQLSchema;
   services: Services;
   rateLimits: RateLimits;
+  /** Limits the sockets, streams and subscriptions that are open at a time. */
+  places: Places;
+  /** The turns of reading statements. Left out: of this server's callers alone. */
+  readers?: Readers;
   observe: Observer;
   host: string;
   port: number;
-  /** Whose X-Forwarded-For counts (see createSenderOf). */
+  /** The proxies whose X-Forwarded-For counts (see createSenderOf). */
   trustedProxies: readonly string[];
-  /** What keeps the server from working just now; empty where nothing does. */
+  /** Whether a browser that opens /graphql gets GraphiQL. */
+  graphiql: boolean;
+  /** Names what the server lacks to work at this moment. Empty: the server is ready. */
   missing: () => Promise<readonly string[]>;
-  /** What /metrics answers, in the text format of Prometheus. */
+  /** The answer of /metrics, in the text format of Prometheus. */
   expose: () => Promise<{ contentType: string; text: string }>;
-  /** How long a client may leave unread what waits for it. Milliseconds. */
+  /** How long, in milliseconds, a client may read none of the data that waits for it. */
   stuckAfter?: number;
-  /** How often clients of WebSockets are asked whether they are there. Milliseconds. */
+  /** The interval of WebSocket pings, in milliseconds. */
   pingEvery?: number;
-  /** How often a stream of events that is silent is sent a comment. Milliseconds. */
+  /** The interval, in milliseconds, at which a silent event stream gets a comment. */
   commentEvery?: number;
+  /** How long an event stream stays reserved until it is opened. Milliseconds. */
+  reservedFor?: number;
 }): Server {
-  const { schema, services, rateLimits, observe, host, port, trustedProxies, missing, expose } = deps;
+  const { schema, services, rateLimits, places, observe, host, port, trustedProxies, missing, expose } = deps;
   const streams = createOpenStreams(
     (listener) => services.keys.onRevoked(listener),
     () => services.clock.now(),
   );
   const senderOf = createSenderOf(trustedProxies);
-  const collector = createCollector({ services, senderOf, rateLimits, observe });
+  const unfinished = createUnfinished();
+  const collector = createCollector({ services, senderOf, rateLimits, unfinished, observe });
   const dashboard = createDashboard();
-  const graphql = createGraphQL({ schema, services, streams, observe, commentEvery: deps.commentEvery });
-  /** Requests whose answer is one document, and whose client waits for it. */
+  const downloads = createDownloads(schema);
+  const graphiql = deps.graphiql ? createGraphiQL(schema) : null;
+  const largeSends = new LargeSends();
+  const graphql = createGraphQL({
+    schema,
+    services,
+    streams,
+    places,
+    largeSends,
+    readers: deps.readers ?? createReaders(services.database),
+    observe,
+    commentEvery: deps.commentEvery,
+  });
+  const shared = createSharedSubscriptions({ share: graphql.share, largeSends, observe });
+  const singleConnections = createSingleConnections({
+    graphql,
+    shared,
+    streams,
+    places,
+    observe,
+    commentEvery: deps.commentEvery,
+    reservedFor: deps.reservedFor,
+  });
+  /** The number of requests under way whose answer is one document, and not a stream. */
   let underWay = 0;
   let idle: (() => void) | null = null;
   let draining = false;
-  /** Rendered once: the page is large, and asks nothing of any other server. */
-  let page: string | null = null;
 
-  function answerGraphiQL(response: ServerResponse): void {
-    page ??= graphiqlPage(schema);
-    response.writeHead(200, { 'Content-Type': 'text/html; charset=utf-8' });
-    response.end(page);
-  }
-
-  /** What GraphQL over HTTP would take and a browser may send unasked, or cannot read: refused before anything is read. */
+  /**
+   * Refuses requests that GraphQL over HTTP would accept: invalid JSON in the query, a POST that is not JSON (a browser may
+   * send it without a preflight) and a body that is too large. Runs before the body is read.
+   */
   function checkRequest(request: IncomingMessage, { search, searchParams }: URL): void {
     for (const name of search === '' ? [] : ['variables', 'extensions']) {
       if (!isJsonObject(searchParams.get(name) || '{}'))
-        throw new AppError('BAD_USER_INPUT', `${name} is a JSON object.`, { field: name });
+        throw new AppError('BAD_USER_INPUT', `${name} must be a JSON object.`, { field: name });
     }
     if (request.method === 'POST' && !isJson(request.headers['content-type'])) {
-      throw new AppError('UNSUPPORTED_MEDIA_TYPE', 'Send the operation as application/json.');
+      throw new AppError('UNSUPPORTED_MEDIA_TYPE', 'Content-Type must be application/json.');
     }
     if (Number(request.headers['content-length'] ?? 0) > MOST_BYTES) throw bodyTooLarge();
   }
@@ -155,12 +206,13 @@ export function createServer(deps: {
     response: ServerResponse,
     url: URL,
     id: string,
+    budget: Budget | null,
   ): Promise<void> {
-    if (request.method === 'GET' && request.headers.accept?.includes('text/html')) {
-      answerGraphiQL(response);
+    if (graphiql && request.method === 'GET' && request.headers.accept?.includes('text/html')) {
+      answerFile(request, response, await graphiql());
       return;
     }
-    // A preflight carries no credential, and learns nothing.
+    // A preflight carries no credential, and its answer contains no data.
     if (request.method === 'OPTIONS') {
       await graphql.http(request, response, {
         caller: { kind: 'operator' },
@@ -173,26 +225,60 @@ export function createServer(deps: {
     checkRequest(request, url);
     const sender = senderOf(request);
     const tell = tellBudget(response);
-    const caller = await admit(rateLimits, sender, () => services.keys.authenticate(credentialOf(request, url)), tell);
+    const authenticate = () => services.keys.authenticate(credentialOf(request, url));
+    const caller = await admit(rateLimits, sender, budget, authenticate, tell);
     checkOrigin(caller, request);
     const charge = async (points: number): Promise<void> => tell(await rateLimits.chargeKey(caller, points));
     const door = { caller, sender, requestId: id, charge };
-    await (isPlainPost(request)
-      ? answerPost(graphql, request, response, door, observe)
-      : graphql.http(request, response, door));
+    const isSingle = singleConnections.owns(request, url);
+    if (request.method === 'POST') {
+      const body = await receiveBody(request, unfinished, bodyTooLarge);
+      const text = body.toString('utf8');
+      checkJsonSize(text);
+      if (isSingle) {
+        await singleConnections.answer(request, response, url, door, text);
+        return;
+      }
+      if (isPlainPost(request) && (await answerPost(graphql, request, response, text, door, observe))) return;
+      // Yoga gets the received body as a stream, because it would count the characters of a text instead of its bytes.
+      Object.assign(request, { body: Readable.from([body]) });
+    }
+    if (isSingle) {
+      await singleConnections.answer(request, response, url, door, '');
+      return;
+    }
+    await graphql.http(request, response, door);
   }
 
-  async function answerMetrics(request: IncomingMessage, response: ServerResponse, url: URL): Promise<void> {
+  async function answerMetrics(
+    request: IncomingMessage,
+    response: ServerResponse,
+    url: URL,
+    budget: Budget | null,
+  ): Promise<void> {
     const read = () => services.keys.authenticate(credentialOf(request, url));
-    const caller = await admit(rateLimits, senderOf(request), read, () => {});
-    if (caller.kind !== 'operator') throw new AppError('FORBIDDEN', 'The metrics need the operator key.');
+    const caller = await admit(rateLimits, senderOf(request), budget, read, () => {});
+    if (caller.kind !== 'operator') throw new AppError('FORBIDDEN', '/metrics needs the operator key.');
     const { contentType, text } = await expose();
     response.writeHead(200, { 'Content-Type': contentType, 'Cache-Control': 'no-store' });
     response.end(text);
   }
 
+  async function answerHealth(response: ServerResponse, pathname: string): Promise<void> {
+    if (pathname === '/health/live') {
+      answerJson(response, 200, { status: 'live' });
+      return;
+    }
+    const lacking = draining ? ['shutting down'] : await missing();
+    answerJson(
+      response,
+      lacking.length > 0 ? 503 : 200,
+      lacking.length > 0 ? { status: 'not ready', missing: lacking } : { status: 'ready' },
+    );
+  }
+
   async function answer(request: IncomingMessage, response: ServerResponse, id: string): Promise<void> {
-    // Before anything makes a URL of it: clients that concatenate begin the path with two slashes.
+    // This comes before the path is parsed as a URL: the paths of some clients begin with two slashes.
     if (collector.owns((request.url ?? '/').split('?')[0]!)) {
       await collector.answer(request, response, id);
       return;
@@ -200,45 +286,49 @@ export function createServer(deps: {
     const target = (request.url ?? '/').replace(/^\/{2,}/, '/');
     const url = target === GRAPHQL ? GRAPHQL_URL : urlOf(target);
     const graphqlAsked = isGraphQL(url.pathname);
-    // A proxy may send the whole URL; further on, all that counts is what lies here.
+    // A proxy may send a whole URL. The code below needs only the path and the query.
     request.url = (graphqlAsked ? GRAPHQL : url.pathname) + url.search;
+    const charged = rateLimits.chargeAddress(senderOf(request).ipAddress, 1);
+    if (HEALTH.has(url.pathname)) {
+      // Health is never refused: the client may share the address of a load balancer with clients that have used up its limit.
+      charged.catch(() => {});
+      await answerHealth(response, url.pathname);
+      return;
+    }
+    const budget = await charged;
     if (graphqlAsked) {
-      await answerGraphQL(request, response, url, id);
-      return;
-    }
-    if (url.pathname === '/health/live') {
-      answerJson(response, 200, { status: 'live' });
-      return;
-    }
-    if (url.pathname === '/health/ready') {
-      const lacking = draining ? ['shutting down'] : await missing();
-      answerJson(
-        response,
-        lacking.length > 0 ? 503 : 200,
-        lacking.length > 0 ? { status: 'not ready', missing: lacking } : { status: 'ready' },
-      );
+      await answerGraphQL(request, response, url, id, budget);
       return;
     }
     if (url.pathname === '/metrics') {
-      await answerMetrics(request, response, url);
+      await answerMetrics(request, response, url, budget);
       return;
     }
+    if (downloads.answer(request, response, url.pathname)) return;
     if (dashboard.answer(request, response, url.pathname)) return;
-    throw new AppError('NOT_FOUND', `There is nothing at ${url.pathname}. GraphQL is at ${GRAPHQL}.`);
+    throw new AppError('NOT_FOUND', `There is no page or endpoint at ${url.pathname}. GraphQL is at ${GRAPHQL}.`);
   }
 
+  const isRushed = createRushedSockets();
+
   function onRequest(request: IncomingMessage, response: ServerResponse): void {
+    // Node passes on the requests that arrived together with the one that destroyed the socket.
+    if (request.socket.destroyed) return;
+    if (isRushed(request.socket)) {
+      request.socket.destroy();
+      return;
+    }
     const id = requestIdOf(request);
     const start = performance.now();
     const { socket } = request;
     const isStream = request.headers.accept?.includes('text/event-stream') ?? false;
     response.setHeader('X-Request-Id', id);
-    // A body of unknown length may be refused half-way, and its rest must not be taken for the next request.
+    // The server may refuse a body of unknown length half-way, and must not read its rest as the next request.
     if (draining || request.headers['transfer-encoding']) response.setHeader('Connection', 'close');
     if (!isStream) underWay += 1;
     response.on('finish', () => {
       if (request.complete) return;
-      // Answered before the body was read: the client may finish sending, so that it reads why, but not for long.
+      // The server answered before it read the body. The client gets a short time to finish sending, so that it reads the answer.
       request.resume();
       setTimeout(() => socket.destroy(), LINGER).unref();
     });
@@ -261,7 +351,7 @@ export function createServer(deps: {
         'Access-Control-Allow-Origin': '*',
         ...(status === 401 ? { 'WWW-Authenticate': 'Bearer' } : {}),
         ...(retryAfter ? { 'Retry-After': String(retryAfter) } : {}),
-        // What is left of the body is not read.
+        // The server does not read the rest of the body.
         ...(request.complete ? {} : { Connection: 'close' }),
       };
       answerError(response, status, String(masked.extensions['code']), masked.message, headers);
@@ -273,7 +363,7 @@ export function createServer(deps: {
     onRequest,
   );
   const stuckSockets = cutStuckSockets(http, deps.stuckAfter);
-  /** Connections that speak HTTP, those without a request among them. */
+  /** The open HTTP connections, with or without a request. WebSockets are not among them. */
   const connections = new Set<Socket>();
   let lastGone: (() => void) | null = null;
   function leave(socket: Socket): void {
@@ -281,19 +371,27 @@ export function createServer(deps: {
     if (connections.size === 0) lastGone?.();
   }
   http.on('connection', (socket: Socket) => {
+    if (connections.has(socket)) return;
+    shared.connectionCame();
     connections.add(socket);
     socket.once('close', () => leave(socket));
   });
-  http.on('upgrade', (_request, socket) => leave(socket as Socket));
+  http.on('upgrade', (request, socket) => {
+    if (asksForWebSocket(request)) leave(socket as Socket);
+  });
 
   const webSockets = createWebSockets({
     http,
     owns: (target) => isGraphQL(target.split('?')[0]!),
     graphql,
+    shared,
     keys: services.keys,
     senderOf,
     rateLimits,
+    places,
+    unfinished,
     streams,
+    now: () => services.clock.now(),
     observe,
     pingEvery: deps.pingEvery,
   });
@@ -311,9 +409,9 @@ export function createServer(deps: {
       }),
     async close(endStreams) {
       draining = true;
-      // Whoever has connected by now is taken a turn later.
+      // Node accepts the connections that are already made in the next turn.
       await new Promise((resolve) => setImmediate(resolve));
-      // HTTP's own close would cut connections on which a request may be on its way.
+      // The close of the HTTP server would cut connections on which a request may be on its way.
       const closed = new Promise<void>((resolve) => NetServer.prototype.close.call(http, () => resolve()));
       const goodbyes = within(GOODBYE, (resolve) => {
         lastGone = resolve;
@@ -328,11 +426,12 @@ export function createServer(deps: {
       await answered();
       await webSockets.close();
       await endStreams();
+      singleConnections.close();
       await goodbyes;
       await answered();
-      // Streams that have ended are written out by now; whoever does not read is cut off.
+      // The ends of streams have been written by now. After 500 ms the server cuts connections whose clients do not read.
       setTimeout(() => http.closeAllConnections(), 500).unref();
-      // Also ends the watch over slow requests, which the server's close has passed over.
+      // This also stops the timer for slow requests, which the close of the net server does not do.
       http.close();
       await closed;
       stuckSockets.close();

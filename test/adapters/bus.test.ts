@@ -1,9 +1,11 @@
-import { expect, inject, test } from 'vitest';
+import { randomUUID } from 'node:crypto';
+import { expect, test } from 'vitest';
 import { createMemoryBus } from '../../src/adapters/memory-bus.js';
-import { createRedisBus } from '../../src/adapters/redis-bus.js';
+import { createRedisBus } from '../../src/adapters/redis/redis-bus.js';
 import { busContract, createEar } from '../contracts/bus.js';
 import { eventually } from '../support/app.js';
-import { startOwnRedis } from '../support/redis.js';
+import { freePort } from '../support/postgres.js';
+import { startOwnRedis, redisUrl } from '../support/redis.js';
 
 busContract('the in-process bus', async () => {
   const bus = createMemoryBus();
@@ -11,8 +13,9 @@ busContract('the in-process bus', async () => {
 });
 
 busContract('the Redis bus', async () => {
+  const installation = randomUUID();
   const [here, there] = await Promise.all(
-    [0, 1].map(() => createRedisBus({ url: inject('redisUrl'), observe: () => {} })),
+    [0, 1].map(() => createRedisBus({ url: redisUrl(), installation, observe: () => {} })),
   );
   return {
     here: here!,
@@ -26,7 +29,7 @@ busContract('the Redis bus', async () => {
 
 test('where Redis is lost every listener is told at once, and once the bus is whole again', async () => {
   const first = await startOwnRedis();
-  const bus = await createRedisBus({ url: first.url, observe: () => {} });
+  const bus = await createRedisBus({ url: first.url, installation: randomUUID(), observe: () => {} });
   const ears = [createEar(), createEar()];
   await bus.subscribe('a', ears[0]!);
   await bus.subscribe('b', ears[1]!);
@@ -51,4 +54,29 @@ test('where Redis is lost every listener is told at once, and once the bus is wh
   expect(ears[1]!.losses).toBe(1);
   await bus.close();
   await second.kill();
+});
+
+test('of several nodes one is enough, whichever is tried first, at the start and when one dies', async () => {
+  const [first, second, nobody] = [await startOwnRedis(), await startOwnRedis(), await freePort()];
+  const installation = randomUUID();
+  const open = (url: string) => createRedisBus({ url, installation, observe: () => {} });
+  try {
+    // Which node a connection tries first is left to chance: so many that each comes first for some.
+    for (let at = 0; at < 8; at += 1) {
+      const bus = await open(`redis://127.0.0.1:${nobody},${first.url}`);
+      expect(bus.connected).toBe(true);
+      await bus.close();
+    }
+    const buses = await Promise.all(Array.from({ length: 8 }, () => open(`${first.url},${second.url}`)));
+    await first.kill();
+    // A publisher may notice a moment later, and fail with what it had under way.
+    await eventually(async () => {
+      const published = await Promise.allSettled(buses.map((bus) => bus.publish('a', 'heard')));
+      return published.every(({ status }) => status === 'fulfilled') && buses.every(({ connected }) => connected);
+    });
+    await Promise.all(buses.map((bus) => bus.close()));
+  } finally {
+    await first.kill();
+    await second.kill();
+  }
 });

@@ -1,6 +1,6 @@
 import { connect, createServer, type AddressInfo } from 'node:net';
 import { expect, inject, test } from 'vitest';
-import { createDatabase } from '../../src/adapters/postgres.js';
+import { createDatabase } from '../../src/adapters/postgres/postgres.js';
 
 /** What a server says when its Postgres has been killed. */
 function farewell(): Buffer {

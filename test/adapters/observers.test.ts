@@ -33,9 +33,12 @@ const SAMPLES: { [Kind in Observation['kind']]: Extract<Observation, { kind: Kin
   'bus.connected': { kind: 'bus.connected' },
   'bus.lost': { kind: 'bus.lost', message: 'gone' },
   'bus.publishFailed': { kind: 'bus.publishFailed', channel: 'keys', error: new Error('x') },
+  'bus.junk': { kind: 'bus.junk', channel: 'keys', characters: 4 },
   'watcher.opened': { kind: 'watcher.opened', what: 'presence' },
   'watcher.closed': { kind: 'watcher.closed', what: 'presence' },
   'watcher.resnapshotted': { kind: 'watcher.resnapshotted', why: 'gap' },
+  'webhook.sent': { kind: 'webhook.sent', outcome: 'taken', changes: 1, milliseconds: 1 },
+  'webhook.disabled': { kind: 'webhook.disabled', project: 'p', webhook: 'w', reason: 'GONE' },
   'task.failed': { kind: 'task.failed', task: 'keys.touch', error: new Error('x') },
 };
 

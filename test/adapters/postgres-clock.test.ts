@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
-import { createDatabase } from '../../src/adapters/postgres.js';
-import { createPostgresClock } from '../../src/adapters/postgres-clock.js';
+import { createDatabase } from '../../src/adapters/postgres/postgres.js';
+import { createPostgresClock } from '../../src/adapters/postgres/postgres-clock.js';
 import type { Database } from '../../src/store/database.js';
 import { eventually } from '../support/app.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';

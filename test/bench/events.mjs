@@ -1,11 +1,11 @@
-// What the loads send: page views and the like of a site's users, the same for every comparator.
+// The events that the loads send: page views and similar events of a site's users, the same for every comparator.
 
 const PAGES = Array.from({ length: 50 }, (_, at) => `/products/${at}`);
 const TYPES = ['page view', 'page view', 'page view', 'usage', 'log', 'error'];
 
-/** The at-th event: its user is one of `users`, its time is the server's. */
+/** The event number `at`: its user is one of `users`, and the server sets its time. */
 export function eventAt(at, users) {
-  // A multiplicative step visits the users in no order, each as often.
+  // A multiplicative step visits the users in mixed order, each equally often.
   const user = (at * 7919) % users;
   return {
     type: TYPES[user % TYPES.length],
@@ -18,7 +18,7 @@ export function eventAt(at, users) {
 
 const INGEST = 'mutation Ingest($events: [EventInput!]!) { ingestEvents(events: $events) { accepted } }';
 
-/** Request bodies of `size` events each, together touching every user about once. */
+/** Request bodies of `size` events each. Together they have about one event of each user. */
 export function ingestBodies({ requests, size, users }) {
   return Array.from({ length: requests }, (_, request) =>
     JSON.stringify({

@@ -1,10 +1,10 @@
-// A load: keeps so many connections busy with requests written beforehand, and counts the answers. It speaks
-// HTTP/1.1 over bare sockets, so that most of the machine is left to what is measured.
+// A load: keeps a number of connections busy with requests that were made before, and counts the answers. It uses
+// HTTP/1.1 over bare sockets, so that it takes little of the machine's time.
 import { createConnection } from 'node:net';
 
 const END_OF_HEAD = Buffer.from('\r\n\r\n');
 
-/** Sends bodies one after the other on one connection, each when the last is answered, until `deadline`. */
+/** Sends bodies on one connection until `deadline`, each after the answer to the one before. */
 function drive({ url, requests, first, step, deadline, most, expect }, count) {
   const { hostname, port } = new URL(url);
   return new Promise((resolve, reject) => {
@@ -28,7 +28,7 @@ function drive({ url, requests, first, step, deadline, most, expect }, count) {
       const length = /content-length: (\d+)/i.exec(header);
       const end = length
         ? head + 4 + Number(length[1])
-        : // Chunked: the last chunk is empty.
+        : // A chunked answer: its last chunk is empty.
           received.toString('latin1', received.length - 5) === '0\r\n\r\n'
           ? received.length
           : Number.POSITIVE_INFINITY;
@@ -60,7 +60,7 @@ process.on('message', async (options) => {
   const requests = bodies.map((body) => requestOf(options, body));
   const latencies = [];
   const start = performance.now();
-  // Either so long, or until each body has been sent once.
+  // Runs for a time, or until each body has been sent once.
   const deadline = seconds === undefined ? Number.POSITIVE_INFINITY : start + seconds * 1_000;
   const most = seconds === undefined ? bodies.length : Number.POSITIVE_INFINITY;
   await Promise.all(

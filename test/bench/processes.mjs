@@ -1,15 +1,17 @@
-// Processes of the bench: Postgres, servers, loads. Each runs by itself, so that none is measured with another's work.
+// The processes of the bench: Postgres, servers, loads. Each is its own process, so that no measurement includes the
+// work of another.
 import { fork, spawn } from 'node:child_process';
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { createConnection, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
-import { startEmbeddedPostgres } from '../../dist/adapters/embedded-postgres.js';
+import { startEmbeddedPostgres } from '../../dist/adapters/postgres/embedded-postgres.js';
 
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const here = (file) => fileURLToPath(new URL(file, import.meta.url));
-/** What runs now: ended with the bench, however that ends. */
+/** The processes that run now. They end when the bench ends, in any way. */
 const children = new Set();
 process.on('exit', () => children.forEach((child) => child.kill('SIGKILL')));
 
@@ -23,7 +25,7 @@ function keep(child) {
   });
 }
 
-const OPERATOR_KEY = 'operator-key-of-the-bench';
+export const OPERATOR_KEY = 'operator-key-of-the-bench';
 
 function temporaryFolder() {
   const folder = mkdtempSync(path.join(tmpdir(), 'footsteps-bench-'));
@@ -31,7 +33,7 @@ function temporaryFolder() {
   return { folder, remove: () => rmSync(folder, { recursive: true, force: true }) };
 }
 
-/** The embedded Postgres with the settings that the product gives it: fsync on. */
+/** Starts the embedded Postgres with the product's settings: fsync on. */
 export async function startPostgres() {
   const { folder, remove } = temporaryFolder();
   const postgres = await startEmbeddedPostgres({ dataDir: folder, observe: () => {} });
@@ -41,7 +43,7 @@ export async function startPostgres() {
   return {
     url: postgres.url,
     folder,
-    /** A new, empty database of its own; answers its URL. */
+    /** Makes a new, empty database. Returns its URL. */
     async createDatabase() {
       made += 1;
       const name = `bench_${made}`;
@@ -58,7 +60,15 @@ export async function startPostgres() {
   };
 }
 
-/** A program of the bench as a process that tells when it is ready; `ready` is what it said. */
+function ask(child, exited, message) {
+  return new Promise((resolve, reject) => {
+    child.once('message', resolve);
+    exited.then((code) => reject(new Error(`${child.spawnargs.at(-1)} ended with ${code}`)));
+    child.send(message);
+  });
+}
+
+/** Starts a program of the bench as a process that sends a message when it is ready; `ready` is that message. */
 export async function startProgram(file, env = {}, { node, args = [] } = {}) {
   const child = fork(here(file), args, {
     env: { PATH: process.env.PATH, HOME: process.env.HOME, NODE_ENV: 'production', ...env },
@@ -74,14 +84,8 @@ export async function startProgram(file, env = {}, { node, args = [] } = {}) {
   return {
     ready,
     pid: child.pid,
-    /** Asks the program for something; it answers with one message. */
-    ask(message) {
-      return new Promise((resolve, reject) => {
-        child.once('message', resolve);
-        exited.then((code) => reject(new Error(`${file} ended with ${code}`)));
-        child.send(message);
-      });
-    },
+    /** Sends the program a request. It answers with one message. */
+    ask: (message) => ask(child, exited, message),
     async stop() {
       child.kill('SIGTERM');
       await exited;
@@ -89,12 +93,54 @@ export async function startProgram(file, env = {}, { node, args = [] } = {}) {
   };
 }
 
-/** Footsteps itself, built, on a database of somebody's own. `profile`: a folder for V8's CPU profile. */
-export async function startFootsteps(databaseUrl, env = {}) {
+/** A Redis of one's own, which keeps nothing and can be killed and started again on its port. */
+export async function startRedis() {
+  let child;
+  let exited;
+  const port = await freePort();
+  const redis = {
+    url: `redis://127.0.0.1:${port}`,
+    async start() {
+      child = spawn('redis-server', ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'], { stdio: 'ignore' });
+      child.on('error', () => {});
+      exited = keep(child);
+      while (!(await answers(port))) if (child.exitCode !== null || child.pid === undefined) throw new Error('There is no redis-server on the PATH.');
+    },
+    async kill() {
+      child.kill('SIGKILL');
+      await exited;
+    },
+  };
+  await redis.start();
+  return redis;
+}
+
+/** A port that nobody listens on just now. */
+function freePort() {
+  return new Promise((resolve) => {
+    const server = createServer().listen(0, '127.0.0.1', () => {
+      const { port } = server.address();
+      server.close(() => resolve(port));
+    });
+  });
+}
+
+function answers(port) {
+  return new Promise((resolve) => {
+    const socket = createConnection(port, '127.0.0.1', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.on('error', () => setTimeout(() => resolve(false), 20));
+  });
+}
+
+/** Starts the built Footsteps with a DATABASE_URL. `BENCH_PROFILE`: a folder for V8's CPU profile. */
+export async function startFootsteps(databaseUrl, env = {}, nodeArguments = []) {
   const profile = process.env.BENCH_PROFILE;
   const child = spawn(
     process.execPath,
-    [...(profile ? ['--cpu-prof', `--cpu-prof-dir=${profile}`] : []), path.join(ROOT, 'dist/main.js')],
+    [...(profile ? ['--cpu-prof', `--cpu-prof-dir=${profile}`] : []), ...nodeArguments, path.join(ROOT, 'dist/main.js')],
     {
       env: {
         PATH: process.env.PATH,
@@ -104,12 +150,12 @@ export async function startFootsteps(databaseUrl, env = {}) {
         PORT: '0',
         DATABASE_URL: databaseUrl,
         OPERATOR_KEY,
-        // Counted, as always, and never reached.
+        // The limits are counted as usual, but are too high to be reached.
         RATE_LIMIT_PER_KEY: '999999999',
         RATE_LIMIT_PER_ADDRESS: '999999999',
         ...env,
       },
-      stdio: ['ignore', 'pipe', 'inherit'],
+      stdio: ['ignore', 'pipe', 'inherit', ...(nodeArguments.length > 0 ? ['ipc'] : [])],
     },
   );
   const exited = keep(child);
@@ -125,6 +171,8 @@ export async function startFootsteps(databaseUrl, env = {}) {
   return {
     url,
     pid: child.pid,
+    /** Asks what `nodeArguments` have loaded into its process. */
+    ask: (message) => ask(child, exited, message),
     async createProject(settings = {}) {
       const { createProject } = await graphql(
         url,
@@ -153,7 +201,7 @@ async function graphql(url, key, query, variables = {}) {
   return data;
 }
 
-/** One statement on a connection of its own. */
+/** Runs one statement on its own connection. */
 export async function sql(databaseUrl, text, values = []) {
   const client = new pg.Client({ connectionString: databaseUrl });
   await client.connect();
@@ -164,7 +212,7 @@ export async function sql(databaseUrl, text, values = []) {
   }
 }
 
-/** The load on `url` for so long; see load.mjs. */
+/** Runs the load on `url`; see load.mjs. */
 export async function load(options) {
   const program = await startProgram('load.mjs');
   try {

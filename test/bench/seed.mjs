@@ -1,20 +1,26 @@
-// Rows that are there already when a measurement begins, written by SQL: sending them would take hours.
+// Writes rows by SQL before a measurement begins. Sending them as events would take hours.
 import pg from 'pg';
 
+/** The id of the n-th seeded user, as the product works it out of project and identity. */
+const idOf = (n) =>
+  `left(encode(sha256(convert_to('4:user36:' || $1::uuid || 19 + length((${n})::text) || ':seeded-' || (${n}) || '@example.com', 'UTF8')), 'hex'), 32)::uuid`;
+
 const SQL = {
-  users: `INSERT INTO users (project_id, id, identity, name, online, status_since, presence_version)
-    SELECT $1, md5('seed ' || n)::uuid, 'seeded-' || n || '@example.com', 'Seeded ' || n, $4, now(), 1
+  users: `INSERT INTO users (project_id, id, identity, name, online_sessions, status_since, presence_version,
+      presence_transaction)
+    SELECT $1, ${idOf('n')}, 'seeded-' || n || '@example.com', 'Seeded ' || n, $4::boolean::integer, now(), 1,
+      pg_current_xact_id()::text::bigint
     FROM generate_series($2::integer, $3::integer) n`,
-  // Ended sessions lie over the last six days; open ones are of the last minute.
+  // Ended sessions are spread over the last six days; open ones are of the last minute.
   ended: `INSERT INTO sessions (project_id, id, user_id, started_at, last_activity_at, ended_at, end_reason, online_until, live,
       event_count, error_count, ended_event_count, event_types, version, browser_name, browser_version, os_name, os_version, device, data)
-    SELECT $1, uuidv7(x.started_at - now()), md5('seed ' || n % $4::integer)::uuid, x.started_at, x.ended_at, x.ended_at, 'INACTIVITY',
+    SELECT $1, uuidv7(x.started_at - now()), ${idOf('n % $4::integer')}, x.started_at, x.ended_at, x.ended_at, 'INACTIVITY',
       x.ended_at, false, $5, 0, $5, '{page view}', '1.4.2', 'Chrome', '140.0', 'Windows', '11', 'Desktop', '{"plan": "pro"}'
     FROM generate_series($2::integer, $3::integer) n,
       LATERAL (SELECT now() - interval '1 hour' - interval '500 ms' * (n % 1000000) AS at) y,
       LATERAL (SELECT y.at AS started_at, y.at + interval '10 minutes' AS ended_at) x`,
   open: `INSERT INTO sessions (project_id, id, user_id, started_at, last_activity_at, online_until, live, due_at, event_count, event_types, data)
-    SELECT $1, uuidv7(interval '-1 minute'), md5('seed ' || n)::uuid, now() - interval '1 minute', now(), now() + interval '1 day', true,
+    SELECT $1, uuidv7(interval '-1 minute'), ${idOf('n')}, now() - interval '1 minute', now(), now() + interval '1 day', true,
       now() + interval '1 day', 1, '{page view}', '{}'
     FROM generate_series($2::integer, $3::integer) n`,
   events: `INSERT INTO events (project_id, id, type, source, message, occurred_at, received_at, user_id, session_id, data)
@@ -25,7 +31,7 @@ const SQL = {
       generate_series(1, s.event_count) n, LATERAL (SELECT s.started_at + interval '20 s' * n AS at) x`,
 };
 
-/** Runs `run` on `total` rows, a step at a time, and shows how far it is where that takes a while. */
+/** Runs `run` on `total` rows in steps, and prints the progress if it takes long. */
 async function inSteps(what, total, step, run) {
   let toldAt = performance.now();
   for (let first = 0; first < total; first += step) {
@@ -36,7 +42,7 @@ async function inSteps(what, total, step, run) {
   }
 }
 
-/** Users with ended sessions of so many events each. */
+/** Makes users with ended sessions of so many events each. */
 export async function seedHistory(databaseUrl, projectId, { sessions, eventsEach, users = Math.ceil(sessions / 10) }) {
   const client = new pg.Client({ connectionString: databaseUrl });
   await client.connect();
@@ -50,7 +56,7 @@ export async function seedHistory(databaseUrl, projectId, { sessions, eventsEach
   await client.end();
 }
 
-/** Users who are online, each with an open session that stays so. */
+/** Makes users who are online, each with an open session that stays open. */
 export async function seedOpen(databaseUrl, projectId, { sessions }) {
   const client = new pg.Client({ connectionString: databaseUrl });
   await client.connect();
@@ -63,19 +69,19 @@ export async function seedOpen(databaseUrl, projectId, { sessions }) {
   await client.end();
 }
 
-/** Lets `count` of the seeded open sessions, from `first` on, have been silent for ten minutes. */
+/** Makes `count` of the seeded open sessions, from `first` on, inactive for ten minutes. */
 export async function silence(databaseUrl, projectId, first, count) {
   const client = new pg.Client({ connectionString: databaseUrl });
   await client.connect();
   await client.query(
     `UPDATE sessions SET started_at = now() - interval '20 minutes', last_activity_at = now() - interval '10 minutes',
        online_until = now() - interval '5 minutes', due_at = now() - interval '5 minutes'
-     WHERE project_id = $1 AND live AND user_id IN (SELECT md5('seed ' || n)::uuid FROM generate_series($2::integer, $3::integer) n)`,
+     WHERE project_id = $1 AND live AND user_id IN (SELECT ${idOf('n')} FROM generate_series($2::integer, $3::integer) n)`,
     [projectId, first, first + count - 1],
   );
-  // The service had been there for long when they fell silent.
+  // The service must have been running when they became inactive, or it would count as an outage.
   await client.query('UPDATE outage SET away_from = NULL, back_at = NULL');
-  // What this has written is not to be paid for by what is measured next.
+  // The next measurement must not include the cost of these writes.
   await client.query('CHECKPOINT');
   await client.end();
 }

@@ -1,4 +1,4 @@
-// Many subscribers in one process: each has a WebSocket of its own, and counts the edges that it is sent.
+// Many subscribers in one process. Each has its own WebSocket and counts the edges that it receives.
 import { randomUUID } from 'node:crypto';
 import WebSocket from 'ws';
 
@@ -6,13 +6,13 @@ const QUERY = 'subscription { userPresence { kind users { identity status online
 const at = () => performance.timeOrigin + performance.now();
 
 const sockets = [];
-/** Edges each socket has been sent since the last question, and when the last of them came. */
+/** The edges that each socket has received since the last question, and when the last one came. */
 let counts = [];
 let messages = 0;
 let lastAt = 0;
 let wanted = null;
 
-/** What a message holds, worked out once however many sockets it comes to: all but the id is the same. */
+/** The number of edges by the text of a message without its id. So a text is parsed once for all sockets. */
 const known = new Map();
 function edgesIn(message) {
   const text = message.startsWith('{"id":"') ? `{${message.slice(message.indexOf('"', 7) + 2)}` : message;
@@ -54,7 +54,7 @@ function open(index, { url, key, bare }) {
     socket.on('message', (/** @type {Buffer} */ data) => {
       const text = data.toString('utf8');
       if (text.startsWith('{"type":"connection_ack"')) {
-        // Each calls its subscription differently, as graphql-ws clients do.
+        // Each uses a different id for its subscription, as graphql-ws clients do.
         socket.send(JSON.stringify({ id: randomUUID(), type: 'subscribe', payload: { query: QUERY } }));
         return;
       }
@@ -71,7 +71,7 @@ function open(index, { url, key, bare }) {
 process.on('message', async (asked) => {
   if (asked.kind === 'connect') {
     counts = Array(asked.count).fill(0);
-    // A hundred at a time, as a balancer would let them through.
+    // A hundred at a time, as a load balancer would let them through.
     for (let first = 0; first < asked.count; first += 100) {
       await Promise.all(Array.from({ length: Math.min(100, asked.count - first) }, (_, one) => open(first + one, asked)));
     }

@@ -7,7 +7,7 @@ import { createProject, eventually, OPERATOR_KEY, post } from '../support/app.js
 import { startOwnPostgres, type PostgresServer } from '../support/postgres.js';
 import { startServer, temporaryFolder, type ServerProcess } from '../support/server.js';
 
-/** The database's disk is a small one of its own, which is mounted: that takes root. */
+/** The database has a small disk of its own. Only root can mount it. */
 
 const MEGABYTES = 96;
 const { folder, remove } = temporaryFolder();
@@ -20,7 +20,7 @@ beforeAll(async () => {
   postgres = await startOwnPostgres();
   execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${MEGABYTES}m`, 'tmpfs', folder]);
   mounted = true;
-  // Postgres runs as nobody there.
+  // Postgres runs as the user nobody.
   chownSync(folder, 65_534, 65_534);
   const admin = new pg.Client({ connectionString: postgres.url });
   await admin.connect();
@@ -57,7 +57,7 @@ const ready = async (): Promise<{ status: number; missing: string[] }> => {
 
 test('a full disk is told as such, to those who send and to who asks for its health, and is over by itself', async () => {
   const key = await createProject(server.url);
-  // What Postgres' compression makes nothing of.
+  // A text that Postgres cannot compress.
   const noise = () => Array.from({ length: 2_000 }, () => Math.random().toString(36)).join('');
   const send = async (): Promise<unknown> => {
     const { data, errors, status } = await post(
@@ -78,8 +78,10 @@ test('a full disk is told as such, to those who send and to who asks for its hea
   let answer: unknown;
   for (answer = await send(); answer === 'ACCEPTED'; answer = await send()) accepted += 1;
   expect(answer).toEqual([503, 'UNAVAILABLE']);
+  // /health/ready may repeat an answer for a second.
+  await eventually(async () => (await ready()).status === 503);
   expect(await ready()).toMatchObject({ status: 503, missing: ['disk'] });
-  // Reading goes on.
+  // Reads still work.
   expect(await count()).toBe(accepted);
 
   rmSync(ballast);

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { createDatabase } from '../../src/adapters/postgres.js';
+import { createDatabase } from '../../src/adapters/postgres/postgres.js';
 import { CreateProjectDocument } from '../generated/graphql.js';
 import { eventually, OPERATOR_KEY, request } from '../support/app.js';
 import { attempt, newToll, pause } from '../support/chaos-load.js';
@@ -13,9 +13,9 @@ import { startServer } from '../support/server.js';
 /** Seconds. */
 const PRESENCE_TIMEOUT = 4;
 const USERS = 1_000;
-/** Who falls silent with each outage. */
+/** How many users fall silent at each outage. */
 const GHOSTS = 20;
-/** Events a request. */
+/** Events in a request. */
 const EACH = 100;
 const BEATS = 'mutation ($events: [EventInput!]!) { ingestEvents(events: $events) { discarded } }';
 
@@ -51,20 +51,20 @@ test('Postgres, all servers, and both again while it waits, are away for longer 
     const online = () =>
       database.query<{ identity: string; since: Date }>({
         name: 'test.online',
-        text: `SELECT identity, status_since AS since FROM users WHERE project_id = $1 AND online AND identity LIKE 'user %' ORDER BY 1`,
+        text: `SELECT identity, status_since AS since FROM users WHERE project_id = $1 AND online_sessions > 0 AND identity LIKE 'user %' ORDER BY 1`,
         values: [projectId],
       });
     const ghostsOnline = async (): Promise<number> =>
       (
         await database.query<{ count: number }>({
           name: 'test.ghosts',
-          text: `SELECT count(*)::integer AS count FROM users WHERE project_id = $1 AND online AND identity LIKE 'ghost %'`,
+          text: `SELECT count(*)::integer AS count FROM users WHERE project_id = $1 AND online_sessions > 0 AND identity LIKE 'ghost %'`,
           values: [projectId],
         })
       )[0]!.count;
     for (const at of [0, 1]) views.push(viewPresence(() => servers[at]!.url, key));
 
-    // Each gateway speaks for a hundred, to either server, every 1.3 seconds, whether it is heard or not.
+    // Each gateway sends heartbeats of a hundred users to one of the two servers, every 1.3 seconds, even without answers.
     speaking.push(
       ...groups.map(async (group, at) => {
         while (!stopped) {
@@ -95,7 +95,7 @@ test('Postgres, all servers, and both again while it waits, are away for longer 
         await pause(1_500);
         await serversGone();
       },
-      // Not as long: they miss heartbeats, and would lapse after the return.
+      // A shorter outage: users miss heartbeats, and without the waiting would lapse after the return.
       'Postgres killed for a moment': async () => {
         await postgres.kill();
         await pause(2_500);

@@ -1,5 +1,13 @@
+import { randomUUID } from 'node:crypto';
+import { cp, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { expect, test } from 'vitest';
-import { createDatabase } from '../../src/adapters/postgres.js';
+import { createDatabase, createPrismaDatabase } from '../../src/adapters/postgres/postgres.js';
+import { DEFAULT_SETTINGS } from '../../src/domain/project.js';
+import type { PrismaDatabase } from '../../src/store/database.js';
+import { addProject, getProject } from '../../src/store/projects/projects.js';
+import { migrate } from '../../src/store/upkeep/migrate.js';
 import { CreateProjectDocument } from '../generated/graphql.js';
 import { eventually, OPERATOR_KEY, request } from '../support/app.js';
 import { startBalancer } from '../support/balancer.js';
@@ -48,7 +56,7 @@ test.each<{ how: string; settings: Record<string, string> }>([
     await eventually(() => load.stored.size > 1_000, 60_000);
     const whole = { ...load.toll };
     expect(whole).toMatchObject({ cut: 0, hung: 0, unavailable: 0, unexpected: new Set() });
-    // The pooler goes and comes: so does the database, for all anybody knows.
+    // The pooler restarts. To the server this looks like a restart of the database.
     await pooler.restart();
     const before = load.stored.size;
     await eventually(() => load.stored.size > before + 500, 60_000);
@@ -79,5 +87,45 @@ test.each<{ how: string; settings: Record<string, string> }>([
     await pooler.stop();
     await redis.kill();
     await postgres.stop();
+  }
+});
+
+test('servers that start at once through PgBouncer build an index CONCURRENTLY, and Prisma is in UTC there', async () => {
+  const postgres = await startOwnPostgres();
+  const pooler = await startPgBouncer(postgres.port);
+  const folder = await mkdtemp(path.join(tmpdir(), 'footsteps-test-migrations-'));
+  const open = () => createPrismaDatabase({ url: pooler.url, poolSize: 3, observe: () => {}, pooled: true });
+  const servers = [open(), open(), open()];
+  const [database] = servers as [PrismaDatabase];
+  const query = <Row>(text: string) => database.query<Row>({ name: 'test', text });
+  try {
+    await query(`ALTER DATABASE postgres SET TimeZone = 'Asia/Tokyo'`);
+    await pooler.restart();
+    await Promise.all(servers.map((server) => migrate(server, () => {})));
+    await cp(new URL('../../prisma/migrations', import.meta.url), folder, { recursive: true });
+    await mkdir(path.join(folder, '29991231000000_names'));
+    await writeFile(
+      path.join(folder, '29991231000000_names/migration.sql'),
+      '-- CONCURRENTLY\nDROP INDEX CONCURRENTLY IF EXISTS keys_by_name;\nCREATE INDEX CONCURRENTLY keys_by_name ON api_keys (project_id, name);\n',
+    );
+    await Promise.all(servers.map((server) => migrate(server, () => {}, folder)));
+    expect(await query(`SELECT indisvalid FROM pg_index WHERE indexrelid = 'keys_by_name'::regclass`)).toEqual([
+      { indisvalid: true },
+    ]);
+    const createdAt = new Date('2026-03-04T05:06:07.089Z');
+    for (let round = 0; round < 20; round += 1) {
+      const wanted = { ...DEFAULT_SETTINGS, id: randomUUID(), name: 'Shop', createdAt };
+      const [one, other] = [servers[round % 3]!, servers[(round + 1) % 3]!];
+      await one.prismaTransaction((tx) => addProject(tx, wanted));
+      expect((await getProject(other, { projectId: wanted.id, userIds: null }))!.createdAt).toEqual(createdAt);
+      expect(await query(`SELECT created_at AS at FROM projects WHERE id = '${wanted.id}'`)).toEqual([
+        { at: createdAt },
+      ]);
+    }
+  } finally {
+    await Promise.all(servers.map((server) => server.close()));
+    await pooler.stop();
+    await postgres.stop();
+    await rm(folder, { recursive: true });
   }
 });

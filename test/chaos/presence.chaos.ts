@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { createDatabase } from '../../src/adapters/postgres.js';
+import { createDatabase } from '../../src/adapters/postgres/postgres.js';
 import { CreateProjectDocument } from '../generated/graphql.js';
 import { eventually, OPERATOR_KEY, request } from '../support/app.js';
 import { attempt, newToll, pause } from '../support/chaos-load.js';
@@ -17,7 +17,7 @@ const PRESENCE_TIMEOUT = 3;
 const PATIENCE = (PRESENCE_TIMEOUT + 2) * 1000;
 const BEAT = 'mutation ($input: HeartbeatInput!) { recordHeartbeat(input: $input) { acknowledged } }';
 
-/** A server behind proxies: to its database, to its bus, and from its subscribers. */
+/** A server with three proxies: to its database, to its bus, and from its subscribers. */
 interface Stand {
   server: ServerProcess;
   readonly env: Record<string, string>;
@@ -26,7 +26,7 @@ interface Stand {
   readonly fromSubscribers: Proxy;
 }
 
-/** Somebody who is there while heartbeats are sent. */
+/** A user who is online while heartbeats are sent. */
 interface Person {
   readonly identity: string;
   there: boolean;
@@ -140,7 +140,7 @@ test('servers, Postgres, Redis and subscribers are killed, cut off, slowed and p
     let compared = 0;
     let slowest = 0;
     for (const kind of rounds) {
-      // Some leave without a word, some come, and it breaks meanwhile.
+      // Some users leave silently, some come, and a fault happens at the same time.
       for (const person of people.slice(20)) person.there = dice.below(2) === 0;
       await story[kind]();
       const whole = performance.now();
@@ -181,7 +181,7 @@ test('servers, Postgres, Redis and subscribers are killed, cut off, slowed and p
     stopping = true;
     await Promise.all(working);
 
-    // Nobody was called offline whose heartbeat had been acknowledged, and counted still.
+    // No user became OFFLINE while an acknowledged heartbeat of the user still counted.
     const edges = views.flatMap((view) => view.edges);
     const beatsOf = new Map(people.map(({ identity, beats }) => [identity, beats]));
     const falseEdges = falseOfflines(edges, (identity) => beatsOf.get(identity)!, PRESENCE_TIMEOUT);
@@ -244,7 +244,7 @@ test('a network that is gone for long: who cannot know says so at once, everybod
       ((await (await fetch(`${server.url}/health/ready`)).json()) as { missing?: string[] }).missing ?? [];
 
     await eventually(() => views.every(({ figures }) => figures.snapshots > 0));
-    // Without the bus, Postgres tells: the change is shown on the far server too, and shown to be late only there.
+    // Without the bus, the far server finds the change in Postgres: it is shown there too, only later.
     far.toRedis.blackhole();
     const left = performance.now();
     expect(await beat(near.server.url, 'ada')).not.toBeNull();
@@ -258,7 +258,7 @@ test('a network that is gone for long: who cannot know says so at once, everybod
     far.toRedis.heal();
     await eventually(async () => (await missing(far)).length === 0, PATIENCE);
 
-    // Without Postgres nothing can be known: whoever waits is told, and from then on everybody at once.
+    // Without Postgres nothing is known: waiting requests are answered with an error, and later ones at once.
     far.toPostgres.blackhole();
     const asked = performance.now();
     const answers = await Promise.all(Array.from({ length: 30 }, () => beat(far.server.url, 'bob')));

@@ -1,6 +1,7 @@
+import { randomUUID } from 'node:crypto';
 import { expect, test } from 'vitest';
-import { createDatabase } from '../../src/adapters/postgres.js';
-import { createRedisBus } from '../../src/adapters/redis-bus.js';
+import { createDatabase } from '../../src/adapters/postgres/postgres.js';
+import { createRedisBus } from '../../src/adapters/redis/redis-bus.js';
 import { busContract, createEar } from '../contracts/bus.js';
 import { CreateProjectDocument } from '../generated/graphql.js';
 import { eventually, OPERATOR_KEY, request } from '../support/app.js';
@@ -19,10 +20,11 @@ const PRESENCE_TIMEOUT = 2;
 
 busContract('the bus on a Redis Cluster', async () => {
   const cluster = await startOwnRedisCluster();
-  // Different nodes: what is published on one is heard on the others.
+  // Different nodes: a message that is published on one node is received on the others.
   const [first, ...rest] = cluster.nodes.map(({ url }) => url);
-  const here = await createRedisBus({ url: first!, observe: () => {} });
-  const there = await createRedisBus({ url: rest.join(','), observe: () => {} });
+  const installation = randomUUID();
+  const here = await createRedisBus({ url: first!, installation, observe: () => {} });
+  const there = await createRedisBus({ url: rest.join(','), installation, observe: () => {} });
   return {
     here,
     there,
@@ -36,9 +38,10 @@ busContract('the bus on a Redis Cluster', async () => {
 
 test('two of three nodes die: every bus goes on with the third, and whoever missed something is told of the gap', async () => {
   const cluster = await startOwnRedisCluster();
-  // Enough of them that each node has connections of every kind.
+  // Enough buses that each node has connections of every kind.
+  const installation = randomUUID();
   const buses = await Promise.all(
-    Array.from({ length: 12 }, () => createRedisBus({ url: cluster.url, observe: () => {} })),
+    Array.from({ length: 12 }, () => createRedisBus({ url: cluster.url, installation, observe: () => {} })),
   );
   const ears = buses.map(() => createEar());
   try {
@@ -81,7 +84,7 @@ test('three servers on a Cluster, one node of which dies: every front end is rig
   const beaters: Promise<void>[] = [];
   try {
     await eventually(() => views.every(({ figures }) => figures.snapshots > 0));
-    /** Comes and goes, or stays, as `steady` says. */
+    /** A user who stays (`steady`), or who comes and goes. */
     const person = async (identity: string, steady: boolean): Promise<void> => {
       while (!stopping) {
         const sent = Date.now();

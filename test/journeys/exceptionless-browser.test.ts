@@ -66,14 +66,14 @@ afterAll(async () => {
 const ready = (page: Page) => page.waitForFunction(() => document.title === 'ready');
 const flush = (page: Page) => page.evaluate(() => (globalThis as any).Exceptionless.processQueue());
 
-/** Hides the tab or shows it: what the page sees of it (a headless Chromium has no other tab to put in front). */
+/** Makes the page believe that its tab is hidden or shown. (A headless Chromium has no other tab to put in front.) */
 const setVisibility = (page: Page, state: 'hidden' | 'visible') =>
   page.evaluate((value) => {
     Object.defineProperty(document, 'visibilityState', { configurable: true, get: () => value });
     document.dispatchEvent(new Event('visibilitychange'));
   }, state);
 
-test('three page loads, a tab hidden and shown, an unhandled error, every kind of event: one session, no false edge; offline on leaving', async () => {
+test('three page loads, a tab hidden and shown, an unhandled error and every kind of event make one session without a false OFFLINE; leaving makes the user OFFLINE', async () => {
   const client = connect(server.url, key);
   const presence = listen(client, 'subscription { userPresence { kind users { identity status } } }');
   await presence.until((heard) => heard.length > 0);
@@ -125,10 +125,11 @@ test('three page loads, a tab hidden and shown, an unhandled error, every kind o
   expect(await session()).toMatchObject({ status: 'ACTIVE' });
   expect(statuses()).toEqual(['ONLINE']);
 
-  // To another site: the address of the closing heartbeat has had its preflight, so nothing holds it up.
+  // The page goes to another site. The URL of the closing heartbeat has had its preflight, so nothing delays it.
   await page.goto('about:blank');
-  // The closing heartbeat keeps the user online for five seconds more (rule 21).
-  await presence.until(() => statuses().length > 1, 30_000);
+  // The closing heartbeat keeps the user online for five seconds more (rule 21). On a slow machine the heartbeats before it
+  // may lie more than a second apart: then they look like two tabs, and it takes up to 35 seconds.
+  await presence.until(() => statuses().length > 1, 60_000);
   expect(statuses()).toEqual(['ONLINE', 'OFFLINE']);
   presence.stop();
   await client.dispose();
@@ -159,13 +160,13 @@ test('three page loads, a tab hidden and shown, an unhandled error, every kind o
     expect.stringContaining('error'),
   ]);
   expect(events.every(({ data }) => data['@request'].host === '127.0.0.1')).toBe(true);
-  // What the browser let through: preflights were granted, and every answer could be read.
+  // The browser blocked nothing: preflights were granted, and the page could read every answer.
   expect(asked.filter((line) => line.startsWith('GET') && line.includes('close=true')).length).toBeGreaterThan(0);
   expect(problems).toEqual([]);
   await page.close();
 }, 90_000);
 
-test('a tab that is closed: Chromium drops the closing heartbeat, and presence lapses when no other comes', async () => {
+test('when a tab is closed, Chromium drops the closing heartbeat; the user goes OFFLINE after presenceTimeout', async () => {
   await post(server.url, key, 'mutation { updateProject(settings: { presenceTimeout: 3 }) { id } }');
   const page = await browser.newPage();
   await page.goto(`${siteUrl}/again`);
@@ -178,7 +179,7 @@ test('a tab that is closed: Chromium drops the closing heartbeat, and presence l
   await eventually(async () => (await presence()) === 'OFFLINE', 15_000);
 }, 60_000);
 
-test('a page of another origin is told 403, which its client takes for what it is', async () => {
+test('a page of an origin that is not allowed gets 403, and its client drops the events', async () => {
   const before = (await look(server.url, key)).events.length;
   const page = await browser.newPage();
   // The same site by another name is another origin.

@@ -1,5 +1,5 @@
 import { createClient as createSseClient } from 'graphql-sse';
-import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { print } from 'graphql';
 import {
   IngestEventsDocument,
@@ -10,8 +10,9 @@ import {
 import { collect, connect, createProject, listen, OPERATOR_KEY, request } from '../support/app.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { startServer, type ServerProcess } from '../support/server.js';
+import { redisUrl } from '../support/redis.js';
 
-/** Two servers as processes: one ingests, watchers sit on the other. */
+/** Two servers as processes: one ingests, the subscribers are connected to the other. */
 
 let db: TestDatabase;
 let ingesting: ServerProcess;
@@ -20,7 +21,7 @@ beforeAll(async () => {
   db = await createTestDatabase();
   const env = {
     DATABASE_URL: db.url,
-    REDIS_URL: inject('redisUrl'),
+    REDIS_URL: redisUrl(),
     OPERATOR_KEY,
     LOG_LEVEL: 'warn',
     CLOSER_INTERVAL: '200ms',
@@ -34,7 +35,7 @@ afterAll(async () => {
 
 const PRESENCE = print(WatchPresenceDocument);
 
-test('online at once, offline at the end, and offline by itself for one who vanished', async () => {
+test('a user is ONLINE at once, OFFLINE at the end of the session, and OFFLINE by itself after vanishing', async () => {
   const key = await createProject(ingesting.url, { presenceTimeout: 2, inactivityTimeout: 10 });
   const socket = listen(connect(watched.url, key), PRESENCE);
   const sse = createSseClient({ url: `${watched.url}/graphql`, headers: { Authorization: `Bearer ${key}` } });

@@ -1,9 +1,10 @@
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { DateTime } from '../../src/schema/scalars.js';
 import { createProject, OPERATOR_KEY, post } from '../support/app.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { startServer, type ServerProcess } from '../support/server.js';
+import { redisUrl } from '../support/redis.js';
 
 const INGEST =
   'mutation ($events: [EventInput!]!) { ingestEvents(events: $events) { accepted results { status code } } }';
@@ -20,7 +21,7 @@ beforeAll(async () => {
   const start = (wrong: number) =>
     startServer({
       DATABASE_URL: db.url,
-      REDIS_URL: inject('redisUrl'),
+      REDIS_URL: redisUrl(),
       OPERATOR_KEY,
       CLOSER_INTERVAL: '50ms',
       NODE_OPTIONS: `--import=${preload}`,

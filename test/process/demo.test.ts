@@ -55,7 +55,7 @@ test('one Ctrl-C ends it at any moment, with its Postgres, in a folder that nobo
   const { folder, remove } = temporaryFolder();
   chmodSync(folder, 0o700);
   try {
-    for (const interruptAt of ['Starting a server', 'Telling the last', ' events\n', 'Sign in']) {
+    for (const interruptAt of ['Starting a server', 'Sending the last', ' events\n', 'Sign in']) {
       const { code, output } = await runServer(
         { DATA_DIR: path.join(folder, 'data') },
         { command: ['npm', 'run', 'demo', '--ignore-scripts'], cwd: ROOT, detached: true, interruptAt },
@@ -81,7 +81,7 @@ test('a taken port, and a folder that cannot be made, are told in one sentence',
     const taken = await runServer({ PORT }, demo);
     expect([taken.code, taken.output]).toEqual([
       1,
-      expect.stringContaining(`The demo cannot go on. Port ${PORT} is taken already.`),
+      expect.stringContaining(`The demo cannot continue. Port ${PORT} is taken already.`),
     ]);
     expect(existsSync(path.join(folder, 'data-demo'))).toBe(false);
     const impossible = await runServer({ DATA_DIR: '/proc/x' }, demo);

@@ -78,7 +78,7 @@ test(
     mkdirSync(empty, { mode: 0o700 });
     await shell(`npm install "${path.join(clone, file!)}"`, empty);
     const installed = readdirSync(path.join(empty, 'node_modules/footsteps'));
-    expect(installed.toSorted()).toEqual(['README.md', 'dist', 'package.json', 'prisma', 'schema.graphql']);
+    expect(installed.toSorted()).toEqual(['LICENSE', 'README.md', 'dist', 'package.json', 'prisma', 'schema.graphql']);
 
     const first = await start({}, { command: ['npx', 'footsteps'], cwd: empty, detached: true });
     await send(first, first.key!);

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { createDatabase } from '../../src/adapters/postgres.js';
+import { createDatabase } from '../../src/adapters/postgres/postgres.js';
 import type { Database } from '../../src/store/database.js';
 import { connect, createProject, eventually, listen, post, startTestApp, type TestApp } from '../support/app.js';
 import { startOwnPostgres, type PostgresServer } from '../support/postgres.js';
@@ -75,7 +75,10 @@ test('Postgres is away for longer than presenceTimeout: nobody who goes on speak
   const late = Date.parse(offline()[0]!.since) - back - PRESENCE_TIMEOUT * 1000;
   expect(late).toBeLessThan(2_000);
   expect(
-    await database.query({ name: 'test', text: `SELECT identity, status_since FROM users WHERE online ORDER BY 1` }),
+    await database.query({
+      name: 'test',
+      text: `SELECT identity, status_since FROM users WHERE online_sessions > 0 ORDER BY 1`,
+    }),
   ).toEqual(since.filter(({ identity }: any) => identity !== 'ghost'));
   watch.stop();
   await client.dispose();

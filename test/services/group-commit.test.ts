@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { AppError } from '../../src/errors.js';
-import { createGroupCommit } from '../../src/services/group-commit.js';
+import { createGroupCommit } from '../../src/services/ingest/group-commit.js';
 
 /** A commit whose batches the test lets through one by one. */
 function createGate(limits = {}) {

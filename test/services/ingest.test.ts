@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { AppError } from '../../src/errors.js';
-import { createEraseUser } from '../../src/services/erase-user.js';
+import { createEraseUser } from '../../src/services/projects/erase-user.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { SENDER, createStage } from '../support/stage.js';
 
@@ -26,8 +26,11 @@ test('a batch takes the same statements, however many events and requests it joi
     stage.send({ user: 'another', t: 0, id: 'c' }),
   ]);
   const batches = stage.observations.filter((observation) => observation.kind === 'batch.committed');
-  expect(batches).toMatchObject([{ requests: 3, events: 502 }]);
-  expect(statements()).toEqual(alone);
+  // A batch for each lane; one more of each where a request comes after them, since its events take time to be described.
+  expect(batches.length).toBeGreaterThanOrEqual(2);
+  expect(batches.length).toBeLessThanOrEqual(4);
+  expect(batches.reduce((sum, { events }) => sum + events, 0)).toBe(502);
+  expect(statements().toSorted()).toEqual(batches.flatMap(() => alone).toSorted());
   expect(alone.length).toBeLessThanOrEqual(10);
 });
 
@@ -103,6 +106,19 @@ test('a narrowed token sends for its users alone', async () => {
   expect(await stage.sessions('bob')).toMatchObject([{ key: 'key-of-bob', events: 1 }]);
 });
 
+test('whoever comes back after an erasure is told later than it, also if the clock was turned back', async () => {
+  const stage = await createStage(db);
+  const deps = { database: stage.database, bus: stage.bus, clock: { now: () => stage.now() }, observe: () => {} };
+  stage.at(300);
+  await stage.beat({ identity: 'ada' });
+  await createEraseUser(deps)(stage.caller, 'ada');
+  stage.at(60);
+  await stage.beat({ identity: 'ada' });
+  const versions = stage.edges().map(({ version }) => version);
+  expect(versions).toHaveLength(3);
+  expect(versions).toEqual(versions.toSorted((a, b) => a - b));
+});
+
 test('eraseUser removes the user, their sessions and their events everywhere, and tells subscribers', async () => {
   const stage = await createStage(db);
   await stage.send(
@@ -121,7 +137,11 @@ test('eraseUser removes the user, their sessions and their events everywhere, an
     observe: () => {},
   });
   const reach = { projectId: stage.projectId, userIds: null };
-  expect(await erase({ reach, keyId: null }, 'ada')).toEqual({ sessions: 3, events: 5 });
+  expect(await erase({ reach, keyId: null }, 'ada')).toMatchObject({
+    sessions: 3,
+    events: 5,
+    cursor: expect.any(String),
+  });
   expect(await stage.sessions()).toMatchObject([
     { key: 'shared-01', events: 1, errors: 0 },
     { key: null, events: 1 },
@@ -138,7 +158,11 @@ test('eraseUser removes the user, their sessions and their events everywhere, an
   expect(stage.edges().at(-1)).toMatchObject({
     presence: { identity: 'ada', status: 'OFFLINE', since: null, lastSeenAt: null },
   });
-  expect(await erase({ reach, keyId: null }, 'ada')).toEqual({ sessions: 0, events: 0 });
+  expect(await erase({ reach, keyId: null }, 'ada')).toMatchObject({
+    sessions: 0,
+    events: 0,
+    cursor: expect.any(String),
+  });
 
   // A retry that was under way brings nothing back; the user may come again.
   const [retried] = await stage.send({ user: 'ada', t: 0, id: 'retried' });

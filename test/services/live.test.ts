@@ -5,17 +5,17 @@ import type { EventFilter } from '../../src/domain/filters.js';
 import type { Reach } from '../../src/domain/access.js';
 import { userIdOf } from '../../src/domain/identity.js';
 import type { Bus, BusListener } from '../../src/services/bus.js';
-import { createLive, type Live, type SessionChange } from '../../src/services/live.js';
-import { eventsChannel, sessionsChannel } from '../../src/services/messages.js';
+import { createLive } from '../../src/services/live/watch-live.js';
+import { eventsChannel } from '../../src/services/messages.js';
 import type { Database, Statement } from '../../src/store/database.js';
-import { listEvents } from '../../src/store/events.js';
+import { listEvents } from '../../src/store/sessions/events.js';
 import type { EventRow } from '../../src/store/rows.js';
-import { listSessions } from '../../src/store/sessions.js';
+import { listSessions } from '../../src/store/sessions/sessions.js';
 import { eventually } from '../support/app.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { createStage, type Stage } from '../support/stage.js';
 
-/** Watches of sessions and events: who is told of what, what it costs, and that nobody is left behind in silence. */
+/** Watches of events: who is told of what, what it costs, and that nobody is left behind in silence. */
 
 const USERS = ['ada', 'grace', 'linus'];
 const TYPES = ['log', 'error', 'page view'];
@@ -168,57 +168,41 @@ test('each watch of events is told of just those that a list with its filter and
   expect(told).toBeGreaterThan(1_000);
 }, 60_000);
 
-test('each watch of sessions is told of its own', async () => {
+test('rule 27: whoever watches the events of a session goes on with what it became, however it is told', async () => {
+  const own = await createStage(db, { inactivityTimeout: 20 });
+  const { reach: within } = own.caller;
   const bus = createMemoryBus();
-  const { database, asked } = watchedDatabase(stage.database);
-  const live = createLive({ database, bus, observe: () => {} });
-  const ada = userIdOf(reach.projectId, 'ada');
-  const [first, second] = sessionIds as [string, string];
-  const views: [Reach, Parameters<Live['watchSessions']>[1], (change: SessionChange) => boolean][] = [
-    [reach, {}, () => true],
-    [reach, { sessionIds: [first] }, ({ session }) => session.id === first],
-    [reach, { kinds: ['ENDED'] }, ({ kind }) => kind === 'ENDED'],
-    [reach, { identities: [' ada '] }, ({ session }) => session.userId === ada],
-    [{ ...reach, userIds: [ada] }, {}, ({ session }) => session.userId === ada],
-    [{ ...reach, userIds: [ada] }, { identities: ['grace'] }, () => false],
-  ];
-  const watched = await Promise.all(
-    views.map(async ([within, only]) => follow(await live.watchSessions(within, only))),
-  );
-  const kinds = ['STARTED', 'UPDATED', 'ENDED'] as const;
-  const changes = sessionIds.flatMap((id) => kinds.map((kind) => ({ id, kind })));
-  await bus.publish(sessionsChannel(reach.projectId), JSON.stringify({ at: 1_000, changes }));
-  const all = watched[0]!.heard;
-  await eventually(() => all.length === changes.length);
-  expect(all.map(({ session, kind }) => ({ id: session.id, kind }))).toEqual(changes);
-  expect(all.every(({ at }) => at.getTime() === 1_000)).toBe(true);
-  for (const [at, [, , wanted]] of views.entries()) expect(watched[at]!.heard).toEqual(all.filter(wanted));
-  expect(watched[3]!.heard.length).toBeGreaterThan(0);
-  expect(asked.map(({ name }) => name)).toEqual(['sessions.byIds']);
-  // What nobody wants is not read.
-  await live.close();
-  const narrow = createLive({ database, bus, observe: () => {} });
-  const only = follow(await narrow.watchSessions(reach, { sessionIds: [second] }));
-  await bus.publish(
-    sessionsChannel(reach.projectId),
-    JSON.stringify({ at: 1, changes: [{ id: first, kind: 'ENDED' }] }),
-  );
-  await bus.publish(
-    sessionsChannel(reach.projectId),
-    JSON.stringify({ at: 2, changes: [{ id: second, kind: 'ENDED' }] }),
-  );
-  await eventually(() => only.heard.length === 1);
-  expect(asked.slice(1).map(({ values }) => JSON.stringify(values))).toEqual([expect.not.stringContaining(first)]);
-  // Rule 27: it becomes part of another, and the watch goes on with that one.
-  for (const change of [{ kind: 'UPDATED', took: [second] }, { kind: 'ENDED' }]) {
-    await bus.publish(sessionsChannel(reach.projectId), JSON.stringify({ at: 3, changes: [{ id: first, ...change }] }));
+  // What the stage's bus has recorded is said here: its own listens to nobody.
+  const say = async (): Promise<void> => {
+    for (const { channel, message } of own.bus.said.splice(0)) await bus.publish(channel, message);
+  };
+  own.at(100);
+  // As few as the database tells apart, and so many that it does not.
+  for (const views of [1, 40]) {
+    const user = `of ${views}`;
+    const [, later] = await own.send({ user, t: 0 }, { user, t: 40 });
+    await say();
+    const live = createLive({ database: own.database, bus, observe: () => {} });
+    const watched = await Promise.all(
+      Array.from({ length: views }, async (_, at) =>
+        follow(
+          await live.watchEvents(within, { sessionIds: [later!.sessionId!], ...(at > 0 && { types: [`none ${at}`] }) }),
+        ),
+      ),
+    );
+    await own.send({ user, t: 20, message: 'between' });
+    await own.send({ user, t: 60, message: 'after' });
+    await say();
+    const { heard } = watched[0]!;
+    await eventually(() => heard.length === 2);
+    expect(heard.map(({ message }) => message)).toEqual(['between', 'after']);
+    expect(watched.slice(1).every((other) => other.heard.length === 0)).toBe(true);
+    expect(await own.sessions(user)).toHaveLength(1);
+    await live.close();
   }
-  await eventually(() => only.heard.length === 3);
-  expect(only.heard.slice(1).map(({ session }) => session.id)).toEqual([first, first]);
-  await narrow.close();
 });
 
-test('thirty views cost one statement, and what is said while it is read costs one more: the lag does not grow', async () => {
+test('thirty views cost one statement, and those of which the database must tell one more; what is said while it is read costs no more than that again', async () => {
   const bus = createMemoryBus();
   const { database, asked, hold, release } = watchedDatabase(stage.database);
   const live = createLive({ database, bus, observe: () => {} });
@@ -238,7 +222,9 @@ test('thirty views cost one statement, and what is said while it is read costs o
   expect(asked.length).toBe(1);
   release();
   await eventually(() => heard.length === events.length);
-  expect(asked.map(({ name }) => name)).toEqual(['events.watched', 'events.watched']);
+  const names = asked.map(({ name }) => name);
+  expect(names.filter((name) => name === 'events.watched')).toHaveLength(2);
+  expect(names.filter((name) => name === 'events.met').length).toBeLessThanOrEqual(2);
   await live.close();
 });
 
@@ -246,14 +232,16 @@ test('a consumer that keeps up is told of however much comes at once, and one th
   const bus = createMemoryBus();
   const { database, asked } = watchedDatabase(stage.database);
   const live = createLive({ database, bus, observe: () => {} });
-  const slow = await live.watchSessions(reach, {});
-  const quick = follow(await live.watchSessions(reach, { kinds: ['STARTED', 'UPDATED', 'ENDED'] }));
-  const changes = Array.from({ length: 2_000 }, (_, at) => ({ id: sessionIds[at % 3]!, kind: 'UPDATED' as const }));
-  await bus.publish(sessionsChannel(reach.projectId), JSON.stringify({ at: 1, changes }));
-  await eventually(() => quick.heard.length === changes.length);
+  const slow = await live.watchEvents(reach, null);
+  const quick = follow(await live.watchEvents(reach, { types: TYPES }));
+  const ids = events.map(({ id }) => id);
+  for (let told = 0; told < 1_600; told += ids.length) {
+    await sayEvents(bus, ids);
+    await eventually(() => quick.heard.length === told + ids.length);
+  }
   await expect(slow.next()).rejects.toMatchObject({ code: 'OVERLOADED' });
   expect(await slow.next()).toEqual({ value: undefined, done: true });
-  expect(asked.length).toBeLessThanOrEqual(8);
+  expect(asked.length).toBeLessThanOrEqual(20);
   await live.close();
 });
 
@@ -267,7 +255,12 @@ test('more than can be read, a database that cannot be asked, a bus that has los
     },
   };
   const closed: string[] = [];
-  const { database, asked, hold, release } = watchedDatabase(stage.database);
+  let isLost = false;
+  const losing: Database = {
+    ...stage.database,
+    query: (statement) => (isLost ? Promise.reject(new Error('It is gone.')) : stage.database.query(statement)),
+  };
+  const { database, asked, hold, release } = watchedDatabase(losing);
   const live = createLive({ database, bus, observe: ({ kind }) => kind === 'watcher.closed' && closed.push(kind) });
   const [id] = [events[0]!.id];
 
@@ -283,11 +276,13 @@ test('more than can be read, a database that cannot be asked, a bus that has los
     follow(await live.watchEvents(reach, null)),
     follow(await live.watchEvents(reach, { types: ['log'] })),
   ];
-  listeners[1]!.onMessage(JSON.stringify({ ids: ['no id'] }));
+  isLost = true;
+  listeners[1]!.onMessage(JSON.stringify({ ids: [id] }));
   for (const { ended } of unread)
     await expect(ended).rejects.toMatchObject({ code: 'UNAVAILABLE', details: { reason: 'GAP' } });
+  isLost = false;
 
-  const missed = [follow(await live.watchEvents(reach, null)), follow(await live.watchSessions(reach, {}))];
+  const missed = [follow(await live.watchEvents(reach, null)), follow(await live.watchEvents(reach, { types: [] }))];
   for (const listener of listeners.slice(2)) listener.onLoss();
   for (const { ended } of missed)
     await expect(ended).rejects.toMatchObject({ code: 'UNAVAILABLE', details: { reason: 'GAP' } });

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { uuidAt } from '../../src/domain/event-id.js';
-import { createMaintenance } from '../../src/services/maintenance.js';
-import { deleteOldAuditEntries, type Removed } from '../../src/store/retention.js';
+import { createMaintenance } from '../../src/services/upkeep/maintenance.js';
+import { deleteIdleDevices, deleteOldAuditEntries, type Removed } from '../../src/store/upkeep/retention.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { createStage, type Stage } from '../support/stage.js';
 
@@ -137,6 +137,43 @@ describe('what retention leaves today', () => {
     // Whoever comes back is a user again.
     expect(await stage.send({ user: 'gone', t: 12 * DAY })).toMatchObject([{ status: 'ACCEPTED' }]);
     expect(stage.edges().at(-1)).toMatchObject({ presence: { identity: 'gone', status: 'ONLINE' } });
+  });
+
+  test('devices of which nothing is left go, but those with a session, or heard of lately, or held', async () => {
+    const stage = await createStage(db, { retentionDays: 10, inactivityTimeout: 60 });
+    const keeps = await createStage(db);
+    for (const one of [stage, keeps]) {
+      await one.send(
+        ...['device-gone', 'device-held', 'device-back'].flatMap((deviceId) => [
+          { deviceId, t: 0 },
+          { deviceId, type: 'sessionend', t: 1 },
+        ]),
+      );
+    }
+    stage.at(9 * DAY);
+    await stage.send({ deviceId: 'device-back', t: 9 * DAY }, { deviceId: 'device-late', type: 'sessionend' });
+    stage.at(12 * DAY);
+    await stage.close();
+    const devices = async (projectId: string) =>
+      (await query<{ id: string }>(stage, 'SELECT id FROM devices WHERE project_id = $1 ORDER BY 1', [projectId])).map(
+        ({ id }) => id,
+      );
+    const free = await db.hold(
+      `SELECT FROM devices WHERE project_id = '${stage.projectId}' AND id = 'device-held' FOR NO KEY UPDATE`,
+    );
+    await maintain(stage);
+    expect(await devices(stage.projectId)).toEqual(['device-back', 'device-held', 'device-late']);
+    await free();
+    await maintain(stage);
+    expect(await devices(stage.projectId)).toEqual(['device-back', 'device-late']);
+    expect(await devices(keeps.projectId)).toEqual(['device-back', 'device-gone', 'device-held']);
+    // In steps of a few, as many as it takes.
+    const steps: (string | null)[] = [''];
+    while (steps.at(-1) !== null && steps.length < 9) {
+      const after = steps.at(-1)!;
+      steps.push(await deleteIdleDevices(stage.database, keeps.caller.reach, { before: stage.now(), after, limit: 2 }));
+    }
+    expect(steps).toEqual(['', 'device-gone', null]);
   });
 
   test('what waits for an event goes with the rest, and entries of audit logs after two years, in steps', async () => {

@@ -1,18 +1,24 @@
+import { randomUUID } from 'node:crypto';
 import fc from 'fast-check';
 import type { GraphQLInputObjectType } from 'graphql';
-import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import { createRedisBus } from '../../src/adapters/redis-bus.js';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createMemoryBus } from '../../src/adapters/memory-bus.js';
+import { createRedisBus } from '../../src/adapters/redis/redis-bus.js';
 import type { PresenceEdge, PresenceUpdate } from '../../src/domain/presence.js';
 import { isVisible, readSnapshot } from '../../src/domain/presence.js';
+import type { Observer } from '../../src/observation.js';
 import type { Bus } from '../../src/services/bus.js';
-import { EdgeOrder } from '../../src/services/edge-order.js';
-import { createIngest } from '../../src/services/ingest.js';
-import { createPresence, type Presence } from '../../src/services/presence.js';
-import { listPresence, presenceOf, presenceSnapshot, recentEdges } from '../../src/store/presence.js';
+import { EdgeOrder } from '../../src/services/presence/edge-order.js';
+import { createIngest } from '../../src/services/ingest/ingest.js';
+import { PRESENCE_LIMITS } from '../../src/services/presence/presence-limits.js';
+import { createPresence } from '../../src/services/presence/watch-presence.js';
+import { userIdOf } from '../../src/domain/identity.js';
+import { edgesSince, presenceNow } from '../../src/store/presence/presence-moments.js';
+import { listPresence, presenceOf } from '../../src/store/presence/read-presence.js';
 import { schema } from '../../src/schema/schema.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { eventually } from '../support/app.js';
-import { startOwnRedis } from '../support/redis.js';
+import { startOwnRedis, redisUrl } from '../support/redis.js';
 import { SENDER, createRecordingBus, createStage, toIncoming, type Stage } from '../support/stage.js';
 
 let db: TestDatabase;
@@ -41,10 +47,14 @@ function reduce(updates: readonly PresenceUpdate[]): Map<string, string> {
 }
 
 /** Two servers over one Redis, for a stage's project. */
-async function twoServers(stage: Stage, url = inject('redisUrl')) {
+async function twoServers(stage: Stage, url = redisUrl()) {
   const clock = { now: () => stage.now() };
   const observe = () => {};
-  const buses: Bus[] = [await createRedisBus({ url, observe }), await createRedisBus({ url, observe })];
+  const installation = randomUUID();
+  const buses: Bus[] = [
+    await createRedisBus({ url, installation, observe }),
+    await createRedisBus({ url, installation, observe }),
+  ];
   const servers = buses.map((bus) => ({
     bus,
     ingest: createIngest({ database: stage.database, bus, clock, observe }),
@@ -152,7 +162,7 @@ test('rule 30: whoever begins to watch at any moment sees the snapshot and then 
   });
   for (let watcher = 0; watcher < 24; watcher += 1) {
     const identities = watcher % 3 === 0 ? users.slice(watcher % 5, (watcher % 5) + 4) : null;
-    const watch = await two.servers[watcher % 2]!.presence.watch(stage.caller.reach, identities);
+    const watch = await two.servers[watcher % 2]!.presence.watch(stage.caller.reach, { identities });
     watches.push(watch);
     followed.push({ heard: follow(watch).heard, identities });
   }
@@ -181,21 +191,30 @@ test('rule 30: whoever begins to watch at any moment sees the snapshot and then 
   await two.close();
 }, 60_000);
 
-test('rule 30: after a lost connection to Redis every watcher is sent a new snapshot that is right', async () => {
+test('rule 30: after a lost connection to Redis every watcher is told what has changed, and no more', async () => {
   const redis = await startOwnRedis();
   const stage = await createStage(db);
   const two = await twoServers(stage, redis.url);
-  const { heard } = follow(await two.servers[0]!.presence.watch(stage.caller.reach, null));
+  const { heard } = follow(await two.servers[0]!.presence.watch(stage.caller.reach));
   await two.send(1, 'ada');
-  await eventually(() => reduce(heard).get('ada') === 'ONLINE');
+  await two.send(1, 'cyd');
+  await eventually(() => reduce(heard).size === 2);
   await redis.kill();
   await eventually(() => !two.servers[0]!.bus.connected && !two.servers[1]!.bus.connected);
+  const before = heard.length;
   // Nobody is told of these; ingest goes on.
   await two.send(1, 'ada', 'sessionend');
   await two.send(1, 'bob');
   const again = await startOwnRedis(redis.port);
-  await eventually(() => heard.filter(({ kind }) => kind === 'SNAPSHOT').length === 2);
-  expect([...reduce(heard)]).toEqual([['bob', 'ONLINE']]);
+  await eventually(() => heard.slice(before).flatMap(({ users }) => users).length === 2);
+  expect(heard.slice(before).map(({ kind }) => kind)).not.toContain('SNAPSHOT');
+  expect(reduce(heard)).toEqual(
+    new Map([
+      ['cyd', 'ONLINE'],
+      ['ada', 'OFFLINE'],
+      ['bob', 'ONLINE'],
+    ]),
+  );
   await two.close();
   await again.kill();
 }, 30_000);
@@ -205,15 +224,18 @@ test('rule 21: after a closing heartbeat the user is ONLINE with a session until
   /** Status and sessions as every statement tells them. */
   async function told(): Promise<string[]> {
     const { database, caller } = stage;
-    const [reach, now] = [caller.reach, stage.now()];
+    const { reach } = caller;
     const page = { limit: 10, after: null, before: null, backwards: false };
-    const listed = await listPresence(database, reach, { status: null }, page, now);
-    const edges = await recentEdges(database, [reach], stage.time(0), now);
+    const listed = await listPresence(database, reach, { status: null }, page);
+    const edges: PresenceEdge[] = [];
+    const since = { naming: "'here'", since: readSnapshot('1:1:') };
+    await edgesSince(database, [reach], since, (some) => edges.push(...some.map(({ edge: one }) => one)));
+    const mine = { ...reach, userIds: [userIdOf(reach.projectId, 'ada')] };
     const all = [
-      ...(await presenceOf(database, reach, ['ada'], now)),
+      ...(await presenceOf(database, reach, ['ada'])),
       ...listed.rows.map(({ presence }) => presence),
-      ...(await presenceSnapshot(database, reach, ['ada'], now)).users,
-      ...edges.map(({ edge: { presence } }) => presence),
+      ...(await presenceNow(database, mine, "'here'")).users.values(),
+      ...edges.map(({ presence }) => presence),
     ];
     expect(all).toHaveLength(4);
     return [...new Set(all.map(({ status, onlineSessions }) => `${status} ${onlineSessions}`))];
@@ -245,27 +267,27 @@ test('rule 21: after a closing heartbeat the user is ONLINE with a session until
   ]);
 
   const { close } = (schema.getType('HeartbeatInput') as GraphQLInputObjectType).getFields();
-  expect(close!.description).toContain('5 more seconds');
+  expect(close!.description).toContain('counts as online for 5 seconds');
 });
 
 test('an edge that was committed and never published is found by the repair, once', async () => {
   const stage = await createStage(db);
-  const bus = await createRedisBus({ url: inject('redisUrl'), observe: () => {} });
+  const bus = await createRedisBus({ url: redisUrl(), installation: randomUUID(), observe: () => {} });
   const presence = createPresence({
     database: stage.database,
     bus,
     clock: { now: () => stage.now() },
     observe: () => {},
   });
-  const { heard } = follow(await presence.watch(stage.caller.reach, null));
+  const { heard } = follow(await presence.watch(stage.caller.reach));
   // The stage's own bus only records: as if its server had died between commit and publish.
   await stage.send({ user: 'ada', t: 0 });
-  await presence.repair(stage.now());
+  await presence.repair();
   await eventually(() => heard.length === 2);
-  await presence.repair(stage.now());
-  await presence.repair(stage.now());
+  await presence.repair();
+  await presence.repair();
   await stage.send({ type: 'sessionend', user: 'ada', t: 0 });
-  await presence.repair(stage.now());
+  await presence.repair();
   await eventually(() => heard.length === 3);
   expect(heard.map(({ kind, users }) => [kind, ...users.map(({ status }) => status)])).toEqual([
     ['SNAPSHOT'],
@@ -276,34 +298,60 @@ test('an edge that was committed and never published is found by the repair, onc
   await bus.close();
 });
 
-test('a slow watcher holds bounded memory, and starts again with a snapshot that is right', async () => {
+test('the repair reads what was never published in pages, all of it', async () => {
   const stage = await createStage(db);
-  const bus = await createRedisBus({ url: inject('redisUrl'), observe: () => {} });
-  const clock = { now: () => stage.now() };
-  const ingest = createIngest({ database: stage.database, bus, clock, observe: () => {} });
+  const read: number[] = [];
+  const database = db.open(
+    (seen) => seen.kind === 'statement' && seen.name === 'presence.page' && read.push(seen.rows),
+  );
+  const presence = createPresence({ database, bus: createRecordingBus(), clock: stage, observe: () => {} });
+  const { heard } = follow(await presence.watch(stage.caller.reach));
+  const users = Array.from({ length: 2_500 }, (_, at) => `user ${at}`);
+  for (let at = 0; at < users.length; at += 1_000) {
+    stage.at(at / 1_000);
+    await stage.send(...users.slice(at, at + 1_000).map((user) => ({ user })));
+  }
+  read.length = 0;
+  await presence.repair();
+  await eventually(() => reduce(heard).size === users.length);
+  expect(read).toEqual([2_000, 500]);
+  await presence.close();
+});
+
+test('a slow watcher is told the latest state of each user at once, and where that is not in memory any more, what the rows say', async () => {
+  const stage = await createStage(db);
+  const bus = createMemoryBus();
+  const ingest = createIngest({ database: stage.database, bus, clock: stage, observe: () => {} });
   const resnapshots: string[] = [];
-  const presence: Presence = createPresence({
-    database: stage.database,
-    bus,
-    clock,
-    observe: (observation) => observation.kind === 'watcher.resnapshotted' && resnapshots.push(observation.why),
-  });
-  const slow = await presence.watch(stage.caller.reach, null);
-  const quick = follow(await presence.watch(stage.caller.reach, null));
-  expect((await slow.next()).value.kind).toBe('SNAPSHOT');
-  for (let batch = 0; batch < 3; batch += 1) {
+  const observe: Observer = (seen) => seen.kind === 'watcher.resnapshotted' && resnapshots.push(seen.why);
+  const deps = { database: stage.database, bus, clock: stage, observe };
+  const servers = [
+    createPresence(deps),
+    createPresence({ ...deps, limits: { ...PRESENCE_LIMITS, kept: 1_000 } }),
+    createPresence({ ...deps, limits: { ...PRESENCE_LIMITS, kept: 1_000, changed: 1_000 } }),
+  ];
+  const slow = await Promise.all(servers.map((presence) => presence.watch(stage.caller.reach)));
+  const quick = await Promise.all(servers.map(async (presence) => follow(await presence.watch(stage.caller.reach))));
+  for (const watch of slow) expect((await watch.next()).value.kind).toBe('SNAPSHOT');
+  for (let batch = 0; batch < 6; batch += 1) {
+    const type = batch % 2 ? 'sessionend' : 'log';
     const events = Array.from({ length: 600 }, (_, at) =>
-      toIncoming({ user: `user ${batch * 600 + at}`, t: 0 }, stage.time),
+      toIncoming({ user: `user ${Math.floor(batch / 2) * 600 + at}`, type, t: 0 }, stage.time),
     );
     await ingest.ingestEvents(stage.caller, events, SENDER);
   }
-  await eventually(() => reduce(quick.heard).size === 1800);
-  const next = (await slow.next()).value as PresenceUpdate;
-  expect([next.kind, next.users.length]).toEqual(['SNAPSHOT', 1800]);
+  for (const { heard } of quick)
+    await eventually(() => [...reduce(heard).values()].filter((status) => status === 'OFFLINE').length === 1_800);
+  const next = await Promise.all(slow.map(async (watch) => (await watch.next()).value as PresenceUpdate));
+  expect(next.map(({ kind, users }) => [kind, users.length])).toEqual([
+    ['DIFF', 1_800],
+    ['DIFF', 1_800],
+    ['SNAPSHOT', 0],
+  ]);
+  expect(new Set(next.flatMap(({ users }) => users.map(({ status }) => status)))).toEqual(new Set(['OFFLINE']));
   expect(resnapshots).toEqual(['slow']);
-  expect(quick.heard.filter(({ kind }) => kind === 'SNAPSHOT')).toHaveLength(1);
-  await presence.close();
-  await quick.done;
+  for (const { heard } of quick) expect(heard.filter(({ kind }) => kind === 'SNAPSHOT')).toHaveLength(1);
+  for (const presence of servers) await presence.close();
   await ingest.close();
   await bus.close();
 });
@@ -322,7 +370,7 @@ test('a watch that is returned while it waits ends at once and leaves nothing be
     clock: { now: () => stage.now() },
     observe: () => {},
   });
-  const watch = await presence.watch(stage.caller.reach, []);
+  const watch = await presence.watch(stage.caller.reach, { identities: [] });
   await watch.next();
   const waiting = watch.next();
   await watch.return!();

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { createIngest } from '../../src/services/ingest.js';
+import { createIngest } from '../../src/services/ingest/ingest.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { sessionsThatMiscount, sessionsThatOverlap } from '../support/rules.js';
 import { SENDER, createStage, toIncoming, type SeenSession, type StageEvent } from '../support/stage.js';
@@ -952,6 +952,20 @@ describe('repeats and order', () => {
     expect(codes(await elsewhere.send({ id: 'a', user: 'ada' }))).toEqual(['ACCEPTED']);
   });
 
+  test('rule 25: a repeat is answered with the session that its event is in, also where a late start moves it at that moment', async () => {
+    const stage = await createStage(db, { inactivityTimeout: 20 });
+    stage.at(20);
+    const [, first] = await stage.send({ user: 'ada', t: 0 }, { user: 'ada', t: 20, id: 'one' });
+    const [repeat, start] = await stage.send(
+      { user: 'ada', t: 20, id: 'one' },
+      { user: 'ada', type: 'session', t: 10 },
+    );
+    expect(start!.sessionId).not.toBe(first!.sessionId);
+    expect(repeat).toMatchObject({ status: 'DUPLICATE', eventId: first!.eventId, sessionId: start!.sessionId });
+    const [again] = await stage.send({ user: 'ada', t: 20, id: 'one' });
+    expect(again).toMatchObject({ status: 'DUPLICATE', eventId: first!.eventId, sessionId: start!.sessionId });
+  });
+
   test('rule 25: ids are told apart by user, else key, else project', async () => {
     const stage = await createStage(db);
     const events = [
@@ -1038,6 +1052,7 @@ describe('repeats and order', () => {
       { user: 'ada', tags: [''] },
       { user: 'ada', id: 'x'.repeat(101) },
       { user: 'ada', data: { big: 'x'.repeat(300_000) } },
+      { user: 'ada', name: 'n'.repeat(256) },
       { user: 'ada', t: 0, message: 'half \ud800 and nul \0', data: { text: '\ud800\0' } },
     );
     expect(codes(outcomes)).toEqual([
@@ -1055,8 +1070,10 @@ describe('repeats and order', () => {
       'INVALID_TAGS',
       'INVALID_ID',
       'TOO_LARGE',
+      'TOO_LARGE',
       'ACCEPTED',
     ]);
+    expect(outcomes.at(-2)!.message).toBe('user.name has 256 characters; at most 255 are allowed.');
     expect(await stage.sessions('ada')).toMatchObject([{ events: 2 }]);
   });
 
@@ -1109,9 +1126,10 @@ describe('presence', () => {
     await stage.send({ user: 'ada', sessionKey: 'phone-001', t: 0 });
     stage.at(80);
     await stage.close();
-    expect(stage.edges()).toMatchObject([{ presence: { status: 'ONLINE', onlineSessions: 1 } }]);
+    const told = () => stage.edges().map(({ presence: { status, onlineSessions } }) => `${status} ${onlineSessions}`);
+    expect(told()).toEqual(['ONLINE 1', 'ONLINE 2', 'ONLINE 1']);
     await stage.send({ type: 'sessionend', sessionKey: 'phone-001', t: 80 });
-    expect(stage.edges()).toMatchObject([{}, { presence: { status: 'OFFLINE', onlineSessions: 0 } }]);
+    expect(told().slice(3)).toEqual(['OFFLINE 0']);
   });
 
   test('rule 29: each change is published once, after its commit, and links to the one before', async () => {
@@ -1119,14 +1137,14 @@ describe('presence', () => {
     await stage.send({ user: 'ada', t: 0 });
     await stage.send({ user: 'ada', t: 0 }, { user: 'ada', sessionKey: 'phone-001', t: 0 });
     await stage.send({ type: 'sessionend', user: 'ada', t: 0 });
-    expect(stage.edges()).toHaveLength(1);
+    expect(stage.edges()).toHaveLength(3);
     stage.at(5);
     await stage.send({ type: 'sessionend', sessionKey: 'phone-001', t: 5 });
     stage.at(100);
     await stage.send({ user: 'ada', t: 100 });
     const edges = stage.edges();
-    expect(edges.map(({ presence }) => presence.status)).toEqual(['ONLINE', 'OFFLINE', 'ONLINE']);
-    expect(edges.map(({ previous }) => previous)).toEqual([null, edges[0]!.version, edges[1]!.version]);
-    expect(edges[2]!.presence.since).toEqual(stage.time(100));
+    expect(edges.map(({ presence }) => presence.onlineSessions)).toEqual([1, 2, 1, 0, 1]);
+    expect(edges.map(({ previous }) => previous)).toEqual([null, ...edges.slice(0, 4).map(({ version }) => version)]);
+    expect(edges.map(({ presence }) => presence.since)).toEqual([0, 0, 0, 5, 100].map(stage.time));
   });
 });

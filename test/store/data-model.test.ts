@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { migrate, MigrationError } from '../../src/store/migrate.js';
+import { migrate, MigrationError } from '../../src/store/upkeep/migrate.js';
 import { dropOldEventKeys, ensurePartitions } from '../../src/store/partitions.js';
 import { Prisma } from '../../src/store/generated/prisma/client.js';
 import type { Database } from '../../src/store/database.js';
@@ -33,9 +33,11 @@ const TYPES: Record<string, string> = {
   DateTime: 'timestamp with time zone',
   'db.Uuid': 'uuid',
   'db.Date': 'date',
+  'db.VarBit': 'bit varying',
   SessionStartPolicy: 'session_start_policy',
   SessionEndReason: 'session_end_reason',
   BotPolicy: 'bot_policy',
+  PresenceCause: 'presence_cause',
 };
 
 /** Columns as prisma/schema.prisma writes them: "table.column type null". */
@@ -45,7 +47,7 @@ function modelled(): string[] {
     const table = /@@map\("(\w+)"\)/.exec(body!)![1]!;
     return [...body!.matchAll(/^ {2}(\w+)\s+(\w+)(\[\])?(\?)?(.*)$/gm)].map(([, name, type, list, optional, rest]) => {
       const column = /@map\("(\w+)"\)/.exec(rest!)?.[1] ?? name;
-      const native = /@(db\.(?:Uuid|Date)\b)/.exec(rest!)?.[1];
+      const native = /@(db\.(?:Uuid|Date|VarBit)\b)/.exec(rest!)?.[1];
       return `${table}.${column} ${list ? 'ARRAY' : TYPES[native ?? type!]} ${optional ? 'null' : 'not null'}`;
     });
   });
@@ -62,20 +64,20 @@ test('prisma/schema.prisma says what the migrations make', async () => {
   expect(expected.length).toBeGreaterThan(60);
   expect(rows.map(({ column }) => column).toSorted()).toEqual(expected.toSorted());
   // Prisma's client was generated from the same file.
-  expect(Object.keys(Prisma.ModelName)).toHaveLength(13);
+  expect(Object.keys(Prisma.ModelName)).toHaveLength(23);
 });
 
 test('every table starts with project_id, and so does every primary and unique key', async () => {
   const tables = await query<{ name: string; first: string }>(
     `SELECT c.relname AS name, a.attname AS first FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = 1
-     WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND c.relname NOT IN ('installation', 'pulse', 'outage', 'projects', '_prisma_migrations')`,
+     WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND c.relname NOT IN ('installation', 'pulse', 'outage', 'presence_settling', 'catch_ups', 'projects', '_prisma_migrations')`,
   );
   expect(tables.length).toBeGreaterThan(5);
   expect(tables.filter(({ first }) => first !== 'project_id')).toEqual([]);
   const keys = await query<{ name: string; first: string }>(
     `SELECT i.indexrelid::regclass::text AS name, a.attname AS first
      FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
-     WHERE i.indisunique AND c.relnamespace = 'public'::regnamespace AND c.relname NOT IN ('installation', 'pulse', 'outage', 'projects', '_prisma_migrations')`,
+     WHERE i.indisunique AND c.relnamespace = 'public'::regnamespace AND c.relname NOT IN ('installation', 'pulse', 'outage', 'presence_settling', 'catch_ups', 'projects', '_prisma_migrations')`,
   );
   expect(keys.length).toBeGreaterThan(5);
   expect(keys.filter(({ first }) => first !== 'project_id')).toEqual([]);
@@ -90,7 +92,7 @@ test('migrations run once, however many servers start; changed or unknown ones s
   await query(`UPDATE _prisma_migrations SET checksum = 'other'`);
   await expect(migrate(database, () => {})).rejects.toThrow(MigrationError);
   await query(`UPDATE _prisma_migrations SET migration_name = '29991231_future'`);
-  await expect(migrate(database, () => {})).rejects.toThrow(/newer than this Footsteps.*29991231_future/);
+  await expect(migrate(database, () => {})).rejects.toThrow(/newer than this version of Footsteps.*29991231_future/);
 });
 
 test('partitions are made ahead by several servers at once, and old ids are dropped', async () => {

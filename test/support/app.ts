@@ -9,6 +9,7 @@ import { readConfig } from '../../src/config.js';
 import type { Observation } from '../../src/observation.js';
 import { CreateProjectDocument, type ProjectSettingsInput } from '../generated/graphql.js';
 import type { TestDatabase } from './database.js';
+import { redisUrl } from './redis.js';
 
 export const OPERATOR_KEY = 'operator-key-of-the-tests';
 
@@ -16,13 +17,16 @@ export interface TestApp extends App {
   readonly observations: Observation[];
 }
 
-/** A whole server in this process, on a port of its own, over the test's database and, unless told otherwise, Redis. */
+/** The databases that have a server already. One server on a database needs no Redis; two do. */
+const served = new WeakSet<TestDatabase>();
+
+/** Starts a whole server in this process, on its own port, with the test's database and, unless `env` says otherwise, Redis. */
 export async function startTestApp(db: TestDatabase, env: Record<string, string> = {}): Promise<TestApp> {
   const observations: Observation[] = [];
   const config = readConfig({
     PORT: '0',
     DATABASE_URL: db.url,
-    REDIS_URL: inject('redisUrl'),
+    REDIS_URL: served.has(db) ? redisUrl() : inject('redisUrl'),
     OPERATOR_KEY,
     CLOSER_INTERVAL: '50ms',
     ...env,
@@ -31,6 +35,7 @@ export async function startTestApp(db: TestDatabase, env: Record<string, string>
     observations.push(observation);
     if (process.env['SHOW'] && 'error' in observation) console.error(observation);
   });
+  served.add(db);
   return Object.assign(app, { observations });
 }
 
@@ -42,7 +47,7 @@ export interface Answer {
   text: string;
 }
 
-/** One operation over HTTP. */
+/** Sends one operation over HTTP. */
 export async function post(
   url: string,
   key: string | null,
@@ -65,12 +70,12 @@ export async function post(
   try {
     body = JSON.parse(text) as typeof body;
   } catch {
-    // A body that is not JSON is the test's to judge.
+    // The test itself checks a body that is not JSON.
   }
   return { status: response.status, headers: response.headers, data: body.data, errors: body.errors, text };
 }
 
-/** One operation with the types that codegen made for it; throws its first error. */
+/** Sends one operation with the types that codegen made for it. Throws its first error. */
 export async function request<Data, Variables extends Record<string, unknown>>(
   url: string,
   key: string,
@@ -82,18 +87,18 @@ export async function request<Data, Variables extends Record<string, unknown>>(
   return data as Data;
 }
 
-/** A new project on that server; answers a key with every scope. */
+/** Makes a project on that server. Returns a key with every scope. */
 export async function createProject(url: string, settings: ProjectSettingsInput = {}): Promise<string> {
   const name = `Project ${randomBytes(4).toString('hex')}`;
   const { createProject: made } = await request(url, OPERATOR_KEY, CreateProjectDocument, { name, settings });
   return made.key;
 }
 
-/** Everything a subscription has said, and a way to wait for what it has not said yet. */
+/** The messages of a subscription so far, and a way to wait for more. */
 export interface Listening {
   readonly heard: any[];
   readonly errors: unknown[];
-  /** Resolves with `heard` once `when` is true of it. */
+  /** Resolves with `heard` when `when(heard)` is true. */
   until(when: (heard: any[]) => boolean, patience?: number): Promise<any[]>;
   /** Resolves when the subscription has ended. */
   readonly ended: Promise<void>;
@@ -119,7 +124,8 @@ export function collect(
       for (const wake of waiting) wake();
     },
     error(error) {
-      errors.push(error);
+      // A WebSocket's `error` holds all that is wrong.
+      errors.push(...(Array.isArray(error) ? error : [error]));
       finish();
     },
     complete: () => finish(),
@@ -129,7 +135,7 @@ export function collect(
     errors,
     ended,
     stop,
-    until: (when, patience = 10_000) =>
+    until: (when, patience = 30_000) =>
       new Promise((resolve, reject) => {
         const timer = setTimeout(
           () =>
@@ -168,8 +174,8 @@ export function connect(
 export const listen = (client: Client, query: string, variables?: Record<string, unknown>): Listening =>
   collect((sink) => client.subscribe({ query, ...(variables ? { variables } : {}) }, sink));
 
-/** Resolves when `condition` holds; looks again every few milliseconds. */
-export async function eventually(condition: () => Promise<boolean> | boolean, patience = 10_000): Promise<void> {
+/** Resolves when `condition` is true; checks it every few milliseconds. */
+export async function eventually(condition: () => Promise<boolean> | boolean, patience = 30_000): Promise<void> {
   const end = Date.now() + patience;
   while (!(await condition())) {
     if (Date.now() > end) throw new Error('It never came true.');

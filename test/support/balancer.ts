@@ -1,8 +1,8 @@
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 
 /**
- * A TCP balancer without any knowledge: each connection goes to the next port in turn that takes it. Only where none
- * does is it reset.
+ * A TCP load balancer that knows nothing about its servers: each connection goes to the next port in turn that accepts
+ * it. A connection that no port accepts is reset.
  */
 export async function startBalancer(
   ports: readonly number[],
@@ -25,7 +25,7 @@ export async function startBalancer(
       server.off('error', refused);
       sockets.add(server);
       const end = (): void => {
-        // What one side has lost, the other loses too.
+        // When one side loses its connection, the other side loses it too.
         for (const socket of [client, server]) if (!socket.destroyed) socket.resetAndDestroy();
       };
       for (const socket of [client, server]) {
@@ -39,7 +39,7 @@ export async function startBalancer(
 
   const balancer = createServer({ allowHalfOpen: true, noDelay: true }, (client) => {
     sockets.add(client);
-    // Whoever leaves before a server is found needs none.
+    // A client that leaves before a server is found needs no server.
     client.on('error', () => client.destroy());
     forward(client, ports.length);
   });

@@ -3,7 +3,7 @@ import type { Queryable } from '../../src/store/database.js';
 import { post, type Answer } from './app.js';
 import type { Dice } from './random.js';
 
-/** Longer than any answer may take, whatever is broken: beyond it, a request counts as hanging. */
+/** Any answer must come within this time, whatever is broken; a slower request counts as hung. Milliseconds. */
 const PATIENCE = 12_000;
 
 const INGEST = `mutation ($events: [EventInput!]!) {
@@ -16,7 +16,7 @@ const READ = `{ project { name } sessions(first: 20) { nodes { id eventCount use
 export const pause = (milliseconds: number): Promise<void> =>
   new Promise((resolve) => setTimeout(resolve, milliseconds));
 
-/** What came of requests while things were broken. */
+/** The results of requests while something was broken. */
 export interface Toll {
   sent: number;
   answered: number;
@@ -28,7 +28,7 @@ export interface Toll {
   hung: number;
   /** The slowest UNAVAILABLE, in milliseconds. */
   slowest: number;
-  /** Anything that no client should hear, each once. */
+  /** Answers that no client should get, each once. */
   readonly unexpected: Set<string>;
 }
 
@@ -42,7 +42,7 @@ export const newToll = (): Toll => ({
   unexpected: new Set(),
 });
 
-/** One try, judged: null unless it was answered well. */
+/** Sends one request and counts its result in `toll`. Returns the answer if it is a success, else null. */
 export async function attempt(
   toll: Toll,
   url: string,
@@ -86,19 +86,19 @@ interface SentEvent {
 
 export interface Load {
   readonly toll: Toll;
-  /** Ids that must be stored, once; ids that may be stored, once at most; and whatever contradicts itself. */
+  /** `stored`: ids that must be stored once. `perhaps`: ids that may be stored, at most once. Then: wrong answers. */
   readonly stored: Set<string>;
   readonly perhaps: Set<string>;
   readonly contradictions: string[];
-  /** Requests of old ids, sent again. */
+  /** How many requests were sent again with old ids. */
   readonly repeats: { count: number };
-  /** Takes up no new work; resolves once all that was begun is acknowledged. */
+  /** Begins no new work; resolves when all begun requests are acknowledged. */
   stop(): Promise<void>;
 }
 
 /**
- * Clients that send events, heartbeats and queries to whichever server `url` names, and send again, with the same
- * ids, until they are acknowledged; now and then they repeat what was acknowledged long ago.
+ * Starts clients that send events, heartbeats and queries to the server that `url` names at the time. They send again,
+ * with the same ids, until they get an acknowledgement. Sometimes they repeat requests that were acknowledged long ago.
  */
 export function startLoad(options: { url: () => string; key: string; dice: Dice; clients: number }): Load {
   const { url, key, dice, clients } = options;
@@ -110,7 +110,7 @@ export function startLoad(options: { url: () => string; key: string; dice: Dice;
   const done: SentEvent[][] = [];
   let stopping = false;
 
-  /** Until it is answered: as a client does that waits a moment, and tries again. */
+  /** Tries until there is an answer, with a short pause between, as a client does. */
   async function insist(query: string, variables: Record<string, unknown>): Promise<Answer> {
     for (;;) {
       const answer = await attempt(toll, url(), key, query, variables);
@@ -123,7 +123,7 @@ export function startLoad(options: { url: () => string; key: string; dice: Dice;
     return Array.from({ length: 1 + dice.below(20) }, () => {
       const id = randomUUID();
       const own = dice.below(10);
-      // Some people are everybody's: their locks are fought for.
+      // All clients send events of some shared users, so that they compete for the locks of these users.
       const identity = own < 2 ? `shared ${own}` : `user ${client} ${own}`;
       const roll = dice.below(20);
       const type = roll === 0 ? 'session' : roll === 1 ? 'sessionend' : dice.pick(ORDINARY);
@@ -193,7 +193,7 @@ export function startLoad(options: { url: () => string; key: string; dice: Dice;
   };
 }
 
-/** What of the acknowledged events is missing, what is there more than once, what nobody was told of. */
+/** Acknowledged events that are missing, events stored more than once, and stored events that were never acknowledged. */
 export async function compareWithStored(
   database: Queryable,
   projectId: string,

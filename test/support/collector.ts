@@ -7,7 +7,7 @@ export interface Reply {
   text: string;
 }
 
-/** A request to the collector; headers as given, a body as it is. */
+/** Sends a request to the collector, with the given headers and body. */
 export async function call(url: string, path: string, init: RequestInit & { key?: string } = {}): Promise<Reply> {
   const { key, ...rest } = init;
   const response = await fetch(`${url}${path}`, {
@@ -17,7 +17,7 @@ export async function call(url: string, path: string, init: RequestInit & { key?
   return { status: response.status, headers: response.headers, text: await response.text() };
 }
 
-/** What fetch would change on its way, sent as it stands: the path of heartbeats above all. */
+/** Sends a GET with the path exactly as given; fetch would change it. Heartbeats need this. */
 export function rawGet(url: string, path: string, key: string): Promise<{ status: number; text: string }> {
   const { hostname, port } = new URL(url);
   return new Promise((resolve, reject) => {
@@ -43,7 +43,7 @@ export const postEvents = (url: string, key: string, body: unknown, headers: Rec
     headers: { 'Content-Type': 'application/json', ...headers },
   });
 
-/** Everything a project holds, as its front end sees it. */
+/** All sessions and events of a project, as a front end reads them. */
 export async function look(url: string, key: string): Promise<{ sessions: any[]; events: any[] }> {
   const { data, errors } = await post(
     url,

@@ -7,17 +7,21 @@ import { createTestDatabase, type TestDatabase } from './database.js';
 
 const run = promisify(execFile);
 
-export const SIZES = { desktop: { width: 1280, height: 800 }, phone: { width: 390, height: 844 } } as const;
+export const SIZES = {
+  desktop: { width: 1280, height: 800 },
+  laptop: { width: 1180, height: 800 },
+  phone: { width: 390, height: 844 },
+} as const;
 
 export interface OpenDashboard {
   page: Page;
   context: BrowserContext;
-  /** What the page asked of any other place, and what the browser complained of. */
+  /** `outside`: requests of the page to other servers. `problems`: errors in the browser. */
   outside: string[];
   problems: string[];
 }
 
-/** A server on a database of its own, and a browser. */
+/** A server with its own database, and a browser. */
 export interface DashboardStage {
   db: TestDatabase;
   app: TestApp;
@@ -48,7 +52,7 @@ interface Look {
   size?: keyof typeof SIZES;
 }
 
-/** A browser's page at the door of the dashboard. */
+/** Opens the sign-in page of the dashboard in the browser. */
 export async function openDoor(
   browser: Browser,
   url: string,
@@ -57,6 +61,8 @@ export async function openDoor(
   const context = await browser.newContext({
     viewport: SIZES[size],
     colorScheme: theme,
+    // Whatever moves is painted anew for each frame, here by the processor.
+    reducedMotion: 'reduce',
     locale: 'en-GB',
     timezoneId: 'Europe/Berlin',
     isMobile: size === 'phone',
@@ -70,7 +76,7 @@ export async function openDoor(
   });
   page.on('pageerror', (error) => problems.push(error.message));
   page.on('console', (message) => {
-    // What the network says is the test's to judge.
+    // The test itself checks failed requests.
     if (message.type() === 'error' && !message.text().startsWith('Failed to load resource'))
       problems.push(message.text());
   });
@@ -79,7 +85,7 @@ export async function openDoor(
   return { page, context, outside, problems };
 }
 
-/** The same, signed in. */
+/** Opens the dashboard and signs in with `key`. */
 export async function openDashboard(
   browser: Browser,
   url: string,
@@ -93,7 +99,7 @@ export async function openDashboard(
   return opened;
 }
 
-/** A project of the test's own that has events already. */
+/** Makes a project with these events. Returns its key. */
 export async function projectWith(url: string, events: readonly object[]): Promise<string> {
   const key = await createProject(url);
   await send(url, key, events);
@@ -103,7 +109,7 @@ export async function projectWith(url: string, events: readonly object[]): Promi
 const INGEST =
   'mutation ($events: [EventInput!]!) { ingestEvents(events: $events) { accepted results { status sessionId } } }';
 
-/** Sends events from this process, 1,000 at a time; resolves with their sessions. */
+/** Sends events from this process, 1,000 at a time. Resolves with the ids of their sessions. */
 export async function send(url: string, key: string, events: readonly object[]): Promise<string[]> {
   const sessions: string[] = [];
   for (let sent = 0; sent < events.length; sent += 1_000) {
@@ -114,7 +120,7 @@ export async function send(url: string, key: string, events: readonly object[]):
   return sessions;
 }
 
-/** Sends events as another program would: from a process of its own. */
+/** Sends events from another process. */
 export async function sendFromAnotherProcess(url: string, key: string, events: readonly object[]): Promise<void> {
   const program = `
     const [url, key, body] = process.argv.slice(1);
@@ -125,5 +131,5 @@ export async function sendFromAnotherProcess(url: string, key: string, events: r
   await run(process.execPath, ['--input-type=module', '-e', program, url, key, body]);
 }
 
-/** A moment so many seconds ago. */
+/** The time so many seconds ago, ISO 8601. */
 export const ago = (seconds: number): string => new Date(Date.now() - seconds * 1_000).toISOString();

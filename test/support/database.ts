@@ -1,20 +1,20 @@
 import { randomBytes } from 'node:crypto';
 import pg from 'pg';
 import { inject } from 'vitest';
-import { createDatabase } from '../../src/adapters/postgres.js';
+import { createPrismaDatabase } from '../../src/adapters/postgres/postgres.js';
 import type { Observer } from '../../src/observation.js';
-import type { Database } from '../../src/store/database.js';
+import type { PrismaDatabase } from '../../src/store/database.js';
 
 export interface TestDatabase {
   url: string;
   /** Opens another pool on the same database, as a second server would; it is closed by `drop`. */
-  open: (observe?: Observer) => Database;
-  /** Begins a transaction on a connection of its own and runs a statement there; answers how to roll it back. */
+  open: (observe?: Observer) => PrismaDatabase;
+  /** Begins a transaction on its own connection and runs a statement in it. Returns a function that rolls it back. */
   hold: (text: string) => Promise<() => Promise<void>>;
   drop: () => Promise<void>;
 }
 
-/** A database of the test file's own, cloned from the migrated template. */
+/** Makes a database for this test file, a clone of the migrated template. */
 export async function createTestDatabase(): Promise<TestDatabase> {
   const name = `footsteps_${process.pid}_${randomBytes(4).toString('hex')}`;
   const admin = new pg.Client({ connectionString: inject('postgresUrl') });
@@ -22,11 +22,11 @@ export async function createTestDatabase(): Promise<TestDatabase> {
   await admin.query(`CREATE DATABASE ${name} TEMPLATE ${inject('template')} STRATEGY file_copy`);
   const url = new URL(inject('postgresUrl'));
   url.pathname = `/${name}`;
-  const opened: Database[] = [];
+  const opened: PrismaDatabase[] = [];
   return {
     url: url.href,
     open(observe = () => {}) {
-      const database = createDatabase({ url: url.href, poolSize: 10, observe });
+      const database = createPrismaDatabase({ url: url.href, poolSize: 10, observe });
       opened.push(database);
       return database;
     },

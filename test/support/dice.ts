@@ -1,8 +1,8 @@
-/** Choices that follow from a seed: the same seed, the same choices. */
+/** Random choices from a seed: the same seed gives the same choices. */
 export class Dice {
   constructor(private state: number) {}
 
-  /** A number from 0, below 1 (mulberry32). */
+  /** A number from 0 to below 1 (mulberry32). */
   private roll(): number {
     this.state = (this.state + 0x6d2b79f5) | 0;
     let mixed = Math.imul(this.state ^ (this.state >>> 15), 1 | this.state);
@@ -14,7 +14,7 @@ export class Dice {
     return Math.floor(this.roll() * count);
   }
 
-  /** True once in so many times. */
+  /** True on average once in so many calls. */
   oneIn(times: number): boolean {
     return this.below(times) === 0;
   }
@@ -31,7 +31,7 @@ export class Dice {
     return Buffer.from(this.list(most, () => this.below(256)));
   }
 
-  /** A text with something deleted, doubled, swapped or put in, here and there. */
+  /** The text with some parts deleted, doubled, swapped or inserted. */
   mutate(text: string, alphabet: string): string {
     let mutated = text;
     for (let left = 1 + this.below(3); left > 0; left -= 1) {

@@ -1,23 +1,30 @@
-import { createRateCounter } from '../../src/adapters/rate-counter.js';
-import { createRateLimits } from '../../src/services/rate-limits.js';
+import { createRateCounter } from '../../src/adapters/redis/rate-counter.js';
+import { createRateLimits } from '../../src/services/access/rate-limits.js';
 import { createMemoryBus } from '../../src/adapters/memory-bus.js';
 import type { Observation } from '../../src/observation.js';
 import type { Services } from '../../src/schema/context.js';
 import { schema } from '../../src/schema/schema.js';
-import { createClientSettings } from '../../src/services/client-settings.js';
-import { createEraseUser } from '../../src/services/erase-user.js';
-import type { GroupCommitLimits } from '../../src/services/group-commit.js';
-import { createFindHeartbeatSubject } from '../../src/services/heartbeat-subject.js';
-import { createIngest } from '../../src/services/ingest.js';
-import { createKeys } from '../../src/services/keys.js';
-import { createLive } from '../../src/services/live.js';
-import { createPresence } from '../../src/services/presence.js';
-import { createProjects } from '../../src/services/projects.js';
-import { createUserDescriptions } from '../../src/services/user-descriptions.js';
+import { createClientSettings } from '../../src/services/projects/client-settings.js';
+import { createEraseUser } from '../../src/services/projects/erase-user.js';
+import type { GroupCommitLimits } from '../../src/services/ingest/group-commit.js';
+import { createFindHeartbeatSubject } from '../../src/services/ingest/heartbeat-subject.js';
+import { createIngest } from '../../src/services/ingest/ingest.js';
+import { createKeys } from '../../src/services/access/keys.js';
+import { createFeed } from '../../src/services/feed/watch-feed.js';
+import { createNaming } from '../../src/store/database-name.js';
+import { createLive } from '../../src/services/live/watch-live.js';
+import { createDeviceStates } from '../../src/services/presence/device-states.js';
+import { createReadDevices } from '../../src/services/presence/joined-devices.js';
+import { createSetPresence } from '../../src/services/presence/set-presence.js';
+import { createPresence } from '../../src/services/presence/watch-presence.js';
+import { createProjects } from '../../src/services/projects/projects.js';
+import { createUserDescriptions } from '../../src/services/ingest/user-descriptions.js';
 import { hashSecret } from '../../src/domain/secret.js';
+import { createPlaces } from '../../src/transport/http/places.js';
 import { createServer } from '../../src/transport/server.js';
 import { OPERATOR_KEY } from './app.js';
 import type { TestDatabase } from './database.js';
+import { createTestWebhooks } from './webhooks.js';
 
 export interface Doors {
   readonly url: string;
@@ -26,7 +33,7 @@ export interface Doors {
   close(): Promise<void>;
 }
 
-/** The doors and what is behind them, as src/app.ts wires them, with limits of the test's own. */
+/** The doors and the services behind them, connected as in src/app.ts, with limits that the test sets. */
 export async function openDoors(
   db: TestDatabase,
   {
@@ -34,7 +41,7 @@ export async function openDoors(
     ...times
   }: { limits?: GroupCommitLimits } & Pick<
     Parameters<typeof createServer>[0],
-    'stuckAfter' | 'pingEvery' | 'commentEvery'
+    'stuckAfter' | 'pingEvery' | 'commentEvery' | 'reservedFor'
   > = {},
 ): Promise<Doors> {
   const observations: Observation[] = [];
@@ -43,6 +50,7 @@ export async function openDoors(
   const clock = { now: () => new Date() };
   const bus = createMemoryBus();
   const keys = await createKeys({
+    doorDatabase: database,
     database,
     bus,
     clock,
@@ -51,20 +59,28 @@ export async function openDoors(
     tokenSecret: new Uint8Array(32).fill(7),
   });
   const ingest = createIngest({ database: ingestDatabase, bus, clock, observe, ...(limits && { limits }) });
-  const presence = createPresence({ database, bus, clock, observe });
+  const deviceStates = createDeviceStates({ database, bus, clock, observe });
+  const presence = createPresence({ database, bus, clock, observe, deviceStates });
   const live = createLive({ database, bus, observe });
+  const feed = createFeed({ database, naming: createNaming(database), bus, clock, observe });
+  feed.start();
   const services: Services = {
     database,
     clock,
     ingest,
     presence,
+    deviceStates,
+    readDevices: createReadDevices(),
+    setPresence: createSetPresence(deviceStates),
     live,
+    feed,
     keys,
     projects: createProjects({ database, clock, timeouts: { reach: async () => {} } }),
     eraseUser: createEraseUser({ database, bus, clock, observe }),
     clientSettings: createClientSettings({ database, clock }),
     userDescriptions: createUserDescriptions({ database, clock, observe }),
     findHeartbeatSubject: createFindHeartbeatSubject({ database }),
+    webhooks: createTestWebhooks({ database, clock, services: () => services }).webhooks,
   };
   const server = createServer({
     schema,
@@ -73,8 +89,10 @@ export async function openDoors(
     host: '127.0.0.1',
     port: 0,
     trustedProxies: [],
+    graphiql: true,
+    places: createPlaces({ perKey: 0, perAddress: 0 }),
     rateLimits: createRateLimits({
-      counter: createRateCounter({ redisUrl: null, observe: () => {} }),
+      counter: createRateCounter({ redis: null, observe: () => {} }),
       perKey: 0,
       perAddress: 0,
     }),
@@ -91,7 +109,9 @@ export async function openDoors(
       await server.close(async () => {
         await presence.close();
         await live.close();
+        await feed.close();
       });
+      await deviceStates.close();
       await ingest.close();
       await keys.close();
     },

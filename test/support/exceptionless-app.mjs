@@ -43,7 +43,7 @@ const actions = {
   heartbeat: () => Exceptionless.submitSessionHeartbeat(),
   identify: ({ identity }) => Exceptionless.config.setUserIdentity(identity),
   fetchSettings: async () => (await Exceptionless.config.services.submissionClient.getSettings(0)).data,
-  // Nothing is left to do then: Node says beforeExit, and the client takes its leave.
+  // Then nothing is left to do: Node emits beforeExit, and the client ends its session.
   finish: () => process.disconnect(),
 };
 

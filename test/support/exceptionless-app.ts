@@ -14,12 +14,12 @@ interface Told {
 
 export interface ExceptionlessApp {
   tell(action: string, given?: object): Promise<Told>;
-  /** Lets the process come to its end; resolves with its exit code. */
+  /** Lets the process end by itself. Resolves with its exit code. */
   finish(): Promise<number | null>;
   kill(): Promise<void>;
 }
 
-/** A Node process with the real @exceptionless/node in it, sending to `serverUrl`. */
+/** Starts a Node process in which the real @exceptionless/node sends to `serverUrl`. */
 export async function startExceptionlessApp(options: {
   serverUrl: string;
   apiKey: string;
@@ -69,12 +69,12 @@ export async function startExceptionlessApp(options: {
   };
 }
 
-/** A proxy before the server that answers some posts of events itself; the others it passes on. */
+/** Starts a proxy before the server that answers some POSTs of events itself and passes the others on. */
 export async function startMoodyProxy(target: string): Promise<{
   url: string;
-  /** The next posts are answered with these statuses, as that server would with an empty body, or cut off (0). */
+  /** The proxy answers the next POSTs with these statuses and an empty body, or cuts the connection (0). */
   refuse(...statuses: number[]): void;
-  /** How many events each post of events held, and what was answered. */
+  /** The number of events in each POST, and the status of its answer. */
   readonly posts: { events: number; status: number }[];
   close(): Promise<void>;
 }> {
@@ -92,7 +92,7 @@ export async function startMoodyProxy(target: string): Promise<{
       const refusal = isPost ? refusals.shift() : undefined;
       if (refusal === 0) {
         note(0);
-        // The server has taken the batch, and its answer is lost.
+        // The server has stored the batch, but its answer is lost.
         pass(() => response.destroy());
         return;
       }

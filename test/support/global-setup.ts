@@ -1,21 +1,21 @@
 import pg from 'pg';
 import type { TestProject } from 'vitest/node';
-import { createDatabase } from '../../src/adapters/postgres.js';
-import { migrate } from '../../src/store/migrate.js';
+import { createDatabase } from '../../src/adapters/postgres/postgres.js';
+import { migrate } from '../../src/store/upkeep/migrate.js';
 import { ensurePartitions } from '../../src/store/partitions.js';
 import { startPostgres } from './postgres.js';
 import { startRedis } from './redis.js';
 
 declare module 'vitest' {
   interface ProvidedContext {
-    /** An administrator's URL: databases are made from the template `template`. */
+    /** The URL of an administrator, who makes databases from the template `template`. */
     postgresUrl: string;
     template: string;
     redisUrl: string;
   }
 }
 
-/** One Postgres and one Redis for the whole run; a migrated template that each test file clones (45 ms). */
+/** Starts one Postgres and one Redis for the whole run, and makes a migrated template that each test file clones (45 ms). */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const [postgres, redis] = await Promise.all([startPostgres(), startRedis()]);
   const template = `footsteps_template_${process.pid}`;

@@ -1,6 +1,6 @@
 import { BlockList } from 'node:net';
 
-/** A database file in MaxMind's format (version 2.0, IPv6 tree, records of 24 bits), made of ranges and their data. */
+/** Makes a database file in MaxMind's format (version 2.0, IPv6 tree, records of 24 bits) from ranges and their data. */
 
 type Value = string | number | readonly Value[] | { readonly [key: string]: Value };
 
@@ -49,7 +49,7 @@ export function createMmdb(places: Readonly<Record<string, Value>>): Buffer {
   let offset = 0;
   for (const [range, value] of Object.entries(places)) {
     const [address, length] = range.split('/');
-    // Refuses what is no range.
+    // Throws if the text is not a range.
     new BlockList().addSubnet(address!, Number(length), address!.includes(':') ? 'ipv6' : 'ipv4');
     const depth = Number(length) + (address!.includes(':') ? 0 : 96);
     let at = 0;

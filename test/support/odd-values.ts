@@ -15,7 +15,7 @@ import {
 import type { Dice } from './dice.js';
 import type { RootField } from './whole-selection.js';
 
-/** Values and documents as no friend sends them. */
+/** Unusual and hostile values and documents. */
 
 const ODD_TEXTS = [
   '',
@@ -62,7 +62,7 @@ export function oddText(dice: Dice): string {
   return String.fromCharCode(...dice.list(12, () => (dice.oneIn(4) ? dice.below(65_536) : 32 + dice.below(96))));
 }
 
-/** Anything that JSON can say. */
+/** Any JSON value. */
 export function oddValue(dice: Dice, depth = 0): unknown {
   switch (dice.below(depth > 4 ? 5 : 8)) {
     case 0:
@@ -88,10 +88,10 @@ export function oddObject(dice: Dice, depth = 0): Record<string, unknown> {
   );
 }
 
-/** JSON text of an object within an object, so many times. */
+/** The JSON text of objects nested so many levels deep. */
 export const nested = (levels: number): string => '{"a":'.repeat(levels) + '1' + '}'.repeat(levels);
 
-/** A value of an input type: mostly of the right shape, with odd content; `wild` times in ten of another. */
+/** A value for an input type: mostly of the right shape with unusual content; `wild` times in ten of another shape. */
 export function oddInput(dice: Dice, type: GraphQLInputType, wild: number): unknown {
   if (dice.below(10) < wild) return oddValue(dice);
   if (!isNonNullType(type) && dice.oneIn(4)) return null;
@@ -120,7 +120,7 @@ export function oddInput(dice: Dice, type: GraphQLInputType, wild: number): unkn
   }
 }
 
-/** An operation of some root fields and whatever lies below them, with variables to match, more or less. */
+/** An operation with some root fields and fields below them, and with variables that mostly match. */
 export function oddOperation(
   schema: GraphQLSchema,
   dice: Dice,

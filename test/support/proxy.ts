@@ -2,22 +2,22 @@ import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 
 export interface Proxy {
   readonly port: number;
-  /** Milliseconds that everything takes longer, each way, from now on. */
+  /** Delay of all data in each direction from now on. Milliseconds. */
   delay: number;
-  /** Resets every connection; new ones are taken. */
+  /** Resets every connection; new ones are accepted. */
   cut(): void;
-  /** From now on nothing arrives, either way, and nobody is told: the network is gone. */
+  /** From now on no data passes in either direction, and no connection ends: as if the network were gone. */
   blackhole(): void;
   /** Resets every connection and each new one. */
   refuse(): void;
-  /** All is well again; what was under way goes on where TCP left it. */
+  /** Ends all faults. Open connections continue where TCP left off. */
   heal(): void;
   close(): Promise<void>;
 }
 
 interface Pair {
   readonly here: Socket;
-  /** Null while the way there is closed. */
+  /** Null until the connection to the target is opened. */
   there: Socket | null;
 }
 
@@ -41,20 +41,26 @@ export async function startProxy(target: number): Promise<Proxy> {
       if (proxy.delay > 0) setTimeout(write, proxy.delay);
       else write();
     });
-    from.on('end', () => mode === 'pass' && to.end());
+    from.on('end', () => {
+      const goOn = (): void => void (mode === 'pass' && to.end());
+      // Not before the data in front of it.
+      if (proxy.delay > 0) setTimeout(goOn, proxy.delay);
+      else goOn();
+    });
     from.on('error', () => end(pair));
     from.on('close', () => end(pair));
     if (mode === 'blackhole') from.pause();
   }
 
   function open(pair: Pair): void {
-    const there = connect(target, '127.0.0.1');
+    const there = connect({ port: target, host: '127.0.0.1', allowHalfOpen: true });
     pair.there = there;
     forward(pair.here, there, pair);
     forward(there, pair.here, pair);
   }
 
-  const server = createServer((here) => {
+  // Half open: one direction's end says nothing of the other.
+  const server = createServer({ allowHalfOpen: true }, (here) => {
     if (mode === 'refuse') {
       here.resetAndDestroy();
       return;

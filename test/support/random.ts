@@ -1,6 +1,6 @@
 import { record } from './ledger.js';
 
-/** A small generator (mulberry32): the same seed tells the same story. */
+/** A random generator with a seed (mulberry32): the same seed gives the same numbers. */
 export function random(seed: number): () => number {
   let state = seed;
   return () => {
@@ -23,7 +23,7 @@ export function diceOf(seed: number): Dice {
   return { below, pick: (items) => items[below(items.length)]! };
 }
 
-/** Another story each time, told again with CHAOS_SEED. */
+/** A new seed for each run; CHAOS_SEED repeats an earlier run. */
 export function chooseSeed(name: string): number {
   const seed = Number(process.env['CHAOS_SEED'] ?? Date.now() % 1_000_000);
   record(`${name}, CHAOS_SEED`, seed);

@@ -1,27 +1,20 @@
 import { spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { Redis } from 'ioredis';
-import { installWithApt } from './apt.js';
+import { inject } from 'vitest';
 import { freePort } from './postgres.js';
+import { findOnPath, MissingProgramError, needProgram } from './programs.js';
 
-const PROGRAMS = ['redis-server', 'valkey-server'];
-
-function find(): string | undefined {
-  const folders = [...(process.env['PATH'] ?? '').split(path.delimiter), '/usr/bin', '/usr/local/bin'];
-  return folders.flatMap((folder) => PROGRAMS.map((name) => path.join(folder, name))).find((file) => existsSync(file));
-}
-
-/** The path of a Redis or Valkey server: from PATH, else, on Debian as root, installed with apt. */
-function redisProgram(): string {
-  const found = find() ?? (installWithApt('redis-server'), find());
-  if (found) return found;
-  throw new Error(
-    'The tests need a real Redis: set REDIS_URL, or put redis-server or valkey-server on the PATH (Debian: apt-get install redis-server).',
+/** The path of a Redis or Valkey server: on the PATH, else (on Debian as root) installed with apt. */
+const redisProgram = (): string =>
+  needProgram(
+    'redis-server',
+    () => findOnPath('redis-server', 'valkey-server'),
+    'set REDIS_URL, or put redis-server or valkey-server on the PATH',
   );
-}
 
 function answers(port: number): Promise<boolean> {
   return new Promise((resolve) => {
@@ -40,8 +33,8 @@ export interface RedisServer {
 }
 
 /**
- * Starts a Redis of one's own, which keeps nothing, on `port` or a free one, with more settings if need be; resolves
- * when it answers.
+ * Starts a Redis without persistence, on `port` or a free port, with `more` command-line settings. Resolves when it
+ * answers.
  */
 export async function startOwnRedis(port?: number, more: readonly string[] = []): Promise<RedisServer> {
   const program = redisProgram();
@@ -64,27 +57,43 @@ export async function startOwnRedis(port?: number, more: readonly string[] = [])
 }
 
 export interface RedisCluster {
-  /** As REDIS_URL names it. */
+  /** The value for REDIS_URL. */
   readonly url: string;
   readonly nodes: readonly RedisServer[];
   stop(): Promise<void>;
 }
 
-/** Starts a Cluster of three masters; resolves when they know of each other. */
-export async function startOwnRedisCluster(): Promise<RedisCluster> {
-  const folder = mkdtempSync(path.join(tmpdir(), 'footsteps-test-redis-'));
+/**
+ * Starts three nodes of a Cluster that do not know each other yet. A port that was free may be taken before its node takes it,
+ * for example by a connection of another test: then it begins again with others.
+ */
+async function startNodes(
+  folder: string,
+  tries = 3,
+): Promise<{ nodes: RedisServer[]; ports: number[]; buses: number[] }> {
   const ports = [await freePort(), await freePort(), await freePort()];
   const buses = [await freePort(), await freePort(), await freePort()];
-  const nodes = await Promise.all(
+  const started = await Promise.allSettled(
     ports.map((port, at) =>
       startOwnRedis(
         port,
-        `--dir ${folder} --cluster-enabled yes --cluster-config-file ${at}.conf --cluster-port ${buses[at]} --cluster-node-timeout 1000`.split(
+        `--dir ${folder} --cluster-enabled yes --cluster-config-file ${port}.conf --cluster-port ${buses[at]} --cluster-node-timeout 1000`.split(
           ' ',
         ),
       ),
     ),
   );
+  const nodes = started.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
+  if (nodes.length === ports.length) return { nodes, ports, buses };
+  await Promise.all(nodes.map((node) => node.kill()));
+  if (tries > 1) return startNodes(folder, tries - 1);
+  throw started.find((one) => one.status === 'rejected')!.reason;
+}
+
+/** Starts a Cluster of three masters. Resolves when they know each other. */
+export async function startOwnRedisCluster(): Promise<RedisCluster> {
+  const folder = mkdtempSync(path.join(tmpdir(), 'footsteps-test-redis-'));
+  const { nodes, ports, buses } = await startNodes(folder);
   const connections = nodes.map(({ url }) => new Redis(url));
   for (const [at, connection] of connections.entries()) {
     const first = Math.ceil((16_384 / 3) * at);
@@ -109,10 +118,18 @@ export async function startOwnRedisCluster(): Promise<RedisCluster> {
   };
 }
 
-/** The Redis that the whole run shares: REDIS_URL, or one of its own. */
+/** The Redis that the whole run shares: REDIS_URL, or a temporary one. Without one the URL is '', for tests that need none. */
 export async function startRedis(): Promise<{ url: string; stop: () => Promise<void> }> {
   const given = process.env['REDIS_URL'];
   if (given) return { url: given, stop: async () => {} };
-  const server = await startOwnRedis();
-  return { url: server.url, stop: server.kill };
+  try {
+    const server = await startOwnRedis();
+    return { url: server.url, stop: server.kill };
+  } catch (error) {
+    if (error instanceof MissingProgramError) return { url: '', stop: async () => {} };
+    throw error;
+  }
 }
+
+/** The URL of the shared Redis, for a test that needs it. Throws MissingProgramError. */
+export const redisUrl = (): string => inject('redisUrl') || redisProgram();

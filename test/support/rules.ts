@@ -1,27 +1,42 @@
 import type { Queryable } from '../../src/store/database.js';
 
-/** Sessions whose row does not say what their events say: counts (rule 23), start and last activity. */
+/** Sessions whose row disagrees with their events: counts (rule 23), start and last activity, where they began and end. */
 export const sessionsThatMiscount = (database: Queryable, projectId: string): Promise<object[]> =>
   database.query({
     name: 'test.miscount',
-    text: `SELECT s.id, s.event_count, s.error_count, e.* FROM sessions s FULL JOIN (
-             SELECT session_id, count(*) AS n, count(*) FILTER (WHERE type = 'error') AS errors,
+    text: `SELECT s.id, s.event_count, s.error_count, s.entry_source, s.exit_source, e.* FROM sessions s FULL JOIN (
+             SELECT session_id, count(*) AS n,
+                    (array_agg(source ORDER BY id) FILTER (WHERE source IS NOT NULL))[1] AS entry,
+                    (array_agg(source ORDER BY id DESC) FILTER (WHERE source IS NOT NULL))[1] AS exit, count(*) FILTER (WHERE type = 'error') AS errors,
                     min(occurred_at) AS first, max(occurred_at) AS last
              FROM events WHERE project_id = $1 AND session_id IS NOT NULL GROUP BY session_id
            ) e ON e.session_id = s.id
            WHERE coalesce(s.project_id, $1) = $1 AND (
              s.id IS NULL OR s.event_count <> coalesce(e.n, 0) OR s.error_count <> coalesce(e.errors, 0)
+             OR s.entry_source IS DISTINCT FROM e.entry OR s.exit_source IS DISTINCT FROM e.exit
              OR e.first < s.started_at OR e.last > s.last_activity_at)`,
     values: [projectId],
   });
 
-/** Users whose published status is not what their sessions say at `now` (rule 28). */
+/** Users whose published number disagrees with the rows of their sessions (rule 28). There must be none at any moment. */
+export const usersMiscounted = (database: Queryable, projectId: string): Promise<object[]> =>
+  database.query({
+    name: 'test.miscounted',
+    text: `SELECT u.identity, u.online_sessions, n.sessions FROM users u CROSS JOIN LATERAL (
+             SELECT count(*) AS sessions FROM sessions s
+             WHERE s.project_id = $1 AND s.user_id = u.id AND s.live AND s.due_at <= s.online_until
+           ) n WHERE u.project_id = $1 AND u.online_sessions <> n.sessions`,
+    values: [projectId],
+  });
+
+/** Users whose published number disagrees with their sessions at `now`, after a run of the closer (rule 28). */
 export const usersMisstated = (database: Queryable, projectId: string, now: Date): Promise<object[]> =>
   database.query({
     name: 'test.misstated',
-    text: `SELECT u.identity, u.online FROM users u
-           WHERE u.project_id = $1 AND u.online <> EXISTS (
-             SELECT 1 FROM sessions s WHERE s.project_id = $1 AND s.user_id = u.id AND s.live AND s.online_until > $2)`,
+    text: `SELECT u.identity, u.online_sessions, n.sessions FROM users u CROSS JOIN LATERAL (
+             SELECT count(*) AS sessions FROM sessions s
+             WHERE s.project_id = $1 AND s.user_id = u.id AND s.live AND s.online_until > $2
+           ) n WHERE u.project_id = $1 AND u.online_sessions <> n.sessions`,
     values: [projectId, now],
   });
 
@@ -46,15 +61,31 @@ export const sessionsLeftOpen = (database: Queryable, projectId: string, now: Da
     values: [projectId, now],
   });
 
-/** Who is online by Postgres, in the order of JavaScript's sort. */
+/**
+ * Users whose first and last time seen disagree with their sessions: the start of the first, and the latest activity of all
+ * that have ended. (A user without a session has both from what named the user.)
+ */
+export const usersMisseen = (database: Queryable, projectId: string): Promise<object[]> =>
+  database.query({
+    name: 'test.misseen',
+    text: `SELECT u.identity, u.first_seen_at, u.last_seen_at, x.* FROM users u CROSS JOIN LATERAL (
+             SELECT min(s.started_at) AS first, max(s.ended_at) AS last FROM sessions s
+             WHERE s.project_id = $1 AND s.user_id = u.id
+           ) x WHERE u.project_id = $1 AND (
+             u.first_seen_at IS NULL OR u.first_seen_at > x.first OR u.last_seen_at < x.last
+             OR (u.last_seen_at IS NULL AND (x.first IS NULL OR x.last IS NOT NULL)))`,
+    values: [projectId],
+  });
+
+/** The identities of users who are online by the database, in the order of JavaScript's sort. */
 export async function onlineIdentities(database: Queryable, projectId: string): Promise<string[]> {
   const rows = await database.query<{ identity: string }>({
     name: 'test.online',
-    text: 'SELECT identity FROM users WHERE project_id = $1 AND online',
+    text: 'SELECT identity FROM users WHERE project_id = $1 AND online_sessions > 0',
     values: [projectId],
   });
   return rows.map(({ identity }) => identity).sort();
 }
 
-/** The row's id behind a node's. */
+/** The UUID in a global id. */
 export const projectIdOf = (globalId: string): string => Buffer.from(globalId, 'base64').toString().split(':')[1]!;

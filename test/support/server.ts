@@ -11,7 +11,7 @@ export interface ServerProcess {
   readonly url: string;
   readonly pid: number;
   readonly exited: Promise<number | null>;
-  /** Shown at the very first start alone. */
+  /** Printed at the very first start only. */
   readonly key: string | null;
   readonly operatorKey: string | null;
   output(): string;
@@ -25,7 +25,7 @@ export interface ServerProcess {
 
 export const temporaryFolder = (): { folder: string; remove: () => void } => {
   const folder = mkdtempSync(path.join(tmpdir(), 'footsteps-test-'));
-  // For root, Postgres runs as nobody, who must be able to enter.
+  // If root runs the tests, Postgres runs as nobody, who must be able to enter the folder.
   chmodSync(folder, 0o755);
   return { folder, remove: () => rmSync(folder, { recursive: true, force: true }) };
 };
@@ -38,7 +38,7 @@ const environment = (env: Record<string, string>): NodeJS.ProcessEnv => {
 /** What `npm start` runs, without building again. */
 export const NPM_START = ['npm', 'start', '--ignore-scripts'];
 
-/** How it is started: by default the built server alone, from anywhere. */
+/** How the server is started. By default: the built server, with `/` as its current folder. */
 interface As {
   /** Another user to run as. */
   uid?: number;
@@ -48,7 +48,7 @@ interface As {
   cwd?: string;
   /** In a process group of its own. */
   detached?: boolean;
-  /** Sends SIGINT to its process group as soon as it says this. */
+  /** Sends SIGINT to its process group as soon as its output contains this text. */
   interruptAt?: string;
 }
 
@@ -83,7 +83,7 @@ function run(
   return { child, exited, output: () => output };
 }
 
-/** Starts a server as a process of its own; resolves when it listens, rejects with its output when it ends before. */
+/** Starts a server as its own process. Resolves when it listens; rejects with its output if it ends before. */
 export async function startServer(env: Record<string, string>, options: As = {}): Promise<ServerProcess> {
   const { child, exited, output } = run(env, options);
   const url = await new Promise<string>((resolve, reject) => {
@@ -114,7 +114,7 @@ export async function startServer(env: Record<string, string>, options: As = {})
   };
 }
 
-/** Runs the server where it cannot start; resolves with what it said and its exit code. */
+/** Runs a server that ends by itself. Resolves with its output and exit code. */
 export async function runServer(
   env: Record<string, string>,
   options: As = {},
@@ -124,7 +124,7 @@ export async function runServer(
   return { code, output: output() };
 }
 
-/** The process of the Postgres that a server runs in its folder. */
+/** The process id of the Postgres that a server runs in its folder. */
 export const postgresPid = (dataDir: string): number =>
   Number(readFileSync(path.join(dataDir, 'postgres/postmaster.pid'), 'utf8').split('\n')[0]);
 

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import type { History } from './session-history.js';
 import type { ModelEvent, ModelSettings, Step } from './session-model.js';
 
-/** Random histories of a project: times lie on a small grid, so that many are equal and many lie at a timeout. */
+/** Random histories of a project. Times lie on a small grid, so that many are equal and many lie exactly at a timeout. */
 
 const GRID = 5;
 const grid = (steps: number): fc.Arbitrary<number> => fc.nat(steps).map((step) => step * GRID);
@@ -21,9 +21,10 @@ const changes: fc.Arbitrary<Partial<ModelSettings>> = fc.oneof(
   fc.record({ sessionStart: fc.constantFrom(...POLICIES) }),
 );
 
-/** Whose an event is. */
+/** The user, device and session key of an event. */
 interface Who {
   readonly user?: string;
+  readonly deviceId?: string;
   readonly sessionKey?: string;
 }
 
@@ -31,24 +32,25 @@ export interface Kinds {
   readonly who: readonly Who[];
   readonly types: readonly string[];
   readonly ids?: readonly string[];
-  /** Seconds that events may be late by, besides those of the grid. */
+  /** How late events may be, in seconds, in addition to the values of the grid. */
   readonly late?: readonly number[];
-  /** No two events at the same time: how far apart they are at least, in seconds. */
+  /** The smallest time between two events, in seconds; 0: events may have the same time. */
   readonly apart?: number;
-  /** How far the clients' clocks are ahead of the server's, where they say when they sent. */
+  /** How far a client's clock is ahead of the server's, in seconds, in requests with sentAt. */
   readonly skews?: readonly number[];
 }
 
-/** What happens, how long after what happened before, and how late the events arrive. */
+/** Makes histories: what happens, how long after the step before, and how late the events arrive. */
 export function histories({ who, types, ids = [], late = [], apart = 0, skews = [] }: Kinds): fc.Arbitrary<History> {
   const event = fc.record({
     type: fc.constantFrom(...types),
-    // null: without a time, which is now; below 0: in the future.
+    // null: an event without a time, which means now. Below 0: in the future.
     ago: fc.oneof({ weight: 3, arbitrary: grid(12) }, { weight: 1, arbitrary: fc.constantFrom(null, 0, -5, ...late) }),
     who: fc.constantFrom(...who),
     id: fc.constantFrom(undefined, ...ids),
-    /** A start that names its session by its reference, or one as the collector sends it. */
+    /** BY_REFERENCE: a start that names its session by its referenceId. RESUME: a start as the collector sends it. */
     start: fc.constantFrom('PLAIN', 'PLAIN', 'PLAIN', 'BY_REFERENCE', 'RESUME'),
+    source: fc.constantFrom(undefined, '/a', '/b', '/c'),
   });
   const step = fc.record({
     wait: fc.oneof(fc.constant(0), grid(6)),
@@ -63,8 +65,12 @@ export function histories({ who, types, ids = [], late = [], apart = 0, skews = 
       {
         weight: 2,
         arbitrary: fc.record({
-          // A heartbeat of nobody is refused as a whole, not judged by the rules.
-          of: fc.constantFrom(...who.filter(({ user, sessionKey }) => user?.trim() !== 'null' && (user ?? sessionKey))),
+          // A heartbeat without user and key is refused as a whole request; no rule applies.
+          of: fc.constantFrom(
+            ...who.filter(
+              ({ user, deviceId, sessionKey }) => user?.trim() !== 'null' && (user ?? deviceId ?? sessionKey),
+            ),
+          ),
           close: fc.boolean(),
         }),
       },
@@ -86,24 +92,29 @@ export function histories({ who, types, ids = [], late = [], apart = 0, skews = 
         at += wait;
         if ('closer' in what || 'settings' in what) return { at, ...what };
         if ('of' in what) {
-          const { user, sessionKey } = what.of;
-          return { at, close: what.close, beat: sessionKey === undefined ? { identity: user! } : { sessionKey } };
+          const { user: identity, deviceId, sessionKey } = what.of;
+          const named = { ...(identity !== undefined && { identity }), ...(deviceId !== undefined && { deviceId }) };
+          return { at, close: what.close, beat: sessionKey === undefined ? named : { sessionKey } };
         }
-        const events = what.events.map(({ type, ago, who: { user, sessionKey }, id, start }): ModelEvent => {
-          const t = timeOf(ago, what.skew ?? 0);
-          const name = type === 'session' && start === 'BY_REFERENCE' ? 'referenceId' : 'sessionKey';
-          return {
-            type,
-            ...(t !== null && { t }),
-            ...(user !== undefined && { user }),
-            ...(sessionKey !== undefined && { [name]: sessionKey }),
-            ...(id !== undefined && { id }),
-            // Only the collector says so, which says no sentAt.
-            ...(type === 'session' &&
-              start === 'RESUME' &&
-              what.skew === undefined && { startPolicy: 'RESUME' as const }),
-          };
-        });
+        const events = what.events.map(
+          ({ type, ago, who: { user, deviceId, sessionKey }, id, start, source }): ModelEvent => {
+            const t = timeOf(ago, what.skew ?? 0);
+            const name = type === 'session' && start === 'BY_REFERENCE' ? 'referenceId' : 'sessionKey';
+            return {
+              type,
+              ...(t !== null && { t }),
+              ...(user !== undefined && { user }),
+              ...(deviceId !== undefined && { deviceId }),
+              ...(sessionKey !== undefined && { [name]: sessionKey }),
+              ...(id !== undefined && { id }),
+              ...(source !== undefined && { source }),
+              // Only the collector sets RESUME, and it never sends sentAt.
+              ...(type === 'session' &&
+                start === 'RESUME' &&
+                what.skew === undefined && { startPolicy: 'RESUME' as const }),
+            };
+          },
+        );
         return { at, events, ...(what.skew !== undefined && { sentAt: at + what.skew }) };
       }),
     };

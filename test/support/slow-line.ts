@@ -2,24 +2,24 @@ import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 
 export interface SlowLine {
   readonly port: number;
-  /** Bytes a second that are brought back from now on, for each connection; 0 is none. */
+  /** Bytes a second that each connection receives from now on; 0: none. */
   rate: number;
-  /** Bytes brought back so far. */
+  /** Bytes received so far. */
   readonly brought: number;
   close(): Promise<void>;
 }
 
-/** How often the line takes what it may. Milliseconds. */
+/** How often the line reads. Milliseconds. */
 const TICK = 10;
 
-/** A TCP line to a port of this machine that brings back so many bytes a second, and reads no faster. */
+/** Starts a TCP proxy to a port of this machine that reads at most so many bytes a second from it. */
 export async function startSlowLine(target: number, rate: number): Promise<SlowLine> {
   const open = new Set<Socket>();
   let brought = 0;
 
   const server = createServer((here) => {
     const there = connect(target, '127.0.0.1');
-    /** Bytes that may be taken; below zero what was taken too early. */
+    /** Bytes that may be read now; below zero if too many were read before. */
     let due = 0;
     there.on('data', (data: Buffer) => {
       due -= data.length;

@@ -7,16 +7,16 @@ import type { Sender } from '../../src/domain/sender.js';
 import type { PresenceEdge } from '../../src/domain/presence.js';
 import type { Observation } from '../../src/observation.js';
 import type { Bus } from '../../src/services/bus.js';
-import { createCloser, type Closer } from '../../src/services/closer.js';
-import { createIngest, type Ingest } from '../../src/services/ingest.js';
-import { decodeEdges, presenceChannel } from '../../src/services/messages.js';
-import type { Database } from '../../src/store/database.js';
+import { createCloser, type Closer } from '../../src/services/ingest/closer.js';
+import { createIngest, type Ingest } from '../../src/services/ingest/ingest.js';
+import { presenceChannel, readEdges } from '../../src/services/messages.js';
+import type { PrismaDatabase } from '../../src/store/database.js';
 import type { TestDatabase } from './database.js';
 
-/** A connection that shows nothing. */
+/** A sender without address and user agent. */
 export const SENDER: Sender = { ipAddress: null, userAgent: null };
 
-/** A bus that keeps what was said, in order. */
+/** A bus that records its messages, in order. */
 export interface RecordingBus extends Bus {
   readonly said: { channel: string; message: string }[];
 }
@@ -36,10 +36,11 @@ export function createRecordingBus(): RecordingBus {
   };
 }
 
-/** A session as the tests compare it: seconds since the stage's start. */
+/** A session as the tests compare it. Times are seconds since the stage's start. */
 export interface SeenSession {
   id: string;
   key: string | null;
+  device: string | null;
   start: number;
   last: number;
   end: number | null;
@@ -49,14 +50,14 @@ export interface SeenSession {
 }
 
 /**
- * A project of its own on the test's database, with a clock that stands still until it is told: the ground
- * on which the rules are played. Times are seconds since `epoch`.
+ * A project on the test's database, with services and a clock that moves only when the test sets it. Tests of the rules
+ * run on it. Times are seconds since `epoch`.
  */
 export interface Stage {
   readonly projectId: string;
   readonly caller: ProjectCaller;
   readonly bus: RecordingBus;
-  readonly database: Database;
+  readonly database: PrismaDatabase;
   readonly ingest: Ingest;
   readonly closer: Closer;
   readonly observations: Observation[];
@@ -68,11 +69,12 @@ export interface Stage {
   /** One request; `t` is occurredAt in seconds. */
   send(...events: StageEvent[]): Promise<IngestOutcome[]>;
   beat(
-    target: { identity?: string; sessionKey?: string },
+    target: { identity?: string; sessionKey?: string; deviceId?: string },
     close?: boolean,
   ): Promise<{ acknowledged: boolean; sessionId: string | null }>;
   close(): Promise<number>;
   sessions(identity?: string): Promise<SeenSession[]>;
+  /** The edges; not the messages that sessions took the place of others. */
   edges(): PresenceEdge[];
 }
 
@@ -87,10 +89,10 @@ export function toIncoming(event: StageEvent, time: (seconds: number) => Date): 
   };
 }
 
-const pools = new WeakMap<TestDatabase, { database: Database; observations: Observation[] }>();
+const pools = new WeakMap<TestDatabase, { database: PrismaDatabase; observations: Observation[] }>();
 
-/** One pool for all stages of a test file; its observations go to the stage that was made last. */
-function sharedPool(db: TestDatabase, observations: Observation[]): Database {
+/** One pool for all stages of a test file. Its observations go to the latest stage. */
+function sharedPool(db: TestDatabase, observations: Observation[]): PrismaDatabase {
   const known = pools.get(db);
   if (known) {
     known.observations = observations;
@@ -110,7 +112,7 @@ export async function createStage(
   const observations: Observation[] = [];
   const database = sharedPool(db, observations);
   const projectId = randomUUID();
-  // The closer looks at every project: what earlier stages left open is none of its business here.
+  // The closer looks at every project, so sessions that earlier stages left open are made not live.
   await database.query({ name: 'test.retire', text: 'UPDATE sessions SET live = false, due_at = NULL WHERE live' });
   const all = { ...DEFAULT_SETTINGS, ...settings };
   await database.query({
@@ -179,6 +181,7 @@ export async function createStage(
       const rows = await database.query<{
         id: string;
         key: string | null;
+        device_id: string | null;
         started_at: Date;
         last_activity_at: Date;
         ended_at: Date | null;
@@ -193,6 +196,7 @@ export async function createStage(
       return rows.map((row) => ({
         id: row.id,
         key: row.key,
+        device: row.device_id,
         start: seconds(row.started_at)!,
         last: seconds(row.last_activity_at)!,
         end: seconds(row.ended_at),
@@ -204,6 +208,7 @@ export async function createStage(
     edges: () =>
       bus.said
         .filter(({ channel }) => channel === presenceChannel(projectId))
-        .flatMap(({ message }) => decodeEdges(message)),
+        .flatMap(({ message }) => readEdges(message)!)
+        .filter(({ devicesTransaction }) => devicesTransaction === undefined),
   };
 }

@@ -1,4 +1,4 @@
-// Preloaded into a server: its machine's clock is wrong by WRONG_CLOCK milliseconds.
+// Preloaded into a server: makes the clock of its machine wrong by WRONG_CLOCK milliseconds.
 const offset = Number(process.env.WRONG_CLOCK);
 const Right = Date;
 

@@ -635,11 +635,12 @@ describe('POST /api/v2/events/by-ref/:reference/user-description', () => {
     expect({ status, text }).toEqual({ status: 202, text: '' });
     expect(headers.get('x-exceptionless-configversion')).toBe('0');
     const { events } = await look(url, key);
+    // The event's own fields stay its own.
     expect(events[0].data).toMatchObject({
-      page: 'editor',
+      page: 'home',
       kept: 1,
       '@error': { message: 'x' },
-      '@user_description': { email_address: 'ada@example.com', description: 'I had just pressed save' },
+      '@user_description': words,
     });
   });
 

@@ -6,10 +6,11 @@ import {
   parse,
   type ExecutionArgs,
   type GraphQLInputObjectType,
+  type GraphQLScalarType,
 } from 'graphql';
 import { expect, test } from 'vitest';
 import { schema as product } from '../../src/schema/schema.js';
-import { createRunOperation } from '../../src/transport/compiled-operations.js';
+import { createRunOperation } from '../../src/transport/graphql/compiled-operations.js';
 
 /** Operations that come again are compiled, and answer as the interpreter does, whatever their variables leave out. */
 
@@ -19,12 +20,17 @@ const schema = buildSchema(`
   input Inner { count: Int! = 3, label: String = "none", innermost: [Innermost!] }
   input Outer { name: String! = "log", direction: Direction! = DOWN, inner: Inner, list: [Inner!], free: String }
   type Query { told(outer: Outer, list: [Outer!], direction: Direction! = UP): String! }
+  type Subscription { heard(outer: Outer): String! }
 `);
 /** Who ran it: the interpreter tells the type that each step of a path lies in. */
 let by: string[] = [];
 schema.getQueryType()!.getFields()['told']!.resolve = (_root, args: object, _context, { path }) => {
   by.push(path.typename === undefined ? 'compiled' : 'interpreter');
   return JSON.stringify(args);
+};
+schema.getSubscriptionType()!.getFields()['heard']!.resolve = (event, _args, _context, { path }) => {
+  by.push(path.typename === undefined ? 'compiled' : 'interpreter');
+  return event;
 };
 const TOLD = parse(
   'query ($outer: Outer, $list: [Outer!], $direction: Direction! = UP) { told(outer: $outer, list: $list, direction: $direction) }',
@@ -68,6 +74,17 @@ test('an operation that comes again runs compiled, though its variables leave de
   expect(by).toEqual(['interpreter', 'compiled', 'compiled']);
 });
 
+test('what a subscription makes of an event is compiled, whatever its root field asks for', async () => {
+  const run = createRunOperation(1);
+  by = [];
+  const document = parse(
+    'subscription ($name: String!, $unused: Outer) { as: heard(outer: { name: $name, inner: { count: 4 } }) }',
+  );
+  for (const rootValue of ['one', 'two', 'three'])
+    expect(await run({ ...given(document, { name: 'log' }), rootValue })).toEqual({ data: { as: rootValue } });
+  expect(by).toEqual(['interpreter', 'compiled', 'compiled']);
+});
+
 test('no input holds itself: compiling what reads it would take seconds', () => {
   const holds = (type: GraphQLInputObjectType): GraphQLInputObjectType[] =>
     Object.values(type.getFields())
@@ -80,4 +97,23 @@ test('no input holds itself: compiling what reads it would take seconds', () => 
     for (const type of within) for (const inner of holds(type)) within.add(inner);
     expect(within).not.toContain(input);
   }
+});
+
+test('of wrong variables no more are looked at than are told, also in an operation that comes again', async () => {
+  const numbers = buildSchema('scalar Number type Query { count(numbers: [Number!]!): Int }');
+  let looks = 0;
+  (numbers.getType('Number') as GraphQLScalarType).parseValue = (value) => {
+    looks += 1;
+    if (typeof value !== 'number') throw new TypeError('This is no number.');
+    return value;
+  };
+  const document = parse('query ($numbers: [Number!]!) { count(numbers: $numbers) }');
+  const run = createRunOperation(1);
+  for (let time = 0; time < 3; time += 1) await run({ schema: numbers, document, variableValues: { numbers: [1] } });
+  looks = 0;
+  const variableValues = { numbers: Array.from({ length: 10_000 }, () => 'x') };
+  const { errors } = await run({ schema: numbers, document, variableValues });
+  // The interpreter tells three, and that there are more.
+  expect(errors).toHaveLength(4);
+  expect(looks).toBeLessThan(10);
 });

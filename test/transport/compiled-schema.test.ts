@@ -20,7 +20,8 @@ import {
 } from 'graphql';
 import { expect, test } from 'vitest';
 import { schema } from '../../src/schema/schema.js';
-import { createRunOperation } from '../../src/transport/compiled-operations.js';
+import { createRunOperation } from '../../src/transport/graphql/compiled-operations.js';
+import { QUERY_LIMITS } from '../../src/transport/graphql/query-size.js';
 import { createProject, post } from '../support/app.js';
 import { createTestDatabase } from '../support/database.js';
 import { Dice } from '../support/dice.js';
@@ -86,7 +87,7 @@ function noteArguments(): () => void {
 interface Place {
   /** The fields from the root down to one with arguments. */
   readonly path: readonly string[];
-  readonly operation: 'query' | 'mutation';
+  readonly operation: 'query' | 'mutation' | 'subscription';
   readonly args: readonly GraphQLArgument[];
   readonly type: GraphQLOutputType;
 }
@@ -97,6 +98,8 @@ function places(): Place[] {
   let reached = [
     { type: schema.getQueryType()!, path: [] as string[], operation: 'query' as const },
     { type: schema.getMutationType()!, path: [] as string[], operation: 'mutation' as const },
+    // What becomes of an event.
+    { type: schema.getSubscriptionType()!, path: [] as string[], operation: 'subscription' as const },
   ] as { type: GraphQLObjectType; path: string[]; operation: Place['operation'] }[];
   const known = new Set<string>();
   while (reached.length > 0) {
@@ -212,7 +215,7 @@ function below(type: GraphQLOutputType): string {
   return isCompositeType(named) ? '{ __typename }' : '';
 }
 
-const outcome = ({ data, errors }: ExecutionResult, { seen }: Noted): unknown => ({
+const outcome = ({ data, errors }: ExecutionResult, seen: Noted['seen']) => ({
   data: data ?? null,
   errors: errors?.map(({ message, path, extensions }) => ({ message, path: path ?? null, extensions })) ?? [],
   seen,
@@ -237,15 +240,20 @@ async function hold(dice: Dice, place: Place, forms: readonly Form[], wild: numb
   if (validate(schema, document).length > 0) return;
   counts.valid += 1;
 
+  // The arguments of a subscription are read when it opens. They have no effect on what becomes of an event, and are not there then.
+  const isOpened = place.operation === 'subscription' && place.path.length === 1;
   const run = createRunOperation(1);
-  const perform = async (how: typeof run): Promise<[unknown, boolean]> => {
+  const perform = async (how: typeof run): Promise<[ReturnType<typeof outcome>, boolean]> => {
     const noted: Noted = { seen: [], compiled: false };
     // As a request brings them: nobody else's.
     const variableValues = JSON.parse(JSON.stringify(built.variables)) as Record<string, unknown>;
     const result = await how({ schema, document, variableValues, contextValue: noted });
-    return [outcome(result, noted), noted.compiled];
+    return [outcome(result, isOpened ? [] : noted.seen), noted.compiled];
   };
-  const [interpreted] = await perform(execute);
+  const options = { maxCoercionErrors: QUERY_LIMITS.errors };
+  const [interpreted] = await perform((args) => execute({ ...args, options }));
+  // With wrong arguments it does not open.
+  if (isOpened && interpreted.errors.length > 0) return;
   for (let time = 0; time < 3; time += 1) {
     const [answer, compiled] = await perform(run);
     if (compiled) {

@@ -204,6 +204,11 @@ describe('who is let in', () => {
       const answer = await post(one.url, wrong, '{ project { name } }');
       expect([answer.status, codeOf(answer)]).toEqual([401, 'UNAUTHENTICATED']);
     }
+    // A scheme with nothing behind it is no key: so it comes out of a shell where the key was never set.
+    for (const Authorization of ['', 'Bearer', 'Bearer ']) {
+      const { status, errors } = await post(one.url, null, '{ project { name } }', {}, { headers: { Authorization } });
+      expect([status, errors?.[0]?.message]).toEqual([401, expect.stringMatching(/^Send an API key/)]);
+    }
     const operator = await post(one.url, OPERATOR_KEY, '{ project { name } }');
     expect(codeOf(operator)).toBe('FORBIDDEN');
     const nobody = await post(one.url, key, 'mutation { createProject(name: "x") { key } }');
@@ -515,10 +520,10 @@ describe('subscriptions', () => {
     const events = 'subscription { eventIngested { id } }';
     const alone = open(sending, [events]);
     expect(await alone.closed).toEqual([4401, 'This needs a key with the scope READ.']);
-    expect(alone.said).toEqual(['connection_ack', 'next 0', 'complete 0']);
+    expect(alone.said).toEqual(['connection_ack', 'error 0']);
     const { key: watcher } = await makeKey('PRESENCE');
     const beside = open(watcher, ['subscription { userPresence { kind } }', events]);
-    await eventually(() => ['next 0', 'complete 1'].every((one) => beside.said.includes(one)));
+    await eventually(() => ['next 0', 'error 1'].every((one) => beside.said.includes(one)));
     // It is still heard.
     beside.socket.send(JSON.stringify({ type: 'ping' }));
     await eventually(() => beside.said.includes('pong'));
@@ -595,7 +600,7 @@ describe('subscriptions', () => {
     while (!text.endsWith('\n\n:\n\n:\n\n')) await read();
     const [retry, next, ...comments] = text.split('\n\n').filter((one) => one !== '');
     expect(retry).toBe('retry: 3000');
-    expect(next).toBe('event: next\ndata: {"data":{"userPresence":{"kind":"SNAPSHOT"}}}');
+    expect(next).toMatch(/^event: next\nid: \S+\ndata: {"data":{"userPresence":{"kind":"SNAPSHOT"}}}$/);
     expect(new Set(comments)).toEqual(new Set([':']));
     aborted.abort();
     const closed = () => doors.observations.filter(({ kind }) => kind === 'watcher.closed').length;
@@ -642,4 +647,25 @@ test('a server that closes answers what is under way, closes sockets with 1001, 
   await stream.ended;
   await end;
   await expect(fetch(`${three.url}/health/live`)).rejects.toThrow();
+});
+
+test('errors over a WebSocket say nothing of HTTP, which has the status', async () => {
+  const socket = new WebSocket(`${one.url.replace('http', 'ws')}/graphql`, 'graphql-transport-ws');
+  const heard: { id?: string; payload?: unknown }[] = [];
+  socket.on('message', (data: Buffer) => heard.push(JSON.parse(data.toString()) as { id?: string }));
+  socket.on('open', () => socket.send(JSON.stringify({ type: 'connection_init', payload: { authorization: key } })));
+  await eventually(() => heard.length === 1);
+  const queries = [
+    '{ nope',
+    '{ nope }',
+    '{ sessions(first: 100000) { nodes { id } } }',
+    'mutation { createProject(name: "x") { key } }',
+    'subscription { sessionChanged(sessionIds: ["x"]) { kind } }',
+  ];
+  for (const [id, query] of queries.entries())
+    socket.send(JSON.stringify({ id: String(id), type: 'subscribe', payload: { query } }));
+  const told = () => heard.filter(({ payload }) => JSON.stringify(payload ?? null).includes('"code"'));
+  await eventually(() => told().length === queries.length);
+  expect(told().filter(({ payload }) => JSON.stringify(payload).includes('"http"'))).toEqual([]);
+  socket.terminate();
 });

@@ -1,6 +1,10 @@
+import { graphql } from 'graphql';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { revokeKey } from '../../src/store/api-keys.js';
-import type { Database, Queryable } from '../../src/store/database.js';
+import { AppError } from '../../src/errors.js';
+import { schema } from '../../src/schema/schema.js';
+import { createProjects } from '../../src/services/projects/projects.js';
+import { revokeKey } from '../../src/store/access/api-keys.js';
+import type { PrismaDatabase, PrismaQueryable } from '../../src/store/database.js';
 import {
   createProject,
   eventually,
@@ -16,7 +20,7 @@ import { uuidIn } from '../support/tenant.js';
 /** What a mutation has made is not lost with what could not be answered of it, and no project locks itself out. */
 
 let db: TestDatabase;
-let database: Database;
+let database: PrismaDatabase;
 let servers: [TestApp, TestApp];
 let url: string;
 beforeAll(async () => {
@@ -110,6 +114,27 @@ describe('what a mutation has made is not lost', () => {
     expect(answer.data.createProject).toEqual({ key: expect.stringMatching(/^fs_/), project: { auditLog: null } });
   });
 
+  test('a project is answered with its key where nothing more can be read', async () => {
+    const gone = () => Promise.reject(new AppError('UNAVAILABLE', 'The database has gone.'));
+    const projects = createProjects({
+      database,
+      clock: { now: () => new Date() },
+      timeouts: { reach: async () => {} },
+    });
+    const services = { projects, keys: { list: gone }, clientSettings: { read: gone } };
+    const { data, errors } = await graphql({
+      schema,
+      source: `mutation { createProject(name: "Read no more") { key project {
+        id name createdAt settings { bots } apiKeys { name scopes revokedAt } clientSettings { version } } } }`,
+      contextValue: { caller: { kind: 'operator' }, services },
+    });
+    expect(errors?.map(({ path }) => path)).toEqual([['createProject', 'project', 'clientSettings']]);
+    expect(data!['createProject']).toMatchObject({
+      key: expect.stringMatching(/^fs_/),
+      project: { name: 'Read no more', apiKeys: [{ name: 'First key', revokedAt: null }], clientSettings: null },
+    });
+  });
+
   test('a heartbeat whose session the key may not see is acknowledged all the same', async () => {
     const { key } = await newKey(await createProject(url), ['INGEST']);
     const answer = await post(
@@ -149,11 +174,11 @@ describe('no project locks itself out', () => {
       [uuidIn(second.id)],
     );
     const reach = { projectId: keys[0]!.projectId, userIds: null };
-    const revoke = (tx: Queryable, at: number) => revokeKey(tx, reach, keys[at]!.id, new Date());
+    const revoke = (tx: PrismaQueryable, at: number) => revokeKey(tx, reach, keys[at]!.id, new Date());
     let waiting: ReturnType<typeof revoke> | undefined;
-    await database.transaction(async (tx) => {
+    await database.prismaTransaction(async (tx) => {
       expect((await revoke(tx, 0))?.revokedAt).toEqual(expect.any(Date));
-      waiting = database.transaction((other) => revoke(other, 1));
+      waiting = database.prismaTransaction((other) => revoke(other, 1));
       await eventually(async () => {
         const held = await query(
           `SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`,

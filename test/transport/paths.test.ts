@@ -1,6 +1,7 @@
 import { createClient } from 'graphql-ws';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import WebSocket from 'ws';
+import { PLACES } from '../../src/dashboard/places.js';
 import { createProject, listen, post, startTestApp, type TestApp } from '../support/app.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 
@@ -64,6 +65,19 @@ test('a WebSocket anywhere else is refused', async () => {
     socket.on('open', () => resolve('opened'));
   });
   expect(status).toBe(400);
+});
+
+test('every place of the dashboard is the page, whoever asks; what is beside them is not', async () => {
+  const page = await (await fetch(`${app.url}/`)).text();
+  expect(page).toContain('<title>Footsteps</title>');
+  for (const { path } of PLACES) {
+    for (const address of path.endsWith('/*') ? [path.slice(0, -1), path.replace('*', 'a/b')] : [path]) {
+      const found = await fetch(app.url + address);
+      expect([address, found.status, await found.text()]).toEqual([address, 200, page]);
+    }
+  }
+  for (const address of ['/user', '/online/', '/projects', '/sessions*', '/places.json', '/index.html.br'])
+    expect([address, (await fetch(app.url + address)).status]).toEqual([address, 404]);
 });
 
 test('a browser that looks for a page that is not there is shown a page that says so; anybody else reads JSON', async () => {

@@ -2,7 +2,7 @@ import { createServer } from 'node:http';
 import { connect, type AddressInfo } from 'node:net';
 import { expect, test } from 'vitest';
 import { startSlowLine } from '../support/slow-line.js';
-import { cutStuckSockets } from '../../src/transport/stuck-sockets.js';
+import { cutStuckSockets } from '../../src/transport/http/stuck-sockets.js';
 
 test('who reads slowly stays; who has stopped reading is cut', async () => {
   const PATIENCE = 400;

@@ -5,11 +5,12 @@ import { AppError } from '../../errors.js';
 import type { Observer } from '../../observation.js';
 import { fromGlobalId } from '../../schema/global-id.js';
 import type { Services } from '../../schema/context.js';
-import { pointsOf, type Budget, type RateLimits } from '../../services/rate-limits.js';
-import { admit, tellBudget } from '../admission.js';
-import { maskError } from '../mask-error.js';
-import { checkOrigin } from '../origin.js';
-import type { SenderOf } from '../sender.js';
+import { pointsOf, type Budget, type RateLimits } from '../../services/access/rate-limits.js';
+import { admit, tellBudget } from '../http/admission.js';
+import { maskError } from '../graphql/mask-error.js';
+import { checkOrigin } from '../http/origin.js';
+import type { SenderOf } from '../http/sender.js';
+import type { Unfinished } from '../http/unfinished.js';
 import { clientCredentialOf } from './credential.js';
 import { corsHeaders, preflightHeaders } from './cors.js';
 import { descriptionOf } from './description.js';
@@ -20,20 +21,23 @@ import { translateBody } from './translate-body.js';
 import { translateEvent } from './translate-event.js';
 import { eventOfQuery } from './translate-query.js';
 
-/** The door for Exceptionless clients: their wire format, translated to the ingest service. See README.md beside this file. */
+/**
+ * The HTTP interface for Exceptionless clients. It translates their wire format for the ingest service. See README.md in
+ * this folder.
+ */
 export interface Collector {
-  /** Whether a path (without the query) is the collector's to answer. */
+  /** Whether the collector answers this path. The path has no query. */
   owns(pathname: string): boolean;
-  /** Answers whatever comes, errors too; never rejects. */
+  /** Answers any request, also with an error. Never rejects. `id` is the request's id. */
   answer(request: IncomingMessage, response: ServerResponse, id: string): Promise<void>;
 }
 
-/** A request that has come in at the door. */
+/** A request that the collector has authenticated. */
 interface Visit {
   readonly request: IncomingMessage;
   readonly route: Route;
   readonly query: URLSearchParams;
-  /** As it was sent, without its question mark. */
+  /** The query as the client sent it, without its question mark. */
   readonly rawQuery: string;
   readonly caller: ProjectCaller;
   readonly sender: Sender;
@@ -43,11 +47,11 @@ interface Visit {
 interface Answer {
   readonly status: number;
   readonly headers?: Record<string, string>;
-  /** Sent as JSON; without one the body is empty. */
+  /** Sent as JSON. Undefined: the body is empty. */
   readonly body?: unknown;
 }
 
-/** The client's name and version, as `@submission_client` has it. */
+/** The value of `@submission_client`: the client's address, name and version. */
 function clientOf({ request, sender }: Visit): Record<string, unknown> {
   const named = request.headers['x-exceptionless-client'];
   const agent = (typeof named === 'string' ? named : sender.userAgent)?.slice(0, 1_000) ?? null;
@@ -59,40 +63,42 @@ function clientOf({ request, sender }: Visit): Record<string, unknown> {
   };
 }
 
-/** A path that names a project must name the key's own: by its GraphQL id, or the UUID within. */
+/** A path may name only the project of the key, by its GraphQL id or by its UUID. Throws NOT_FOUND for any other. */
 function checkProject(caller: ProjectCaller, named: string | undefined): void {
   if (named === undefined || named === caller.reach.projectId) return;
   let id: string | null = null;
   try {
     id = fromGlobalId('Project', named, 'project');
   } catch {
-    // Not an id of ours.
+    // The text is no project id; the check below refuses it.
   }
-  if (id !== caller.reach.projectId) throw new AppError('NOT_FOUND', 'The key belongs to another project.');
+  if (id !== caller.reach.projectId)
+    throw new AppError('NOT_FOUND', 'The project in the path is not the project of the key.');
 }
 
 const isTaken = (contentType: string): boolean => /^(application\/json|text\/plain)\s*(;|$)/i.test(contentType.trim());
 
 function checkContent({ headers }: IncomingMessage): void {
   const { 'content-type': type, 'content-length': length } = headers;
-  if (length === '0') throw new AppError('LENGTH_REQUIRED', 'The body is empty: send an event, or an array of them.');
+  if (length === '0') throw new AppError('LENGTH_REQUIRED', 'The body is empty. Send an event or an array of events.');
   if (type === undefined || isTaken(type)) return;
-  throw new AppError('UNSUPPORTED_MEDIA_TYPE', 'Content-Type is application/json or text/plain.');
+  throw new AppError('UNSUPPORTED_MEDIA_TYPE', 'Content-Type must be application/json or text/plain.');
 }
 
 export function createCollector(deps: {
   services: Services;
   senderOf: SenderOf;
   rateLimits: RateLimits;
+  unfinished: Unfinished;
   observe: Observer;
 }): Collector {
-  const { services, senderOf, rateLimits, observe } = deps;
+  const { services, senderOf, rateLimits, unfinished, observe } = deps;
 
   const versionHeader = ({ caller, route }: Visit): Record<string, string> => ({
     [route.version === 1 ? 'v' : 'X-Exceptionless-ConfigVersion']: String(caller.clientSettingsVersion),
   });
 
-  /** How much ingest takes before it refuses. */
+  /** The capacity of the ingest queue, in events, and its free room. */
   function roomHeaders(): Record<string, string> {
     const { limit, remaining } = services.ingest.room;
     return { 'X-RateLimit-Limit': String(limit), 'X-RateLimit-Remaining': String(remaining) };
@@ -100,12 +106,12 @@ export function createCollector(deps: {
 
   async function postEvents(visit: Visit): Promise<Answer> {
     checkContent(visit.request);
-    const text = await readBody(visit.request);
+    const text = await readBody(visit.request, unfinished);
     const { events, misfits } = translateBody(text, clientOf(visit), visit.route.version);
     if (events.length > 100) await rateLimits.chargeKey(visit.caller, pointsOf(events.length) - 1);
     const outcomes = events.length === 0 ? [] : await services.ingest.ingestEvents(visit.caller, events, visit.sender);
     const rejected = outcomes.filter(({ status }) => status === 'REJECTED');
-    // Clients take no answer for one event: they would send the whole batch again. So the log has it.
+    // The answer cannot name a refused event: the client would send the whole batch again. So the server logs it.
     if (rejected.length + misfits > 0) {
       const [first] = rejected;
       observe({
@@ -113,7 +119,7 @@ export function createCollector(deps: {
         request: visit.id,
         events: rejected.length + misfits,
         code: first?.code ?? 'NO_OBJECT',
-        message: first?.message ?? 'An event is a JSON object.',
+        message: first?.message ?? 'An event must be a JSON object.',
       });
     }
     return { status: 202, headers: { ...versionHeader(visit), ...roomHeaders() } };
@@ -147,12 +153,15 @@ export function createCollector(deps: {
   async function describe(visit: Visit): Promise<Answer> {
     const { caller, route, request } = visit;
     if (!/^[A-Za-z0-9-]{8,100}$/.test(route.reference!)) {
-      throw new AppError('NOT_FOUND', "A reference has 8 to 100 letters, digits or '-'.");
+      throw new AppError('NOT_FOUND', "The reference in the path must have 8 to 100 letters, digits or '-'.");
     }
     const isOld = route.endpoint === 'oldDescription';
-    const text = await readBody(request);
+    const text = await readBody(request, unfinished);
     if (isOld && text.trim() === '') return { status: 200, headers: versionHeader(visit) };
-    await services.userDescriptions.add(caller, { referenceId: route.reference!, ...descriptionOf(text) });
+    await services.userDescriptions.add(caller, {
+      referenceId: route.reference!,
+      ...descriptionOf(text, route.version),
+    });
     return { status: isOld ? 200 : 202, headers: versionHeader(visit) };
   }
 
@@ -166,24 +175,28 @@ export function createCollector(deps: {
   };
 
   async function visit(request: IncomingMessage, id: string, tell: (budget: Budget | null) => void): Promise<Answer> {
+    const sender = senderOf(request);
+    const budget = await rateLimits.chargeAddress(sender.ipAddress, 1);
     const [pathname = '', ...rest] = (request.url ?? '/').split('?');
     const rawQuery = rest.join('?');
     const routes = routesOf(collectorPath(pathname) ?? '');
     if (routes.length === 0) {
-      throw new AppError('NOT_FOUND', `There is nothing at ${pathname.slice(0, 200)}. Reading is at /graphql.`);
+      throw new AppError('NOT_FOUND', `There is no endpoint at ${pathname.slice(0, 200)}. To read data, use /graphql.`);
     }
-    // A preflight says nothing and ends nothing, whatever its address.
+    // A preflight carries no credential and changes nothing, so every known path answers it.
     if (request.method === 'OPTIONS') return { status: 204, headers: preflightHeaders(request) };
     const route = routes.find(({ method }) => method === request.method);
     if (!route) {
-      throw new AppError('METHOD_NOT_ALLOWED', `This path takes ${routes.map(({ method }) => method).join(', ')}.`);
+      throw new AppError(
+        'METHOD_NOT_ALLOWED',
+        `This path takes only ${routes.map(({ method }) => method).join(', ')}.`,
+      );
     }
     const query = new URLSearchParams(rawQuery);
-    const sender = senderOf(request);
     const read = () => services.keys.authenticate(clientCredentialOf(request, query));
-    const caller = await admit(rateLimits, sender, read, tell);
+    const caller = await admit(rateLimits, sender, budget, read, tell);
     if (caller.kind === 'operator' || !caller.scopes.has('INGEST')) {
-      throw new AppError('FORBIDDEN', 'The key may not send events: it needs the scope INGEST.');
+      throw new AppError('FORBIDDEN', 'The key may not send events. It needs the scope INGEST.');
     }
     checkOrigin(caller, request);
     checkProject(caller, route.project);
@@ -191,7 +204,7 @@ export function createCollector(deps: {
     return ENDPOINTS[route.endpoint]({ request, route, query, rawQuery, caller, sender, id });
   }
 
-  /** The error as a problem document (RFC 9457); `message` is where the .NET client looks. */
+  /** The error as a problem document (RFC 9457). The .NET client reads `message`. */
   function problem(error: unknown, id: string): Answer {
     const { message, extensions } = maskError(error, id, observe);
     const status = error instanceof AppError ? error.status : 500;
@@ -221,7 +234,7 @@ export function createCollector(deps: {
         'Cache-Control': 'no-store',
         ...corsHeaders(request),
         ...headers,
-        // What is left of a body is not read.
+        // The server does not read the rest of a body.
         ...(!request.complete && { Connection: 'close' }),
       });
       response.end(json);

@@ -1,6 +1,9 @@
 import type { IncomingMessage } from 'node:http';
 
-/** Two hours, the longest that Chromium remembers: a page's last words must not wait for a preflight. Seconds. */
+/**
+ * How long a browser remembers a preflight, in seconds: two hours, the maximum of Chromium. A page's last request must not
+ * wait for a preflight.
+ */
 const MAX_AGE = '7200';
 
 const EXPOSED = [
@@ -15,8 +18,8 @@ const EXPOSED = [
 const isHeaderList = (text: string): boolean => text.length <= 1_000 && /^[\w\s,-]+$/.test(text);
 
 /**
- * What a browser needs on every answer, errors too: without it a page cannot tell a refusal from a lost
- * connection, and its client sends the same batch for ever.
+ * The headers that a browser needs on every answer, also on errors. Without them a page cannot distinguish a refusal from a
+ * lost connection, and its client sends the same batch for ever.
  */
 export function corsHeaders({ headers: { origin } }: IncomingMessage): Record<string, string> {
   return origin === undefined
@@ -25,8 +28,9 @@ export function corsHeaders({ headers: { origin } }: IncomingMessage): Record<st
 }
 
 /**
- * The answer to a preflight, which bears no credential: whether this origin may use the key is decided when
- * the request itself comes. Headers are granted as asked for: browsers differ in which they ask (user-agent).
+ * The headers of the answer to a preflight. A preflight carries no credential: the server checks at the request itself
+ * whether the origin may use the key. The answer allows the headers that the browser asks for, because browsers ask for
+ * different ones (user-agent).
  */
 export function preflightHeaders(request: IncomingMessage): Record<string, string> {
   const asked = request.headers['access-control-request-headers'] ?? '';

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 
-/** What people put where a password goes when the user name is the key. */
+/** Passwords of Basic credentials whose user name is the key. */
 const KEY_IS_USER = new Set(['', 'x-oauth-basic']);
 
 function fromBasic(encoded: string): string | null {
@@ -26,10 +26,13 @@ function fromHeader(authorization: string): string | null {
   }
 }
 
-/** Parameters of the query that hold a credential, the first that is there counts. In lower case. */
+/** Query parameters, in lower case, that can hold a credential. The first one that is present counts. */
 export const CREDENTIAL_PARAMETERS = ['access_token', 'api_key', 'apikey'] as const;
 
-/** The credential of a request as Exceptionless clients send it: Bearer, Token, Basic, else in the query. Null where there is none. */
+/**
+ * The credential of a request, as Exceptionless clients send it: an Authorization header with Bearer, Token or Basic, else a
+ * query parameter. Null if there is none.
+ */
 export function clientCredentialOf(request: IncomingMessage, query: URLSearchParams): string | null {
   const { authorization } = request.headers;
   const given = authorization === undefined ? null : fromHeader(authorization);

@@ -1,6 +1,6 @@
 /**
- * The query of a heartbeat. Clients do not encode the id, so that its + & and = stand there as they are: the
- * id is everything between `id=` and the last `&close=`.
+ * The query of a heartbeat. Clients do not encode the id, so it can contain +, & and = as they are. The id is everything
+ * between `id=` and the last `&close=`.
  */
 
 const decode = (text: string): string => {
@@ -11,10 +11,13 @@ const decode = (text: string): string => {
   }
 };
 
-/** Parameters that old clients put beside the id. */
+/** Parameters that old clients send together with the id. */
 const BESIDE = /&(access_token|api_key|apikey)=[^&]*/gi;
 
-/** `query` without its question mark. `spellings`: what the id may be, the likeliest first; empty where there is none. */
+/**
+ * `query` has no question mark. `spellings`: the possible readings of the id, the most likely one first; empty if there is
+ * no id.
+ */
 export function heartbeatOf(query: string): { spellings: string[]; close: boolean } {
   const bare = `&${query}`.replace(BESIDE, '');
   const parameters = new URLSearchParams(bare.slice(1));

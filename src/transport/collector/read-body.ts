@@ -1,78 +1,69 @@
 import type { IncomingMessage } from 'node:http';
-import { pipeline } from 'node:stream/promises';
-import { Writable, type Transform } from 'node:stream';
-import { createGunzip, createInflate, createInflateRaw } from 'node:zlib';
+import { promisify } from 'node:util';
+import { gunzip, inflate, inflateRaw, type ZlibOptions } from 'node:zlib';
 import { AppError } from '../../errors.js';
-import { MOST_BYTES } from '../graphql.js';
-import { receiveBody } from '../receive-body.js';
+import { checkJsonSize } from '../http/check-json-size.js';
+import { MOST_BYTES, receiveBody } from '../http/receive-body.js';
+import type { Unfinished } from '../http/unfinished.js';
 
 const tooLarge = (what: string): AppError =>
-  new AppError('PAYLOAD_TOO_LARGE', `The body ${what} more than ${MOST_BYTES} bytes; send fewer events at a time.`);
+  new AppError(
+    'PAYLOAD_TOO_LARGE',
+    `The body ${what} more than ${MOST_BYTES} bytes. Send fewer events in one request.`,
+  );
 
-/** Both kinds of deflate: with zlib's header (RFC 1950), as the standard says, and without, as some send it. */
+/** Whether deflate data has zlib's header (RFC 1950), as the HTTP standard demands. Some clients leave it out. */
 const looksLikeZlib = (start: Buffer): boolean =>
   start.length >= 2 && (start[0]! & 0x0f) === 8 && ((start[0]! << 8) | start[1]!) % 31 === 0;
 
-function inflaterOf(encoding: string, start: Buffer): Transform | null {
+type Inflate = (bytes: Buffer, options: ZlibOptions) => Promise<Buffer>;
+
+function inflateOf(encoding: string, start: Buffer): Inflate | null {
   switch (encoding) {
     case '':
     case 'identity':
       return null;
     case 'gzip':
     case 'x-gzip':
-      return createGunzip();
+      return promisify(gunzip);
     case 'deflate':
-      return looksLikeZlib(start) ? createInflate() : createInflateRaw();
+      return promisify(looksLikeZlib(start) ? inflate : inflateRaw);
     default:
-      throw new AppError(
-        'UNSUPPORTED_MEDIA_TYPE',
-        'Content-Encoding is gzip, deflate or none; the body is in another one.',
-      );
+      throw new AppError('UNSUPPORTED_MEDIA_TYPE', 'Content-Encoding must be gzip, deflate or none.');
   }
 }
 
-/** Keeps what it is given, up to the limit. */
-function createSink(): { sink: Writable; bytes: () => Buffer } {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  const sink = new Writable({
-    write(chunk: Buffer, _encoding, done) {
-      size += chunk.length;
-      if (size > MOST_BYTES) {
-        done(tooLarge('inflates to'));
-        return;
-      }
-      chunks.push(chunk);
-      done();
-    },
-  });
-  return { sink, bytes: () => Buffer.concat(chunks) };
+/** The bytes as text. Throws PAYLOAD_TOO_LARGE if the text has more than 200,000 JSON values. */
+function decoded(decoder: TextDecoder, bytes: Buffer): string {
+  const text = decoder.decode(bytes);
+  checkJsonSize(text);
+  return text;
 }
 
 /**
- * The body of a request as text: received whole, inflated by Content-Encoding (gzip, and deflate of both
- * kinds), decoded by the charset of Content-Type. At most 8 MiB before and after inflating: PAYLOAD_TOO_LARGE;
- * an unknown encoding or charset: UNSUPPORTED_MEDIA_TYPE; broken compression: BAD_USER_INPUT.
+ * The whole body of a request as text: inflated by Content-Encoding (gzip, or deflate with or without a zlib header) and
+ * decoded by the charset of Content-Type. Throws PAYLOAD_TOO_LARGE for more than 8 MiB before or after inflating, or more than
+ * 200,000 values; UNSUPPORTED_MEDIA_TYPE for an unknown encoding or charset; BAD_USER_INPUT for broken compression.
  */
-export async function readBody(request: IncomingMessage): Promise<string> {
+export async function readBody(request: IncomingMessage, unfinished: Unfinished): Promise<string> {
   const charset = /charset\s*=\s*"?([^\s;"]+)/i.exec(request.headers['content-type'] ?? '')?.[1] ?? 'utf-8';
   let decoder: TextDecoder;
   try {
     decoder = new TextDecoder(charset);
   } catch {
-    throw new AppError('UNSUPPORTED_MEDIA_TYPE', 'The charset is not known; send UTF-8.');
+    throw new AppError('UNSUPPORTED_MEDIA_TYPE', 'The server does not know the charset of Content-Type. Send UTF-8.');
   }
   if (Number(request.headers['content-length'] ?? 0) > MOST_BYTES) throw tooLarge('has');
-  const received = await receiveBody(request, () => tooLarge('has'));
+  const received = await receiveBody(request, unfinished, () => tooLarge('has'));
   const encoding = (request.headers['content-encoding'] ?? '').trim().toLowerCase();
-  const inflater = inflaterOf(encoding, received);
-  if (!inflater) return decoder.decode(received);
-  const { sink, bytes } = createSink();
+  const unpack = inflateOf(encoding, received);
+  if (!unpack) return decoded(decoder, received);
+  let unpacked: Buffer;
   try {
-    await pipeline([received], inflater, sink);
+    unpacked = await unpack(received, { maxOutputLength: MOST_BYTES });
   } catch (error) {
-    if (error instanceof AppError) throw error;
-    throw new AppError('BAD_USER_INPUT', `The body is not ${encoding}, though Content-Encoding says so.`);
+    if ((error as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE') throw tooLarge('inflates to');
+    throw new AppError('BAD_USER_INPUT', `Content-Encoding is ${encoding}, but the body is not valid ${encoding}.`);
   }
-  return decoder.decode(bytes());
+  return decoded(decoder, unpacked);
 }

@@ -1,15 +1,15 @@
 import type { Version } from './translate-body.js';
 
-/** Everything that can be asked of the collector. */
+/** The endpoints of the collector. */
 export type Endpoint = 'events' | 'submit' | 'heartbeat' | 'config' | 'description' | 'oldDescription';
 
 export interface Route {
   readonly endpoint: Endpoint;
   readonly method: 'GET' | 'POST' | 'PATCH';
   readonly version: Version;
-  /** Of a path that names its project. */
+  /** The project, if the path names one. */
   readonly project?: string;
-  /** The event's reference, or its type, where the path holds one. */
+  /** The event's reference or type, if the path has one. */
   readonly reference?: string;
   readonly type?: string;
 }
@@ -45,8 +45,8 @@ const decode = (text: string): string => {
 };
 
 /**
- * The collector's path in a request's, null where it is none of the collector's: without repeated slashes
- * (clients concatenate) and without what stands before /api/ (they keep a path prefix).
+ * The collector's part of a path: without repeated slashes (clients join texts) and without the text before /api/ (clients
+ * keep a path prefix). Null if the path does not belong to the collector.
  */
 export function collectorPath(pathname: string): string | null {
   const single = pathname.replace(/\/{2,}/g, '/');
@@ -54,7 +54,7 @@ export function collectorPath(pathname: string): string | null {
   return at === undefined ? null : single.slice(at);
 }
 
-/** The routes of a path, by whatever method; none where there is no such path. */
+/** The routes of a path, one for each method. Empty if there is no such path. */
 export function routesOf(pathname: string): Route[] {
   return ROUTES.flatMap(([method, pattern, endpoint, version]) => {
     const found = pattern.exec(pathname);

@@ -2,19 +2,19 @@ import type { IncomingEvent } from '../../domain/event.js';
 import { SESSION_KEY } from '../../domain/session.js';
 
 /**
- * An event as Exceptionless clients write it, as one of ours. What is too long is cut as their server cuts it,
- * so that no event is lost for a long message; what is of a wrong type is left for ingest to refuse by name.
+ * Translates an event of an Exceptionless client to an IncomingEvent. A text that is too long is cut, as the Exceptionless
+ * server does, so that a long message loses no event. A value of a wrong type stays: ingest refuses it with its own code.
  */
 
 type Fields = Record<string, unknown>;
 
 const LIMITS = { source: 2_000, message: 2_000, version: 100, name: 255, tag: 100, tags: 50 } as const;
 
-/** What stands in the place of a reference that is none; the original is in the data. */
+/** The referenceId of an event with an invalid reference. The original text is in the event's data. */
 const INVALID_REFERENCE = 'invalid-reference-id';
 const REFERENCE = /^[\p{L}\p{Nd}-]{8,100}$/u;
 
-/** Objects that some clients send as JSON in a string. */
+/** Keys of data with an object. Some clients send the object as JSON in a string. */
 const OBJECTS = new Set([
   '@error',
   '@simple_error',
@@ -26,10 +26,10 @@ const OBJECTS = new Set([
   '@user_description',
   '@stack',
 ]);
-/** Of these the server reads fields, so their names are brought to one spelling. */
+/** Objects whose fields the server reads. The names of these fields become snake_case. */
 const READ_HERE = new Set(['@user', '@request', '@environment', '@location', '@user_description']);
 
-/** Set by the server alone. */
+/** Fields that only the server sets. The server ignores them in a posted event. */
 const SERVERS_OWN = new Set([
   'stackid',
   'organizationid',
@@ -39,21 +39,21 @@ const SERVERS_OWN = new Set([
   '@submission_client',
 ]);
 
-/** Fields of an event, by their name without case and underscores. */
+/** The fields of an event. Names are in lower case and without underscores. */
 const KNOWN = new Set(['id', 'type', 'source', 'date', 'tags', 'message', 'geo', 'value', 'count', 'referenceid']);
 const bare = (name: string): string => name.replaceAll('_', '').toLowerCase();
 
 export const isObject = (value: unknown): value is Fields =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
-/** UserAgent, OSName: user_agent, o_s_name. */
+/** UserAgent becomes user_agent, OSName becomes o_s_name. */
 const snakeCase = (name: string): string =>
   /^[A-Z]/.test(name) ? name.replace(/[A-Z]/g, (letter, at) => `${at === 0 ? '' : '_'}${letter.toLowerCase()}`) : name;
 
 const withSnakeCase = (fields: Fields): Fields =>
   Object.fromEntries(Object.entries(fields).map(([name, value]) => [snakeCase(name), value]));
 
-/** An object, or the object that a string holds as JSON; null where it is neither. */
+/** The value itself if it is an object, or the object that it has as JSON text. Null for any other value. */
 function objectIn(value: unknown): Fields | null {
   if (isObject(value)) return value;
   if (typeof value !== 'string') return null;
@@ -65,7 +65,10 @@ function objectIn(value: unknown): Fields | null {
   }
 }
 
-/** At most `length` UTF-16 units, never half a character; null for what is empty or no text. */
+/**
+ * The first `length` UTF-16 units of a text, without half a surrogate pair at its end. Null if the value is no text or is
+ * blank.
+ */
 export function cut(value: unknown, length: number): string | null {
   if (typeof value !== 'string' || value.trim() === '') return null;
   if (value.length <= length) return value;
@@ -73,14 +76,25 @@ export function cut(value: unknown, length: number): string | null {
   return value.slice(0, end);
 }
 
-/** A map that keeps what comes first; later ones of the same name get another. */
+/** The maximum number of fields of an event's data. Further fields are left out, except for those that the server reads. */
+const MOST_FIELDS = 1_000;
+const NEVER_LEFT_OUT = new Set([...OBJECTS, '@version', '@ref:session']);
+
+/** The data of an event. The first value of a name keeps the name; a later one gets a new name (`_@name` or `name1`). */
 class Data {
   private readonly entries = new Map<string, unknown>();
+  /** For each name, the number that its next repeat tries first. So no number is tried twice. */
+  private readonly numbers = new Map<string, number>();
 
   add(name: string, value: unknown): void {
+    const isKnown = NEVER_LEFT_OUT.has(name) && !this.entries.has(name);
+    if (this.entries.size >= MOST_FIELDS && !isKnown) return;
     let free = name;
     if (this.entries.has(name) && name.startsWith('@')) free = `_${name}`;
-    for (let at = 1; this.entries.has(free); at += 1) free = `${name}${at}`;
+    for (let at = this.numbers.get(name) ?? 1; this.entries.has(free); at += 1) {
+      free = `${name}${at}`;
+      this.numbers.set(name, at + 1);
+    }
     this.entries.set(free, value);
   }
 
@@ -97,7 +111,7 @@ class Data {
   }
 }
 
-/** Puts a value of the event's data in its place: known objects as objects, whatever they came as. */
+/** Adds a value to the event's data. A known object that came as JSON text becomes an object. */
 function addToData(data: Data, name: string, value: unknown): void {
   if (SERVERS_OWN.has(name)) return;
   if (!OBJECTS.has(name) || value === null) {
@@ -109,7 +123,10 @@ function addToData(data: Data, name: string, value: unknown): void {
   else data.add(name, READ_HERE.has(name) ? withSnakeCase(fields) : fields);
 }
 
-/** Tags without blanks, repeats (whatever their case) and what is too long; Critical and Internal survive the limit. */
+/**
+ * The tags, trimmed, without empty ones, repeats (in any case) and tags of more than 100 characters. At most 50; Critical and
+ * Internal are always kept.
+ */
 function tagsOf(value: unknown): string[] {
   if (!Array.isArray(value)) return [];
   const unique = new Map<string, string>();
@@ -125,7 +142,7 @@ function tagsOf(value: unknown): string[] {
   return [...important, ...others.slice(0, LIMITS.tags - important.length)];
 }
 
-/** A date with an offset, or, without one, of UTC. Undefined: now. An invalid Date is refused by ingest. */
+/** The time of an event. A text without an offset is UTC. Undefined: now. Ingest refuses an invalid Date. */
 function dateOf(value: unknown): Date | undefined {
   if (value === null || value === undefined || value === '') return undefined;
   if (typeof value !== 'string') return new Date(Number.NaN);
@@ -155,7 +172,7 @@ function typeOf(value: unknown, data: Data): string {
   return data.take('@error') || data.take('@simple_error') ? 'error' : 'log';
 }
 
-/** A reference where it is one; what is none is kept in the data, and names nothing. */
+/** The reference of an event, if it is valid. An invalid reference goes to data.InvalidReferenceId and names nothing. */
 function referenceOf(reference: unknown, data: Data, isStart: boolean): string | null {
   if (reference === null || reference === undefined) return null;
   const good = typeof reference === 'string' && (isStart ? SESSION_KEY : REFERENCE).test(reference);
@@ -164,7 +181,7 @@ function referenceOf(reference: unknown, data: Data, isStart: boolean): string |
   return isStart ? null : INVALID_REFERENCE;
 }
 
-/** The fields of one posted event, and its data with everything that is no field of an event. */
+/** The fields of a posted event, and its data. Every field that is not a field of an event goes to the data. */
 function unpack(posted: Fields): { fields: Fields; data: Data } {
   const data = new Data();
   const fields: Fields = {};
@@ -176,12 +193,12 @@ function unpack(posted: Fields): { fields: Fields; data: Data } {
     } else if (KNOWN.has(known)) fields[known] ??= value;
     else if (!SERVERS_OWN.has(known)) strangers.push([name, value]);
   }
-  // After the data, which keeps its names.
+  // These come after the fields of data, which keep their names.
   for (const [name, value] of strangers) addToData(data, name, value);
   return { fields, data };
 }
 
-/** `client` is what the server notes of whoever sent it (`@submission_client`). */
+/** The event that was posted, as an IncomingEvent. `client`: what the server knows of the sender (`@submission_client`). */
 export function translateEvent(posted: Fields, client: Fields): IncomingEvent {
   const { fields, data } = unpack(posted);
   const type = typeOf(fields['type'], data);
@@ -193,7 +210,7 @@ export function translateEvent(posted: Fields, client: Fields): IncomingEvent {
   data.set('@submission_client', client);
   const named = reference !== null && reference !== INVALID_REFERENCE;
   return {
-    // A reference is seen once: clients that send a batch again repeat it.
+    // The reference is the idempotency key: a client that sends a batch again repeats it.
     id: named && type !== 'heartbeat' ? reference : null,
     type,
     source: cut(fields['source'], LIMITS.source),
@@ -206,12 +223,12 @@ export function translateEvent(posted: Fields, client: Fields): IncomingEvent {
     user: userOf(data.take('@user')),
     version: cut(data.take('@version'), LIMITS.version),
     data: data.toObject(),
-    // Rule 12: clients send a start whenever a tab is shown.
+    // Rule 12: clients send a start each time a tab is shown.
     startPolicy: 'RESUME',
   };
 }
 
-/** A line of text as an event. */
+/** A line of text as an event of type log. */
 export const translateLine = (line: string, client: Fields): IncomingEvent => ({
   type: 'log',
   message: cut(line, LIMITS.message),

@@ -1,20 +1,20 @@
 import { CREDENTIAL_PARAMETERS } from './credential.js';
 
 const CREDENTIALS: ReadonlySet<string> = new Set(CREDENTIAL_PARAMETERS);
-/** Parameters that become a field of the event as they are, in lower case. */
-const FIELDS: Readonly<Record<string, string>> = {
-  type: 'type',
-  source: 'source',
-  message: 'message',
-  reference: 'reference_id',
-  date: 'date',
-  geo: 'geo',
-  value: 'value',
-};
+/** Query parameters, in lower case, and the field of the event that each becomes. */
+const FIELDS: ReadonlyMap<string, string> = new Map([
+  ['type', 'type'],
+  ['source', 'source'],
+  ['message', 'message'],
+  ['reference', 'reference_id'],
+  ['date', 'date'],
+  ['geo', 'geo'],
+  ['value', 'value'],
+]);
 
 /**
- * An event in the query of a link or a script (GET /events/submit), as it would stand in a body; parameters
- * that are no field go into its data, repeated ones as a list. Null where there is nothing to say.
+ * The event in the query of GET /events/submit, as a posted event for translateEvent. A parameter that is no field of an event
+ * goes to its data; a repeated one becomes a list. `type` is the type in the path. Null if neither query nor path has a value.
  */
 export function eventOfQuery(query: URLSearchParams, type: string | null): Record<string, unknown> | null {
   const fields: Record<string, unknown> = {};
@@ -23,12 +23,13 @@ export function eventOfQuery(query: URLSearchParams, type: string | null): Recor
   const data = new Map<string, string[]>();
   for (const [name, value] of query) {
     const lower = name.toLowerCase();
+    const field = FIELDS.get(lower);
     if (CREDENTIALS.has(lower) || value.trim() === '') continue;
     if (lower === 'tags') tags.push(...value.split(','));
     else if (lower === 'identity') user['identity'] = value;
     else if (lower === 'identity.name' || lower === 'identityname') user['name'] = value;
     else if (lower === 'count') fields['count'] = Number(value);
-    else if (lower in FIELDS) fields[FIELDS[lower]!] ??= value;
+    else if (field !== undefined) fields[field] ??= value;
     else data.set(name, [...(data.get(name) ?? []), value]);
   }
   const isEmpty = Object.keys(fields).length + Object.keys(user).length + tags.length + data.size === 0;

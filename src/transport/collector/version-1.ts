@@ -1,11 +1,11 @@
-/** Errors as the very old clients (version 1 of the interface) write them: one document, in PascalCase. */
+/** Error documents of clients of version 1 of the interface: one object, with names in PascalCase. */
 
 type Fields = Record<string, unknown>;
 
-/** What tells such a document from an event of version 2 that came to a path of version 1. */
+/** Whether this is an error document. If not, it is an event of version 2 that was sent to a path of version 1. */
 const isDocument = (posted: Fields): boolean => 'OccurrenceDate' in posted || 'StackTrace' in posted;
 
-/** Fields that are no part of the error itself. */
+/** Fields that do not belong to the error itself. */
 const MOVED = new Set([
   'Id',
   'ErrorStackId',
@@ -25,7 +25,10 @@ const MOVED = new Set([
 const snakeCase = (name: string): string =>
   name.replace(/[A-Z]/g, (letter, at) => `${at === 0 ? '' : '_'}${letter.toLowerCase()}`);
 
-/** The names of an object and of all in it, but for free data. Stack traces nest a few levels; 20 are plenty. */
+/**
+ * Changes the names in an object, at every level, to snake_case. Free data keeps its names. Stack traces have a few levels;
+ * 20 are enough.
+ */
 function renamed(value: unknown, depth = 0): unknown {
   if (depth > 20 || typeof value !== 'object' || value === null) return value;
   if (Array.isArray(value)) return value.map((one) => renamed(one, depth + 1));
@@ -37,12 +40,13 @@ function renamed(value: unknown, depth = 0): unknown {
   );
 }
 
-/** The document as an event of version 2; what is one already stays as it is. */
+/** An error document as a posted event of version 2. An event of version 2 is returned unchanged. */
 export function upgradeError(posted: Fields): Fields {
   if (!isDocument(posted)) return posted;
   const error = Object.fromEntries(Object.entries(posted).filter(([name]) => !MOVED.has(name)));
-  const { UserName: name, UserEmail: email, UserDescription: description, ExtendedData: data } = posted;
-  const isMissingPage = String(posted['Code']) === '404';
+  const { UserName: name, UserEmail: email, UserDescription: description, ExtendedData: data, Code: code } = posted;
+  // Any JSON may stand here: an object may have no text form.
+  const isMissingPage = code === '404' || code === 404;
   return {
     type: isMissingPage ? '404' : 'error',
     date: posted['OccurrenceDate'],

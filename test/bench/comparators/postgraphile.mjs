@@ -1,4 +1,4 @@
-// For row 6 (b): PostGraphile 5 on the same rows, as its own documentation sets it up. Runs under the Node beside it.
+// For row 6 (b): PostGraphile 5 on the same rows, set up as in its documentation. It runs with the Node in this folder.
 import { createServer } from 'node:http';
 import { postgraphile } from 'postgraphile';
 import { grafserv } from 'postgraphile/grafserv/node';
@@ -10,7 +10,7 @@ const instance = postgraphile({
   pgServices: [makePgService({ connectionString: process.env.DATABASE_URL, schemas: ['public'] })],
   grafast: { explain: false },
   grafserv: { watch: false, graphiql: false },
-  // Sorting by started_at has an index, whose first column is the project's id.
+  // The index for sorting by started_at has the project's id as its first column.
   disablePlugins: ['PgIndexBehaviorsPlugin'],
 });
 const server = createServer();

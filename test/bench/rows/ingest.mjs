@@ -1,4 +1,4 @@
-// Rows 1, 2 and 3: events and heartbeats taken in.
+// Rows 1, 2 and 3: ingest of events and heartbeats.
 import { ingestBodies } from '../events.mjs';
 import { load, sql, startFootsteps, startProgram } from '../processes.mjs';
 
@@ -7,7 +7,7 @@ const HEARTBEAT = 'mutation Beat($input: HeartbeatInput!) { recordHeartbeat(inpu
 
 const countEvents = async (databaseUrl) => Number((await sql(databaseUrl, 'SELECT count(*) FROM events'))[0].count);
 
-/** Counts what a load has stored by asking the database, and holds the load to its own count. */
+/** Counts in the database what a load has stored, and compares this with the load's own count. */
 async function stored(databaseUrl, work, expected) {
   const before = await countEvents(databaseUrl);
   const result = await work();
@@ -16,7 +16,7 @@ async function stored(databaseUrl, work, expected) {
   return { ...result, events, eventsPerSecond: events / result.seconds };
 }
 
-/** Every user's session is open, and has seen every type of event; the code is warm. */
+/** Warms up: afterwards every user's session is open and has seen every type of event. */
 const warmUp = (footsteps, key, bodies) =>
   load({ url: footsteps.url, key, bodies, connections: 16, expect: '"accepted"' });
 
@@ -69,7 +69,7 @@ export async function singles({ postgres, rounds, seconds }) {
     await load({ ...beating, url, key, seconds: 2 });
   }
   await load({ ...common, url: bare.ready.url, key, seconds: 2 });
-  // A heartbeat is one of many: the first of a session, which is another matter, has been.
+  // The first heartbeat of each session is sent here, because it costs more than the later ones, which are measured.
   await load({ ...beating, url: footsteps.url, key, seconds: undefined });
   for (let round = 0; round < rounds; round += 1) {
     const ours = await stored(databaseUrl, () => load({ ...common, url: footsteps.url, key }), ({ requests }) => requests);

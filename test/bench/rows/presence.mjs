@@ -1,4 +1,4 @@
-// Rows 4, 5 and 9: presence told to many.
+// Rows 4, 5 and 9: presence with many subscribers.
 import { readFileSync } from 'node:fs';
 import { Agent, request } from 'node:http';
 import { startFootsteps, startProgram } from '../processes.mjs';
@@ -9,7 +9,7 @@ const IDLE = 10_000;
 const INGEST = 'mutation ($events: [EventInput!]!) { ingestEvents(events: $events) { accepted } }';
 
 const agent = new Agent({ keepAlive: true });
-/** Sends the events on a connection that is open, as an application does; fetch would take a millisecond of its own. */
+/** Sends the events on an open connection, as an application does. fetch itself would take a millisecond. */
 function send(url, key, variables) {
   const headers = { 'Content-Type': 'application/json', Authorization: `Bearer ${key}` };
   return new Promise((resolve, reject) => {
@@ -32,7 +32,7 @@ async function subscribe(options) {
   return subscribers;
 }
 
-/** Runs `publish`, which tells of so many edges, and waits until every subscriber has been sent every one of them. */
+/** Runs `publish`, which publishes so many edges, and waits until every subscriber has received all of them. */
 async function deliver(subscribers, edges, publish) {
   await subscribers.ask({ kind: 'expect', edges });
   const start = at();
@@ -93,7 +93,7 @@ export async function idle({ postgres }) {
   async function weigh(pid, options) {
     const before = memoryOf(pid);
     const subscribers = await subscribe({ ...options, count: IDLE });
-    // What connecting has left behind is collected by the time the next garbage collection is over.
+    // By then a garbage collection has removed what connecting has left behind.
     await new Promise((resolve) => setTimeout(resolve, 5_000));
     const each = (memoryOf(pid) - before) / IDLE;
     await subscribers.stop();

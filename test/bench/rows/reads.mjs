@@ -1,4 +1,4 @@
-// Row 6: sessions with their events, read.
+// Row 6: reads of sessions with their events.
 import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import path from 'node:path';
@@ -14,7 +14,7 @@ const THEIRS = `query ($project: UUID!) { allSessions(first: 50, orderBy: [START
   nodes { id startedAt lastActivityAt endedAt eventCount browserName userByProjectIdAndUserId { identity }
     eventsByProjectIdAndSessionId(first: 20, orderBy: ROW_ID_ASC) { nodes { id type source message occurredAt } } } } }`;
 
-/** PostGraphile finds relations by foreign keys; the product has none, for writing's sake. */
+/** PostGraphile finds relations by foreign keys. The product has none, because they would make writes slower. */
 const RELATIONS = `
   COMMENT ON TABLE events IS E'@foreignKey (project_id, session_id) references sessions (project_id, id)';
   COMMENT ON TABLE sessions IS E'@foreignKey (project_id, user_id) references users (project_id, id)';`;
@@ -37,7 +37,7 @@ export async function nested({ postgres, rounds, seconds }) {
   await sql(databaseUrl, RELATIONS);
   const lateral = await startProgram('servers/lateral.mjs', { DATABASE_URL: databaseUrl, PROJECT_ID: id });
   const postgraphile = await startProgram('comparators/postgraphile.mjs', { DATABASE_URL: databaseUrl }, { node });
-  // The newest session's twentieth event is in every answer.
+  // Every answer must contain the twentieth event of the newest session.
   const common = { connections: 16, seconds, expect: '"Step 20"' };
   const servers = {
     ours: { ...common, url: footsteps.url, key, bodies: [JSON.stringify({ query: OURS })] },

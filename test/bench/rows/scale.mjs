@@ -1,4 +1,4 @@
-// Rows 7 and 8: with much stored already, and while the closer has much to do.
+// Rows 7 and 8: with many events stored already, and while the closer has much to do.
 import { ingestBodies } from '../events.mjs';
 import { load, sql, startFootsteps } from '../processes.mjs';
 import { seedHistory, seedOpen, silence } from '../seed.mjs';
@@ -15,7 +15,7 @@ const ingestLoad = ({ url }, key, seconds) => ({
   ...(seconds && { seconds }),
 });
 
-/** Row 7. 500,000 sessions with 20 events each, beside 5,000 of them. Takes minutes, so it runs by itself: --scale. */
+/** Row 7. Compares 500,000 sessions with 20 events each with 5,000 of them. It takes minutes, so it runs only with --scale. */
 export async function stored({ postgres, rounds, seconds }) {
   async function start(sessions) {
     const databaseUrl = await postgres.createDatabase();
@@ -48,7 +48,7 @@ export async function stored({ postgres, rounds, seconds }) {
   ];
 }
 
-/** Resolves when nothing is due any more, with the time of that. */
+/** Resolves when no session is due any more, with the time of that moment. */
 async function untilClosed(databaseUrl) {
   for (;;) {
     const [{ due }] = await sql(databaseUrl, 'SELECT EXISTS (SELECT 1 FROM sessions WHERE live AND due_at <= now()) AS due');
@@ -57,11 +57,11 @@ async function untilClosed(databaseUrl) {
   }
 }
 
-/** Row 8. Of 1,000,000 open sessions, 100,000 at a time have been inactive for long. */
+/** Row 8. Of 1,000,000 open sessions, 100,000 at a time are made inactive. */
 export async function closing({ postgres, rounds, seconds }) {
   const INACTIVE = 100_000;
   const databaseUrl = await postgres.createDatabase();
-  // Once at the start, and then as the bench wants it.
+  // A first server makes the tables and the project. The sessions are written while no server runs.
   const first = await startFootsteps(databaseUrl);
   const { key, id } = await first.createProject();
   await first.stop();

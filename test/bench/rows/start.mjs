@@ -1,8 +1,8 @@
-// Row 10: from nothing to ready, on a database that is there.
+// Row 10: the time from the start of the process until it is ready, with an existing database.
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { startEmbeddedPostgres } from '../../../dist/adapters/embedded-postgres.js';
+import { startEmbeddedPostgres } from '../../../dist/adapters/postgres/embedded-postgres.js';
 import { startFootsteps } from '../processes.mjs';
 
 const seconds = (start) => (performance.now() - start) / 1_000;
@@ -13,7 +13,7 @@ export async function cold({ rounds }) {
   const run = async () => {
     const start = performance.now();
     const footsteps = await startFootsteps('', { DATA_DIR: folder, OPERATOR_KEY: '' });
-    // It says where it listens once it does.
+    // The server prints its address when it listens.
     const took = seconds(start);
     await footsteps.stop();
     return took;
@@ -34,6 +34,6 @@ export async function cold({ rounds }) {
   }
   rmSync(folder, { recursive: true, force: true });
   const more = ours.map((value, at) => value - theirs[at]).toSorted((a, b) => a - b);
-  // What is asked for is a difference, in seconds.
+  // The result is a difference in seconds.
   return [{ row: '10', work: 'cold start to ready', unit: 's', beside: 'Postgres alone (difference in s)', ours, theirs, ratio: more[Math.floor(more.length / 2)], smaller: true, reach: 1.5 }];
 }

@@ -1,4 +1,4 @@
-// For row 2 (b): a bare HTTP server that does one INSERT a request, as a first version of a product would.
+// For row 2 (b): a bare HTTP server with one INSERT for each request, as in a first version of a product.
 import { createServer } from 'node:http';
 import pg from 'pg';
 import { uuidAt } from '../../../dist/domain/event-id.js';

@@ -1,4 +1,4 @@
-// The limit for rows 4, 5 and 9: a WebSocket server that makes each message once and sends it to all.
+// The comparator of rows 4, 5 and 9: a WebSocket server that makes each message once and sends it to all.
 import { createServer } from 'node:http';
 import { WebSocketServer } from 'ws';
 

@@ -1,8 +1,8 @@
 // For rows 2 (a) and 3: the product's own HTTP, Yoga and Pothos layers on services that answer at once.
 import { createLog } from '../../../dist/adapters/log.js';
 import { createMetrics } from '../../../dist/adapters/metrics.js';
-import { createRateCounter } from '../../../dist/adapters/rate-counter.js';
-import { createRateLimits } from '../../../dist/services/rate-limits.js';
+import { createRateCounter } from '../../../dist/adapters/redis/rate-counter.js';
+import { createRateLimits } from '../../../dist/services/access/rate-limits.js';
 import { schema } from '../../../dist/schema/schema.js';
 import { createServer } from '../../../dist/transport/server.js';
 
@@ -31,7 +31,7 @@ const server = createServer({
   schema,
   services,
   rateLimits: createRateLimits({
-    counter: createRateCounter({ redisUrl: null, observe: () => {} }),
+    counter: createRateCounter({ redis: null, observe: () => {} }),
     perKey: 999_999_999,
     perAddress: 999_999_999,
   }),

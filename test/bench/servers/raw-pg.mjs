@@ -1,5 +1,5 @@
-// The limit for row 1: nothing but inserts into the product's own event table, 1,000 rows a statement, 2 connections.
-// A user's id stands for the session's, so that the rows enter the same indexes.
+// The comparator of row 1: only inserts into the product's own event table, 1,000 rows in a statement, 2 connections.
+// The user's id is used as the session's id, so that the rows are written into the same indexes.
 import pg from 'pg';
 import { eventIds } from '../../../dist/domain/event-id.js';
 import { userIdOf } from '../../../dist/domain/identity.js';
@@ -10,7 +10,7 @@ const TEXT = `INSERT INTO events (project_id, id, type, source, message, occurre
 const BATCH = 1_000;
 
 process.on('message', async ({ databaseUrl, projectId, users, seconds }) => {
-  // Rows are made beforehand, but for their ids and times.
+  // The rows are made before, except for their ids and times.
   const batches = Array.from({ length: 20 }, (_, batch) => {
     const events = Array.from({ length: BATCH }, (_, at) => eventAt(batch * BATCH + at, users));
     return [

@@ -1,0 +1,317 @@
+import { useId, useRef, useState, type FormEvent, type ReactNode } from 'react';
+import { useClient, useMutation, useQuery } from 'urql';
+import { useLocation } from 'wouter';
+import { explain } from './api';
+import { formatDuration } from './format';
+import {
+  DeleteWebhookDocument,
+  FeedEndsDocument,
+  RotateWebhookSecretDocument,
+  TestWebhookDocument,
+  UpdateWebhookDocument,
+  WebhookDocument,
+  type DeliveryFragment,
+  type WebhookQuery,
+} from './generated/graphql';
+import { Card, Empty, Loading, Moment, PageHead, Problem } from './parts';
+import { useTitle } from './title';
+import { QueryFields, variablesIn } from './webhook-query';
+import { NewSecret, WebhookState } from './webhooks-page';
+
+type ShownWebhook = Extract<NonNullable<WebhookQuery['node']>, { query: string }>;
+
+/** What the receiver answered, in a few words. */
+const answerOf = ({ status, error }: DeliveryFragment): string =>
+  [status, error].filter((part) => part !== null).join(': ');
+const isTaken = ({ status }: DeliveryFragment): boolean => typeof status === 'number' && status >= 200 && status < 300;
+
+function Deliveries({
+  deliveries,
+  more,
+}: {
+  deliveries: readonly DeliveryFragment[];
+  more: (() => void) | null;
+}): ReactNode {
+  if (deliveries.length === 0) return <Empty title="Nothing has been sent in the last 7 days" />;
+  return (
+    <div className="scroll" tabIndex={0} role="region" aria-label="Deliveries">
+      <table className="plain">
+        <thead>
+          <tr>
+            <th scope="col">Sent</th>
+            <th scope="col">Answer</th>
+            <th scope="col">Attempt</th>
+            <th scope="col">Changes</th>
+            <th scope="col">Time</th>
+            <th scope="col">Message</th>
+          </tr>
+        </thead>
+        <tbody>
+          {deliveries.map((delivery) => (
+            <tr key={delivery.id}>
+              <th scope="row">
+                <Moment at={delivery.at} />
+              </th>
+              <td>
+                <span className={isTaken(delivery) ? 'badge active' : 'badge error'}>
+                  {delivery.status ?? 'No answer'}
+                </span>{' '}
+                {delivery.error}
+              </td>
+              <td className="number">{delivery.attempt}</td>
+              <td className="number">{delivery.changes}</td>
+              <td className="number">{Math.round(delivery.milliseconds)} ms</td>
+              <td>
+                <code>{delivery.messageId || '–'}</code>
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+      {more && (
+        <div className="form-tools list-more">
+          <button type="button" className="button" onClick={more}>
+            Earlier
+          </button>
+        </div>
+      )}
+    </div>
+  );
+}
+
+/** Goes back, or on, to a place of the feed, and starts the webhook there. */
+function GoTo({ webhook, onDone }: { webhook: ShownWebhook; onDone: () => void }): ReactNode {
+  const client = useClient();
+  const [{ error, fetching }, update] = useMutation(UpdateWebhookDocument);
+  const [to, setTo] = useState('stopped');
+  const [cursor, setCursor] = useState('');
+  const [problem, setProblem] = useState<string | null>(null);
+  const id = useId();
+
+  async function submit(event: FormEvent): Promise<void> {
+    event.preventDefault();
+    setProblem(null);
+    let after: string | null = to === 'cursor' ? cursor.trim() : null;
+    if (to === 'now' || to === 'oldest') {
+      const ends = await client.query(FeedEndsDocument, {}, { requestPolicy: 'network-only' });
+      if (!ends.data) {
+        setProblem(ends.error ? explain(ends.error) : 'The server did not answer.');
+        return;
+      }
+      after = to === 'now' ? ends.data.changeCursor : (ends.data.changes.pageInfo.endCursor ?? null);
+    }
+    const result = await update({ id: webhook.id, enabled: true, ...(after !== null && { after }) });
+    if (result.data) onDone();
+  }
+
+  return (
+    <form className="form" onSubmit={(event) => void submit(event)}>
+      <div className="form-grid">
+        <div className="field">
+          <label htmlFor={`${id}to`}>Continue</label>
+          <select id={`${id}to`} value={to} onChange={(event) => setTo(event.target.value)}>
+            <option value="stopped">where it stopped</option>
+            <option value="now">with what happens from now on</option>
+            <option value="oldest">with everything that the feed keeps</option>
+            <option value="cursor">after a cursor</option>
+          </select>
+        </div>
+        {to === 'cursor' && (
+          <div className="field">
+            <label htmlFor={`${id}cursor`}>Cursor</label>
+            <input id={`${id}cursor`} required value={cursor} onChange={(event) => setCursor(event.target.value)} />
+          </div>
+        )}
+      </div>
+      <div className="form-tools">
+        <button type="submit" className="button primary" disabled={fetching}>
+          {webhook.enabled ? 'Continue there' : 'Start'}
+        </button>
+        {(error || problem) && (
+          <p className="field-told" role="alert">
+            {error ? explain(error) : problem}
+          </p>
+        )}
+      </div>
+    </form>
+  );
+}
+
+/** The form of the URL, the name and the query. */
+function Edit({ webhook }: { webhook: ShownWebhook }): ReactNode {
+  const [{ data, error, fetching }, update] = useMutation(UpdateWebhookDocument);
+  const [url, setUrl] = useState(webhook.url);
+  const [name, setName] = useState(webhook.name);
+  const given = JSON.stringify(webhook.variables ?? {}, null, 2);
+  const [asked, setAsked] = useState({ query: webhook.query, variables: given === '{}' ? '' : given });
+  const id = useId();
+
+  async function submit(event: FormEvent): Promise<void> {
+    event.preventDefault();
+    const variables = variablesIn(asked.variables);
+    if (!variables) return;
+    const isOther = asked.query !== webhook.query || JSON.stringify(variables, null, 2) !== given;
+    // What has not changed is not sent: a changed query makes new messages of what waits.
+    await update({
+      id: webhook.id,
+      name,
+      ...(url !== webhook.url && { url }),
+      ...(isOther && { query: asked.query, variables }),
+    });
+  }
+
+  return (
+    <form className="form stack" onSubmit={(event) => void submit(event)}>
+      <div className="form-grid">
+        <div className="field">
+          <label htmlFor={`${id}url`}>URL of the receiver</label>
+          <input
+            id={`${id}url`}
+            type="url"
+            required
+            maxLength={2_048}
+            value={url}
+            onChange={(event) => setUrl(event.target.value)}
+          />
+        </div>
+        <div className="field">
+          <label htmlFor={`${id}name`}>Name</label>
+          <input id={`${id}name`} maxLength={100} value={name} onChange={(event) => setName(event.target.value)} />
+        </div>
+      </div>
+      <QueryFields {...asked} onChange={(query, variables) => setAsked({ query, variables })} />
+      <div className="form-tools">
+        <button type="submit" className="button primary" disabled={fetching}>
+          Save
+        </button>
+        <span role="status" className={error ? 'field-told' : 'muted'}>
+          {error ? explain(error) : data && 'Saved.'}
+        </span>
+      </div>
+    </form>
+  );
+}
+
+/** Deletes the webhook after the user has confirmed it. */
+function Delete({ webhook }: { webhook: ShownWebhook }): ReactNode {
+  const dialog = useRef<HTMLDialogElement>(null);
+  const [, navigate] = useLocation();
+  const [{ fetching, error }, remove] = useMutation(DeleteWebhookDocument);
+  return (
+    <>
+      <button type="button" className="button" onClick={() => dialog.current?.showModal()}>
+        Delete…
+      </button>
+      <dialog ref={dialog} aria-label="Delete the webhook">
+        <h2>Delete this webhook?</h2>
+        <p>Nothing more is sent to {webhook.url}, and its secret ends.</p>
+        {error && <p className="field-told">{explain(error)}</p>}
+        <div className="dialog-tools">
+          <button type="button" className="button" autoFocus onClick={() => dialog.current?.close()}>
+            Cancel
+          </button>
+          <button
+            type="button"
+            className="button danger"
+            disabled={fetching}
+            onClick={() => void remove({ id: webhook.id }).then(({ data }) => data && navigate('/webhooks'))}
+          >
+            Delete
+          </button>
+        </div>
+      </dialog>
+    </>
+  );
+}
+
+function Shown({
+  webhook,
+  reason,
+  again,
+  more,
+}: {
+  webhook: ShownWebhook;
+  reason: string | null;
+  again: () => void;
+  more: (() => void) | null;
+}): ReactNode {
+  const [tested, test] = useMutation(TestWebhookDocument);
+  const [rotated, rotate] = useMutation(RotateWebhookSecretDocument);
+  const [stopped, update] = useMutation(UpdateWebhookDocument);
+  const failure = tested.error ?? rotated.error ?? stopped.error;
+  useTitle(`${webhook.name || webhook.url}, webhook`);
+  return (
+    <>
+      <PageHead title={webhook.name || 'Webhook'}>
+        <WebhookState webhook={webhook} />
+        <button
+          type="button"
+          className="button"
+          disabled={tested.fetching}
+          onClick={() => void test({ id: webhook.id }).then(again)}
+        >
+          {tested.fetching ? 'Sending…' : 'Send a test'}
+        </button>
+        {webhook.enabled && (
+          <button
+            type="button"
+            className="button"
+            onClick={() => void update({ id: webhook.id, enabled: false }).then(again)}
+          >
+            Stop
+          </button>
+        )}
+        <button type="button" className="button" onClick={() => void rotate({ id: webhook.id })}>
+          New secret
+        </button>
+        <Delete webhook={webhook} />
+      </PageHead>
+      <div className="stack">
+        {failure && <Problem error={failure} />}
+        {tested.data && (
+          <p role="status" className={isTaken(tested.data.testWebhook) ? 'told-good' : 'told-bad'}>
+            The test was answered with {answerOf(tested.data.testWebhook)}, after{' '}
+            {Math.round(tested.data.testWebhook.milliseconds)} ms.
+          </p>
+        )}
+        {rotated.data && (
+          <NewSecret secret={rotated.data.rotateWebhookSecret.secret}>
+            Messages are signed with this secret too. The old one is valid for a day. Copy the new one: it is shown only
+            once.
+          </NewSecret>
+        )}
+        {!webhook.enabled && <p className="told-bad">Stopped. {reason}</p>}
+        <Card title={webhook.enabled ? 'Go back or on' : 'Start again'}>
+          {webhook.enabled && webhook.lag > 0 && (
+            <p className="card-note muted">
+              The oldest change that waits was stored {formatDuration(webhook.lag)} ago.
+            </p>
+          )}
+          <GoTo webhook={webhook} onDone={again} />
+        </Card>
+        <Card title="Deliveries">
+          <Deliveries deliveries={webhook.deliveries.nodes} more={more} />
+        </Card>
+        <Card title="Receiver and query">
+          <Edit key={webhook.id} webhook={webhook} />
+        </Card>
+      </div>
+    </>
+  );
+}
+
+/** One webhook: its state, its deliveries, and what can be done with it. */
+export function WebhookPage({ id }: { id: string }): ReactNode {
+  const [after, setAfter] = useState<string | null>(null);
+  const [{ data, error }, ask] = useQuery({ query: WebhookDocument, variables: { id, after } });
+  const again = (): void => ask({ requestPolicy: 'network-only' });
+  if (error && !data) return <Problem error={error} retry={again} />;
+  if (!data) return <Loading lines={8} label="Loading webhook" />;
+  // The node of another type has none of these fields.
+  const webhook = data.node && 'query' in data.node ? (data.node as ShownWebhook) : null;
+  if (!webhook) return <Empty title="There is no such webhook" />;
+  const { hasNextPage, endCursor } = webhook.deliveries.pageInfo;
+  const reason = data.reasons?.enumValues?.find(({ name }) => name === webhook.disabledReason)?.description ?? null;
+  const more = hasNextPage && endCursor ? () => setAfter(endCursor) : null;
+  return <Shown webhook={webhook} reason={reason} again={again} more={more} />;
+}

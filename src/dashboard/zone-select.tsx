@@ -1,0 +1,19 @@
+import type { ReactNode } from 'react';
+import { BROWSER_ZONE, chooseZone, useZone, ZONES } from './zone';
+
+const nameOf = (zone: string): string => zone.replaceAll('_', ' ');
+
+/** The choice of the time zone of the page. */
+export const ZoneSelect = (): ReactNode => (
+  <label className="zone">
+    <span className="muted">Times in</span>
+    <select value={useZone()} onChange={(event) => chooseZone(event.target.value)}>
+      <option value={BROWSER_ZONE}>{nameOf(BROWSER_ZONE)} (this browser)</option>
+      {ZONES.filter((zone) => zone !== BROWSER_ZONE).map((zone) => (
+        <option key={zone} value={zone}>
+          {nameOf(zone)}
+        </option>
+      ))}
+    </select>
+  </label>
+);

@@ -1,0 +1,128 @@
+// Rows F1 and F2: the feed of changes, live and from a cursor of a week ago.
+import pg from 'pg';
+import { createDatabase } from '../../../dist/adapters/postgres/postgres.js';
+import { ensurePartitions } from '../../../dist/store/partitions.js';
+import { figure } from '../crowd.mjs';
+import { processorOf } from '../figures.mjs';
+import { sql, startFootsteps, startProgram, startRedis } from '../processes.mjs';
+import { seedHistory } from '../seed.mjs';
+
+const DAY = 86_400_000;
+const INGEST = 'mutation ($events: [EventInput!]!) { ingestEvents(events: $events) { accepted } }';
+const at = () => performance.timeOrigin + performance.now();
+const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+const percentile = (values, share) => values.toSorted((a, b) => a - b)[Math.floor((values.length - 1) * share)];
+
+async function graphql(url, key, query, variables = {}) {
+  const headers = { 'Content-Type': 'application/json', Authorization: `Bearer ${key}` };
+  const response = await fetch(`${url}/graphql`, { method: 'POST', headers, body: JSON.stringify({ query, variables }) });
+  const { data, errors } = await response.json();
+  if (errors) throw new Error(JSON.stringify(errors));
+  return data;
+}
+const cursorOfNow = async (url, key) => (await graphql(url, key, '{ changeCursor }')).changeCursor;
+
+/** Events a second, each a request of its own, sent at its time whether those before are answered or not. */
+const PER_SECOND = 100;
+
+/** Row F1: from the answer of `ingestEvents` to a subscriber of another server, with a Redis between them. */
+export async function live({ postgres, seconds }) {
+  const databaseUrl = await postgres.createDatabase();
+  const redis = await startRedis();
+  const env = { REDIS_URL: redis.url };
+  const [here, there] = [await startFootsteps(databaseUrl, env), await startFootsteps(databaseUrl, env)];
+  const { key } = await here.createProject();
+  const reader = await startProgram('feed-reader.mjs');
+  await reader.ask({ kind: 'follow', url: there.url, key, after: await cursorOfNow(there.url, key) });
+  const answered = {};
+  const count = PER_SECOND * 2 * seconds;
+  const send = async (n) => {
+    const events = [{ type: 'page view', message: `mark-${n}`, user: { identity: `user-${n % 50}` } }];
+    await graphql(here.url, key, INGEST, { events });
+    answered[`mark-${n}`] = at();
+  };
+  // What comes first compiles the code.
+  for (let n = 0; n < PER_SECOND; n += 1) await send(n);
+  const begun = at();
+  const sent = [];
+  for (let n = 0; n < count; n += 1) {
+    const due = begun + (n * 1_000) / PER_SECOND;
+    if (due > at()) await pause(due - at());
+    sent.push(send(PER_SECOND + n));
+  }
+  await Promise.all(sent);
+  const all = PER_SECOND + count;
+  let came = {};
+  for (const end = at() + 10_000; Object.keys(came).length < all && at() < end;) {
+    await pause(100);
+    came = await reader.ask({ kind: 'marks' });
+  }
+  await reader.stop();
+  await Promise.all([here.stop(), there.stop()]);
+  await redis.kill();
+  if (Object.keys(came).length !== all) throw new Error(`${Object.keys(came).length} of ${all} events came.`);
+  const late = Array.from({ length: count }, (_, n) => `mark-${PER_SECOND + n}`).map((mark) => came[mark] - answered[mark]);
+  const work = `from the answer of ingestEvents to a subscriber on another server, ${PER_SECOND} events/s`;
+  return [
+    figure('F1', `${work}, p50`, 'ms', percentile(late, 0.5), 10),
+    figure('F1', 'the same, p99', 'ms', percentile(late, 0.99), 50),
+    figure('F1', 'the same, at most', 'ms', Math.max(...late)),
+  ];
+}
+
+const SESSIONS = 5_000;
+const EACH = 20;
+/** Events in a row of the feed: what a busy server stores in one transaction. */
+const IN_ROW = 100;
+
+/** Writes the feed that tells these events, as if transactions of the past six days had written it. */
+async function seedFeed(databaseUrl, projectId) {
+  const database = createDatabase({ url: databaseUrl, poolSize: 1, observe: () => {} });
+  await ensurePartitions(database, new Date(Date.now() - 3 * DAY), () => {});
+  await database.close();
+  const client = new pg.Client({ connectionString: databaseUrl });
+  await client.connect();
+  // One transaction wrote them all, so its parts give their order.
+  await client.query(
+    `INSERT INTO changes (project_id, at, transaction, part, entries, event_ids)
+     SELECT $1, now() - interval '6 days' * (1 - part::float8 / $3), pg_current_xact_id()::text::bigint, part, count(*), array_agg(id ORDER BY id)
+     FROM (SELECT id, (row_number() OVER (ORDER BY id) / $2::integer)::integer AS part FROM events WHERE project_id = $1) e
+     GROUP BY part`,
+    [projectId, IN_ROW, (SESSIONS * EACH) / IN_ROW],
+  );
+  await client.query('VACUUM ANALYZE changes');
+  await client.query('CHECKPOINT');
+  await client.end();
+}
+
+/** Row F2: everything since a cursor of six days ago, over a WebSocket and by pages. */
+export async function replay({ postgres, rounds }) {
+  const databaseUrl = await postgres.createDatabase();
+  const footsteps = await startFootsteps(databaseUrl);
+  const { key, id } = await footsteps.createProject();
+  await seedHistory(databaseUrl, id, { sessions: SESSIONS, eventsEach: EACH });
+  await seedFeed(databaseUrl, id);
+  const { changes } = await graphql(footsteps.url, key, '{ changes(first: 1) { nodes { cursor } } }');
+  const after = changes.nodes[0].cursor;
+  const [{ most }] = await sql(databaseUrl, 'SELECT count(*)::integer - 1 AS most FROM events WHERE project_id = $1', [id]);
+  const reader = await startProgram('feed-reader.mjs');
+  const ways = { replay: { rates: [], server: [] }, pages: { rates: [], server: [] } };
+  for (let round = 0; round < rounds; round += 1) {
+    for (const [kind, { rates, server }] of Object.entries(ways)) {
+      const before = processorOf(footsteps.pid);
+      const heard = await reader.ask({ kind, url: footsteps.url, key, after, most });
+      if (heard.count !== most) throw new Error(`${heard.count} of ${most} events came.`);
+      rates.push(heard.count / heard.seconds);
+      server.push(((processorOf(footsteps.pid) - before) * 1_000_000) / heard.count);
+    }
+  }
+  await reader.stop();
+  await footsteps.stop();
+  const row = (work, unit, ours, goal = {}) => ({ row: 'F2', work, unit, beside: '', ours, reach: null, ...goal });
+  return [
+    row('events of six days from a cursor on, over a WebSocket', 'events/s', ways.replay.rates, { reach: 100_000 }),
+    row("of it the server's processor, each", 'µs', ways.replay.server),
+    row('the same by pages of 100', 'events/s', ways.pages.rates),
+    row("of it the server's processor, each", 'µs', ways.pages.server),
+  ];
+}

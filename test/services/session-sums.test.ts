@@ -1,0 +1,509 @@
+import { randomUUID } from 'node:crypto';
+import fc from 'fast-check';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { SESSION_DIMENSIONS, type SessionDimension } from '../../src/domain/breakdown.js';
+import type { TimeInterval } from '../../src/domain/filters.js';
+import { userIdOf } from '../../src/domain/identity.js';
+import { createEraseUser } from '../../src/services/projects/erase-user.js';
+import { createMaintenance } from '../../src/services/upkeep/maintenance.js';
+import { createSessionSums } from '../../src/services/upkeep/session-sums.js';
+import type { Database, Queryable } from '../../src/store/database.js';
+import { readSessionBreakdown } from '../../src/store/sessions/breakdown.js';
+import { readSeries, readTotals } from '../../src/store/sessions/session-stats.js';
+import {
+  latestMarked,
+  makeSums,
+  MOST_VALUES,
+  thinMarks,
+  type MarkedBlock,
+} from '../../src/store/sessions/session-sums.js';
+import { readSummedBreakdown, readSummedSeries, readSummedTotals } from '../../src/store/sessions/summed-stats.js';
+import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { createRecordingBus, createStage, type Stage } from '../support/stage.js';
+
+/** Figures from stored sums are those of the sessions, whatever happens to the sessions, and whenever the sums are made. */
+
+let db: TestDatabase;
+beforeAll(async () => {
+  db = await createTestDatabase();
+});
+afterAll(() => db.drop());
+
+const DAY = 86_400;
+const HOUR = 3_600;
+const DIMENSIONS = Object.keys(SESSION_DIMENSIONS) as SessionDimension[];
+/** Sums answer even for one session. */
+const ALWAYS = 0;
+
+const query = <Row>(stage: Stage, text: string, values: unknown[] = []) =>
+  stage.database.query<Row>({ name: 'test', text, values });
+
+/** Makes the sums of all that is marked, as of `seconds` after the stage's start. */
+async function makeAt(stage: Stage, seconds: number, database: Database = stage.database): Promise<void> {
+  const sums = createSessionSums({ database, clock: stage, observe: () => {} });
+  await sums.runOnce(stage.time(seconds));
+  await sums.close();
+}
+
+interface Range {
+  readonly from: Date | null;
+  readonly to: Date | null;
+}
+
+/** Compares what sums answer with what the sessions say. Answers how many sessions the sums of the range have. */
+async function expectSame(stage: Stage, startedAt: Range, interval: TimeInterval, timeZone: string): Promise<void> {
+  const { database } = stage;
+  const reach = { projectId: stage.projectId, userIds: null };
+  const filter = { startedAt };
+  const close = (value: number | null, share = 1e-9) =>
+    value === null ? null : expect.closeTo(value, value === 0 ? 9 : Math.floor(-Math.log10(value * share * 2)));
+  const exact = await readTotals(database, reach, filter);
+  const { medianDuration, p95Duration, ...totals } = await readSummedTotals(database, reach, filter, ALWAYS);
+  expect(totals).toEqual({
+    sessions: exact.sessions,
+    users: exact.users,
+    averageDuration: close(exact.averageDuration),
+    sessionsWithErrors: exact.sessionsWithErrors,
+    earliest: exact.earliest,
+  });
+  for (const [summed, right] of [
+    [medianDuration, exact.medianDuration],
+    [p95Duration, exact.p95Duration],
+  ] as const) {
+    expect(summed === null).toBe(right === null);
+    expect(Math.abs(summed! - right!)).toBeLessThanOrEqual(right! * 0.010_001);
+  }
+  const range = { from: startedAt.from ?? exact.earliest, to: startedAt.to ?? stage.now(), interval, timeZone };
+  if (range.from && range.from < range.to) {
+    const whole = { ...range, from: range.from };
+    const points = await readSeries(database, reach, filter, whole);
+    expect(await readSummedSeries(database, reach, filter, whole, ALWAYS)).toEqual(
+      points.map((point) => ({ ...point, averageDuration: close(point.averageDuration) })),
+    );
+  }
+  for (const by of DIMENSIONS) {
+    const { groups, totalCount } = await readSessionBreakdown(database, reach, by, filter, 3);
+    expect(await readSummedBreakdown(database, reach, by, filter, 3, ALWAYS)).toEqual({
+      totalCount,
+      groups: groups.map((group) => ({ ...group, averageDuration: close(group.averageDuration) })),
+    });
+  }
+}
+
+/** The statements of a stage since the last call that read sums. */
+function readsOfSums(stage: Stage): string[] {
+  const names = stage.observations.flatMap((one) => (one.kind === 'statement' ? one.name : []));
+  stage.observations.length = 0;
+  return names.filter((name) => name === 'sums.figures' || name.startsWith('sums.breakdown'));
+}
+
+const marksOf = async (stage: Stage): Promise<number> =>
+  (await query(stage, 'SELECT FROM session_sum_marks WHERE project_id = $1', [stage.projectId])).length;
+
+const ZONES = [
+  'UTC',
+  'America/Los_Angeles',
+  'Asia/Kolkata',
+  'Australia/Sydney',
+  'Australia/Lord_Howe',
+  'Asia/Kathmandu',
+];
+
+test('whatever becomes of sessions, and whenever sums are made', async () => {
+  const text = fc.option(fc.constantFrom('a', 'B', ''));
+  // From two days before the start to two days after: clocks of Sydney and Lord Howe change on 4 October.
+  const t = fc.integer({ min: -2 * DAY, max: 2 * DAY });
+  const row = fc.record({
+    user: fc.option(fc.constantFrom('ada', 'bob', 'cyd')),
+    t,
+    duration: fc.integer({ min: 0, max: 20_000 }),
+    errors: fc.nat(1),
+    isOpen: fc.boolean(),
+    text,
+  });
+  const which = fc.nat(30);
+  const step = fc.oneof(
+    {
+      weight: 4,
+      arbitrary: fc.record({ kind: fc.constant('add' as const), rows: fc.array(row, { minLength: 1, maxLength: 8 }) }),
+    },
+    fc.record({ kind: fc.constantFrom('end', 'reopen', 'longer', 'delete', 'error', 'same'), which }),
+    fc.record({ kind: fc.constant('move' as const), which, t }),
+    fc.record({ kind: fc.constant('owner' as const), which, user: fc.constantFrom('ada', 'bob') }),
+    {
+      weight: 3,
+      arbitrary: fc.record({ kind: fc.constant('make' as const), until: fc.integer({ min: -2 * DAY, max: 4 * DAY }) }),
+    },
+  );
+  const asked = fc.record({
+    steps: fc.array(step, { minLength: 2, maxLength: 10 }),
+    zone: fc.constantFrom(...ZONES),
+    interval: fc.constantFrom<TimeInterval>('HOUR', 'DAY', 'WEEK'),
+    from: fc.option(t),
+    to: fc.option(t),
+  });
+  let used = 0;
+  await fc.assert(
+    fc.asyncProperty(asked, async ({ steps, zone, interval, from, to }) => {
+      const stage = await createStage(db);
+      stage.at(3 * DAY);
+      const ids: string[] = [];
+      const userOf = (user: string | null) => (user === null ? null : userIdOf(stage.projectId, user));
+      const ended = `ended_at = last_activity_at, end_reason = 'CLIENT', ended_event_count = 1`;
+      for (const one of steps) {
+        const target = 'which' in one ? ids[one.which % Math.max(ids.length, 1)] : undefined;
+        const change = (set: string, ...values: unknown[]) =>
+          query(stage, `UPDATE sessions SET ${set} WHERE project_id = $1 AND id = $2`, [
+            stage.projectId,
+            target,
+            ...values,
+          ]);
+        if (one.kind === 'add') {
+          const rows = one.rows.map(({ user, t: start, duration, errors, isOpen, text: value }) => {
+            const id = randomUUID();
+            ids.push(id);
+            const last = stage.time(start + duration);
+            return {
+              project_id: stage.projectId,
+              id,
+              key: id,
+              user_id: userOf(user),
+              started_at: stage.time(start),
+              last_activity_at: last,
+              online_until: last,
+              ended_at: isOpen ? null : last,
+              end_reason: isOpen ? null : 'INACTIVITY',
+              ended_event_count: isOpen ? null : 1,
+              event_count: 1,
+              error_count: errors,
+              ...Object.fromEntries(
+                Object.values(SESSION_DIMENSIONS).flatMap(({ column }) =>
+                  column === 'end_reason' ? [] : [[column, value]],
+                ),
+              ),
+            };
+          });
+          const names = Object.keys(rows[0]!).join(', ');
+          await query(
+            stage,
+            `INSERT INTO sessions (${names}, live, event_types, data)
+             SELECT ${names}, false, '{}', '{}' FROM json_populate_recordset(NULL::sessions, $1)`,
+            [JSON.stringify(rows)],
+          );
+        } else if (one.kind === 'make') await makeAt(stage, one.until);
+        else if (target === undefined) continue;
+        else if (one.kind === 'end') await change(ended);
+        else if (one.kind === 'reopen') await change('ended_at = NULL, end_reason = NULL, ended_event_count = NULL');
+        else if (one.kind === 'longer')
+          await change(
+            `last_activity_at = last_activity_at + interval '3 hours', ended_at = ended_at + interval '3 hours'`,
+          );
+        else if (one.kind === 'error') await change('error_count = error_count + 1');
+        else if (one.kind === 'same') await change('live = false');
+        else if (one.kind === 'move') await change(`started_at = least($3, last_activity_at)`, stage.time(one.t));
+        else if (one.kind === 'owner') await change('user_id = $3', userOf(one.user));
+        else await query(stage, 'DELETE FROM sessions WHERE project_id = $1 AND id = $2', [stage.projectId, target]);
+      }
+      readsOfSums(stage);
+      const range = { from: from === null ? null : stage.time(from), to: to === null ? null : stage.time(to) };
+      await expectSame(stage, range, interval, zone);
+      await makeAt(stage, 5 * DAY);
+      expect(await marksOf(stage)).toBe(0);
+      await expectSame(stage, range, interval, zone);
+      used += readsOfSums(stage).length;
+    }),
+    { numRuns: 10 },
+  );
+  expect(used).toBeGreaterThan(20);
+}, 180_000);
+
+test('late events, merges, ends, retention and erasure are in the figures at once', async () => {
+  const stage = await createStage(db, { retentionDays: 30, inactivityTimeout: 600 });
+  const range = { from: null, to: null };
+  const check = async () => {
+    await expectSame(stage, range, 'HOUR', 'UTC');
+    await makeAt(stage, 100 * DAY);
+    expect(await marksOf(stage)).toBe(0);
+    readsOfSums(stage);
+    await expectSame(stage, range, 'DAY', 'Asia/Kolkata');
+    expect(readsOfSums(stage).length).toBeGreaterThan(0);
+  };
+  await stage.send(
+    ...['ada', 'bob', 'cyd'].flatMap((user) => [0, 400, 4_000, 4_300].map((t) => ({ user, t, source: `/${user}` }))),
+    { user: 'ada', type: 'error', t: 4_310 },
+  );
+  stage.at(6 * HOUR);
+  await stage.close();
+  await check();
+  // A late event that joins an ended session, two that are sessions of their own, and one that makes one session of these two.
+  await stage.send({ user: 'ada', t: 4_700 }, { user: 'bob', t: -20_000 }, { user: 'bob', t: -18_900 });
+  await check();
+  const before = await stage.sessions('bob');
+  await stage.send({ user: 'bob', t: -19_450 });
+  expect(await stage.sessions('bob')).toHaveLength(before.length - 1);
+  await check();
+  await stage.send({ user: 'cyd', t: 6 * HOUR }, { user: 'cyd', type: 'sessionend', t: 6 * HOUR });
+  await check();
+  const erase = createEraseUser({
+    database: stage.database,
+    bus: createRecordingBus(),
+    clock: stage,
+    observe: () => {},
+  });
+  await erase({ reach: { projectId: stage.projectId, userIds: null }, keyId: null }, 'ada');
+  await check();
+  // Nothing of the user is left in the sums.
+  const [left] = await query<{ count: number }>(
+    stage,
+    `SELECT count(*)::integer AS count FROM session_sums
+     WHERE project_id = $1 AND (value = '/ada' OR position(substring(uuid_send($2::uuid) FROM 1 FOR 8) IN user_list) > 0)`,
+    [stage.projectId, userIdOf(stage.projectId, 'ada')],
+  );
+  expect(left!.count).toBe(0);
+  stage.at(31 * DAY);
+  const maintenance = createMaintenance({ database: stage.database, clock: stage, observe: () => {} });
+  await maintenance.runOnce(stage.now());
+  await maintenance.close();
+  expect(await stage.sessions()).toEqual([]);
+  await makeAt(stage, 100 * DAY);
+  expect(await query(stage, 'SELECT FROM session_sums WHERE project_id = $1', [stage.projectId])).toEqual([]);
+}, 120_000);
+
+/** Ended sessions, one each `every` seconds from `from`, of users in turn. */
+const fill = (stage: Stage, count: number, { from = 0, every = 1, users = 1_000 } = {}) =>
+  query(
+    stage,
+    `INSERT INTO sessions (project_id, id, user_id, started_at, last_activity_at, ended_at, end_reason, online_until, live,
+                           event_count, ended_event_count, event_types, browser_name, entry_source, data)
+     SELECT $1, gen_random_uuid(), md5((n % $5)::text)::uuid, at, at + n * interval '1 s', at + n * interval '1 s',
+            'INACTIVITY', at, false, 1, 1, '{}', 'Chrome', '/' || n, '{}'
+     FROM generate_series(1, $2::integer) n CROSS JOIN LATERAL (SELECT $3::timestamptz + n * $4::integer * interval '1 s' AS at) k`,
+    [stage.projectId, count, stage.time(from), every, users],
+  );
+
+/** `database`, with `before` called before each statement of a transaction. */
+const watched = (database: Database, before: (name: string, tx: Queryable) => Promise<unknown>): Database => ({
+  ...database,
+  transaction: (work) =>
+    database.transaction((tx) =>
+      work({
+        async query(statement) {
+          await before(statement.name, tx);
+          return tx.query(statement);
+        },
+      }),
+    ),
+});
+
+test('a change that is made while sums are made, or that is not committed yet, is not lost', async () => {
+  const stage = await createStage(db);
+  await fill(stage, 20, { every: 60 });
+  await makeAt(stage, 2 * DAY);
+  const change = (queryable: Pick<Database, 'query'>) =>
+    queryable.query({
+      name: 'test.change',
+      text: `UPDATE sessions SET error_count = error_count + 1 WHERE project_id = $1`,
+      values: [stage.projectId],
+    });
+  const errors = async () =>
+    (await readSummedTotals(stage.database, { projectId: stage.projectId, userIds: null }, null, ALWAYS))
+      .sessionsWithErrors;
+
+  // Uncommitted while the sums are made: not in the figures, and no mark is seen.
+  let commit = (): void => {};
+  const held = new Promise<void>((resolve) => (commit = resolve));
+  let isChanged = (): void => {};
+  const changed = new Promise<void>((resolve) => (isChanged = resolve));
+  const holding = stage.database.transaction(async (tx) => {
+    await change(tx);
+    isChanged();
+    await held;
+  });
+  await changed;
+  await makeAt(stage, 2 * DAY);
+  expect(await errors()).toBe(0);
+  commit();
+  await holding;
+  expect(await errors()).toBe(20);
+  await makeAt(stage, 2 * DAY);
+  expect(await errors()).toBe(20);
+
+  // Committed after the snapshot, while the sums are made from it.
+  await query(stage, `UPDATE sessions SET error_count = 0 WHERE project_id = $1`, [stage.projectId]);
+  let times = 0;
+  const { database } = stage;
+  const interrupted = watched(database, async (name) => {
+    if (name === 'sums.otherMark' && times++ === 0) await change(database);
+  });
+  await makeAt(stage, 2 * DAY, interrupted);
+  expect(times).toBeGreaterThan(0);
+  expect(await marksOf(stage)).toBe(1);
+  expect(await errors()).toBe(20);
+  await makeAt(stage, 2 * DAY);
+  expect(await marksOf(stage)).toBe(0);
+  expect(await errors()).toBe(20);
+});
+
+test('one server at a time makes sums', async () => {
+  const stage = await createStage(db);
+  await fill(stage, 1);
+  const free = await db.hold(`SELECT pg_advisory_xact_lock(hashtext('footsteps.session_sums'))`);
+  await makeAt(stage, DAY);
+  expect(await marksOf(stage)).toBe(1);
+  await free();
+  await makeAt(stage, DAY);
+  expect(await marksOf(stage)).toBe(0);
+});
+
+test('many users are counted to within a few percent, and too many values are read from the sessions', async () => {
+  const stage = await createStage(db);
+  const reach = { projectId: stage.projectId, userIds: null };
+  await fill(stage, MOST_VALUES + 500, { every: 20 });
+  await makeAt(stage, 3 * DAY);
+  const { users, sessions } = await readSummedTotals(stage.database, reach, null, ALWAYS);
+  expect(sessions).toBe(2_500);
+  expect(Math.abs(users - 1_000)).toBeLessThan(80);
+  const chrome = await readSummedBreakdown(stage.database, reach, 'BROWSER', null, 10, ALWAYS);
+  expect(chrome.groups).toMatchObject([{ value: 'Chrome', count: 2_500 }]);
+  expect(Math.abs(chrome.groups[0]!.users - 1_000)).toBeLessThan(80);
+  expect(await readSummedBreakdown(stage.database, reach, 'ENTRY_SOURCE', null, 100, ALWAYS)).toEqual(
+    await readSessionBreakdown(stage.database, reach, 'ENTRY_SOURCE', null, 100),
+  );
+  // Small figures are read from the sessions: they are exact.
+  expect(await readSummedTotals(stage.database, reach, null)).toEqual(await readTotals(stage.database, reach, null));
+  // A day is made anew without any change.
+  await query(
+    stage,
+    `INSERT INTO session_sum_marks (project_id, block) SELECT project_id, session_block(started_at) FROM sessions WHERE project_id = $1`,
+    [stage.projectId],
+  );
+  readsOfSums(stage);
+  await makeAt(stage, 3 * DAY);
+  expect(await readSummedTotals(stage.database, reach, null, ALWAYS)).toMatchObject({ users, sessions });
+});
+
+test('a transaction that makes sums has no id while it reads', async () => {
+  const stage = await createStage(db);
+  await fill(stage, 3_000, { every: 10 });
+  const writing = new Set<string>();
+  const reading = new Set<string>();
+  const database = watched(stage.database, async (name, tx) => {
+    // The first statement of a transaction sets its snapshot.
+    if (name === 'sums.snapshot') return;
+    const [row] = await tx.query<{ id: string | null }>({
+      name: 'test.id',
+      text: 'SELECT pg_current_xact_id_if_assigned()::text AS id',
+    });
+    (row!.id === null ? reading : writing).add(name);
+  });
+  await makeAt(stage, 2 * DAY, database);
+  expect([...reading]).toEqual(expect.arrayContaining(['sums.sessions', 'sums.ofDay']));
+  expect([...writing].toSorted()).toEqual(['sums.delete', 'sums.keepMark', 'sums.write']);
+});
+
+test('of two that make blocks of a day at the same time, one fails', async () => {
+  const stage = await createStage(db);
+  const reach = { projectId: stage.projectId, userIds: null };
+  await fill(stage, 20, { every: 1_800 });
+  const latest = async (before: number): Promise<MarkedBlock> =>
+    (await latestMarked(stage.database, new Date(before), reach))[0]!;
+  // Of the first day that is whole, the last two blocks have marks.
+  const last = await latest(Math.floor(stage.time(10 * HOUR).getTime() / 86_400_000) * 86_400_000 + 86_400_000);
+  const other = await latest(last.block);
+  const never = new AbortController().signal;
+  let hasBegun = false;
+  const database = watched(stage.database, async (name) => {
+    if (name !== 'sums.deleteMarks' || hasBegun) return;
+    hasBegun = true;
+    await makeSums(stage.database, other, never);
+  });
+  await expect(makeSums(database, last, never)).rejects.toThrow();
+  await makeAt(stage, 5 * DAY);
+  await expectSame(stage, { from: null, to: null }, 'DAY', 'UTC');
+});
+
+test('a server that closes does not finish the block that it makes', async () => {
+  const stage = await createStage(db);
+  await fill(stage, 2_500);
+  let pages = 0;
+  let closed = Promise.resolve();
+  const database = watched(stage.database, async (name) => {
+    if (name === 'sums.sessions' && ++pages === 2) closed = sums.close();
+  });
+  const sums = createSessionSums({ database, clock: stage, observe: () => {} });
+  await sums.runOnce(stage.time(DAY));
+  await closed;
+  expect(pages).toBe(2);
+  expect(await marksOf(stage)).toBeGreaterThan(0);
+  expect(await query(stage, 'SELECT FROM session_sums WHERE project_id = $1', [stage.projectId])).toEqual([]);
+});
+
+test('a project whose sums cannot be made does not stop the others', async () => {
+  const stages = [await createStage(db), await createStage(db)].toSorted((one, other) =>
+    one.projectId < other.projectId ? -1 : 1,
+  );
+  const [first, second] = stages as [Stage, Stage];
+  // Nothing is left of other tests.
+  await makeAt(first, 100 * DAY);
+  for (const stage of stages) await fill(stage, 3, { every: DAY });
+  const failures: unknown[] = [];
+  const database = watched(second.database, async (name, tx) => {
+    // The first project has the first turn.
+    if (name === 'sums.sessions' && failures.length === 0) await tx.query({ name: 'test.fails', text: 'SELECT 1 / 0' });
+  });
+  const sums = createSessionSums({
+    database,
+    clock: second,
+    observe: (one) => void failures.push(one.kind === 'task.failed' && one.task),
+  });
+  await sums.runOnce(second.time(5 * DAY));
+  await sums.close();
+  expect(failures).toEqual(['session sums']);
+  expect([await marksOf(first), await marksOf(second)]).toEqual([3, 0]);
+});
+
+test('of many marks of a block few are left, and no change is lost', async () => {
+  const stage = await createStage(db);
+  const { signal } = new AbortController();
+  await fill(stage, 5, { every: 60 });
+  const [marked] = await latestMarked(stage.database, stage.time(DAY), { projectId: stage.projectId, userIds: null });
+  await query(stage, `INSERT INTO session_sum_marks (project_id, block) SELECT $1, $2 FROM generate_series(1, 30)`, [
+    stage.projectId,
+    new Date(marked!.block),
+  ]);
+  await thinMarks(stage.database, marked!, signal, 10);
+  expect(await marksOf(stage)).toBe(1 + 30 - 3 * 10);
+
+  // The block is made from a snapshot that has not seen the last change, whose mark goes meanwhile.
+  let times = 0;
+  const database = watched(stage.database, async (name) => {
+    if (name !== 'sums.deleteMarks' || times++ > 0) return;
+    await query(stage, 'UPDATE sessions SET error_count = 1 WHERE project_id = $1', [stage.projectId]);
+    await thinMarks(stage.database, marked!, signal, 1);
+  });
+  await makeSums(database, marked!, signal).catch(() => {});
+  await makeAt(stage, 2 * DAY);
+  await expectSame(stage, { from: null, to: null }, 'DAY', 'UTC');
+});
+
+test('a change of what is in sums adds a mark, and another does not', async () => {
+  const stage = await createStage(db);
+  await fill(stage, 1);
+  const marksOfChange = async (set: string): Promise<number> => {
+    await query(stage, 'DELETE FROM session_sum_marks WHERE project_id = $1', [stage.projectId]);
+    await query(stage, `UPDATE sessions SET ${set} WHERE project_id = $1`, [stage.projectId]);
+    return marksOf(stage);
+  };
+  for (const { column } of Object.values(SESSION_DIMENSIONS)) {
+    expect([column, await marksOfChange(`${column} = '${column === 'end_reason' ? 'CLIENT' : 'new'}'`)]).toEqual([
+      column,
+      1,
+    ]);
+  }
+  expect(await marksOfChange('error_count = 1')).toBe(1);
+  expect(await marksOfChange(`user_id = gen_random_uuid()`)).toBe(1);
+  expect(
+    await marksOfChange(`last_activity_at = last_activity_at + interval '1 ms', ended_at = ended_at + interval '1 ms'`),
+  ).toBe(1);
+  expect(await marksOfChange('error_count = 2, event_count = 2, ended_event_count = 2, live = false')).toBe(0);
+});
