@@ -64,7 +64,7 @@ import { firstSessions, listSessions, previousSessions, sessionsByIds } from '..
 import { readSummedBreakdown, readSummedSeries, readSummedTotals } from '../../src/store/sessions/summed-stats.js';
 import { listUsers, readUserData, usersByIdentities } from '../../src/store/sessions/users.js';
 import { idDays } from '../../src/services/ingest/repeats.js';
-import { createSessionSums } from '../../src/services/upkeep/session-sums.js';
+import { createSums } from '../../src/services/upkeep/sums.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 
 /** A big table: a million events in 50,000 sessions of 5,000 users over three weeks, and the plans of what reads it. */
@@ -714,7 +714,7 @@ test('figures from stored sums: their reads follow from the spans, and not from 
         }),
       ),
   };
-  const sums = createSessionSums({ database: explained, clock: { now: () => now }, observe: () => {} });
+  const sums = createSums({ database: explained, clock: { now: () => now }, observe: () => {} });
   await sums.runOnce(now);
   await sums.close();
   expect(plans.length).toBeGreaterThan(300);
