@@ -378,6 +378,23 @@ test('many users are counted to within a few percent, and too many values are re
   expect(await readSummedBreakdown(stage.database, reach, 'ENTRY_SOURCE', null, 100, ALWAYS)).toEqual(
     await readSessionBreakdown(stage.database, reach, 'ENTRY_SOURCE', null, 100),
   );
+  // So are many long messages from the events.
+  await withEventPartitions(stage);
+  await query(
+    stage,
+    `INSERT INTO events (project_id, id, type, message, occurred_at, received_at)
+     SELECT $1, event_id_at(at), 'log', repeat(n || ' ', 3500), at, at
+     FROM generate_series(10, 70) n CROSS JOIN LATERAL (SELECT $2::timestamptz + n * interval '1 s' AS at) k`,
+    [stage.projectId, stage.time(0)],
+  );
+  await makeAt(stage, 3 * DAY);
+  const tooMany = await query(
+    stage,
+    `SELECT FROM event_sums WHERE project_id = $1 AND dimension = 'MESSAGE' AND place = -1`,
+    [stage.projectId],
+  );
+  expect(tooMany).toHaveLength(2);
+  await expectSameEvents(stage);
   // Small figures are read from the sessions: they are exact.
   expect(await readSummedTotals(stage.database, reach, null)).toEqual(await readTotals(stage.database, reach, null));
   // A day is made anew without any change.
