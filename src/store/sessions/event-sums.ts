@@ -96,8 +96,9 @@ export interface NextEnd {
 export async function nextEnd(database: Queryable, now: Date): Promise<NextEnd> {
   const [row] = await database.query<{ at: Date; transaction: string }>({
     name: 'eventSums.nextEnd',
-    // The time of the statement is earlier than its snapshot. So whoever has added no mark before that time has an id below this one.
-    text: `SELECT least($1, statement_timestamp()) AS at, pg_snapshot_xmax(pg_current_snapshot())::text AS transaction`,
+    // The time of the statement is earlier than its id. So whoever has added no mark before that time has a smaller id. (The end of
+    // a snapshot would not do: it is after the last transaction that has ended, and others may be under way beyond it.)
+    text: `SELECT least($1, statement_timestamp()) AS at, pg_current_xact_id()::text AS transaction`,
     values: [now],
   });
   const { at, transaction } = row!;
