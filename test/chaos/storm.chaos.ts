@@ -198,7 +198,7 @@ test('5,000 pages lose their connection, come back and start within 5 s: no fals
     expect(Math.max(...all.map((one) => one.frames))).toBeLessThanOrEqual(1 + 1);
     expect(await onlineIdentities(database, projectId)).toHaveLength(CLIENTS + NEWCOMERS);
     // The other load did not suffer.
-    expect(load.toll).toMatchObject({ hung: 0, cut: 0, unexpected: new Set() });
+    expect(load.toll).toMatchObject({ hung: 0, cut: 0, causes: new Set(), unexpected: new Set() });
     expect(load.toll.answered).toBeGreaterThan(50);
     expect(load.contradictions).toEqual([]);
     const { lost, twice } = await compareWithStored(database, other.projectId, load);
