@@ -18,8 +18,8 @@ beforeAll(async () => {
 afterAll(() => db.drop());
 
 /**
- * Histories of each property. Each takes 0.12 s on two busy cores, so these take some 2 minutes; 150 of each took 5, and found
- * no more. Who changes a rule runs more: MODEL_RUNS=4300 makes 60,000 of them in all.
+ * Histories of each property. Each takes 0.12 s on two busy cores, so these take some 2 minutes. Who changes
+ * a rule runs more: MODEL_RUNS=4300 makes 60,000 of them in all.
  */
 const RUNS = Number(process.env['MODEL_RUNS'] ?? 60);
 /** Histories of each of the six properties of devices. */
