@@ -187,9 +187,7 @@ export async function startApp(config: Config, log: Observer): Promise<App> {
     const deviceStates = lifetimes.add(createDeviceStates({ database: snapshotDatabase, bus, clock, observe }));
     const presence = lifetimes.add(createPresence({ database: snapshotDatabase, bus, clock, observe, deviceStates }));
     const minutes = lifetimes.add(createMinuteSettler({ database, clock, observe }));
-    const sums = lifetimes.add(
-      createSums({ database: sumsDatabase, clock, observe, isBusy: () => ingest.busy }),
-    );
+    const sums = lifetimes.add(createSums({ database: sumsDatabase, clock, observe, isBusy: () => ingest.busy }));
     const live = lifetimes.add(createLive({ database, bus, observe }));
     const feed = lifetimes.add(createFeed({ database: feedDatabase, naming, bus, clock, observe }));
     const eraseUser = createEraseUser({ database, naming, bus, clock, observe });

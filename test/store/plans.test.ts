@@ -765,8 +765,9 @@ test('figures from stored sums: their reads follow from the spans, and not from 
       'eventSums.breakdown.SOURCE',
     ]),
   );
-  for (const { nodes } of plans) {
+  for (const { name, nodes } of plans) {
     expect(sequentialScans(nodes)).toEqual([]);
-    expect(rowsRead(nodes)).toBeLessThan(6_000);
+    // The range has 100,000 events, and 2,000 of them are in no sum.
+    expect([name, rowsRead(nodes)]).toEqual([name, expect.toSatisfy((rows: number) => rows < 10_000)]);
   }
 }, 120_000);

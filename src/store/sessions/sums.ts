@@ -19,7 +19,7 @@ export const ALL = 'ALL';
 /** Values of one dimension in a block or a day. If there are more, none is stored, and the rows are read. */
 export const MOST_VALUES = 2_000;
 /** Characters of these values together: messages can be long, and all are in memory at once. */
-export const MOST_CHARACTERS = 500_000;
+const MOST_CHARACTERS = 500_000;
 /** The place of the row that says that there are more. */
 export const TOO_MANY = -1;
 
@@ -40,7 +40,7 @@ export interface Counted {
 }
 
 /** The figures of a sum beside its users. */
-export interface Figures<Row, Stored> {
+interface Figures<Row, Stored> {
   add(row: Row): void;
   addStored(stored: Stored): void;
   /** The columns, by their names. */
