@@ -110,7 +110,7 @@ export function createFeed(deps: {
         projectId,
         transaction: position.transaction,
         part: position.part,
-        since: sinceOf(position),
+        since: sinceOf(position, at),
       })),
     );
     let oldest: Date | null = null;
