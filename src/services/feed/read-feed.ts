@@ -272,7 +272,12 @@ export function createFeedReader(deps: { database: Database; naming: Naming; clo
     // The store ends before a row. If the end is within a row, that row is read too.
     const before = until && { transaction: until.transaction, part: until.part + (until.entry > 0 ? 1 : 0) };
     const how = { naming: await naming(), most: MOST };
-    const found = await readChanges(on, view.reach, { from: place, until: before, since: sinceOf(place, clock.now()) }, how);
+    const found = await readChanges(
+      on,
+      view.reach,
+      { from: place, until: before, since: sinceOf(place, clock.now()) },
+      how,
+    );
     if (found.database !== place.database) {
       throw expired('The database has become another one.', await oldest(view.reach));
     }
