@@ -216,16 +216,13 @@ export class FeedWatcher implements AsyncIterableIterator<FeedChange>, PageHolde
 
   private readAhead(): void {
     const from = this.pageEnd;
-    const page = this.pageFrom(from, null);
-    const ahead = { from, page };
-    this.ahead = ahead;
+    const page = this.pageFrom(from, null).then((read) => {
+      if (this.ahead?.page === page && !this.done) this.pages.add(this, read.bytes);
+      return read;
+    });
     // Who needs it gets the error.
-    page.then(
-      ({ bytes }) => {
-        if (this.ahead === ahead && !this.done) this.pages.add(this, bytes);
-      },
-      () => {},
-    );
+    page.catch(() => {});
+    this.ahead = { from, page };
   }
 
   private pageFrom(place: FeedPlace, until: FeedPlace | null): Promise<FeedPage> {
