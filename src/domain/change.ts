@@ -37,6 +37,31 @@ export const FEED_SLACK = 86_400_000;
  */
 export const KEPT_LONGER = 3_600_000;
 
+const DAY = 86_400_000;
+
+/** A time in which no server was there. Milliseconds since the epoch. */
+export interface Away {
+  readonly from: number;
+  readonly to: number;
+}
+
+/**
+ * From when on a feed that goes back `days` is kept at `now`: what is older may be dropped. A time in which nobody was there does
+ * not count. Else whoever waits for changes would lose them because nobody ran: a webhook that had taken everything too, since it
+ * could not move its place on. `outages`: the latest first.
+ */
+export function keptSince(now: number, days: number, outages: readonly Away[]): number {
+  let left = days * DAY;
+  let time = now;
+  for (const { from, to } of outages) {
+    const ran = Math.max(0, time - to);
+    if (ran >= left) break;
+    left -= ran;
+    time = Math.min(time, from);
+  }
+  return time - left;
+}
+
 /** Whether the first place is before the second in the order of the feed. */
 export function isBefore(a: Omit<FeedPlace, 'database' | 'at' | 'seen'>, b: typeof a): boolean {
   if (a.transaction !== b.transaction) return a.transaction < b.transaction;

@@ -88,7 +88,7 @@ const ProjectSettings = builder.objectRef<ProjectRow>('ProjectSettings').impleme
     }),
     changeRetentionDays: t.exposeInt('changeRetentionDays', {
       description:
-        'How many days the feed of changes goes back (`changes`). Events and sessions that are not kept any more are left out of it. Default 7.',
+        'How many days the feed of changes goes back (`changes`). Events and sessions that are not kept any more are left out of it. Times in which no server ran for ten minutes or longer do not count. Default 7.',
     }),
     storeIpAddress: t.exposeBoolean('storeIpAddress', {
       description:

@@ -4,6 +4,7 @@ import { BLOCK } from '../domain/spans.js';
 import type { Observer } from '../observation.js';
 import { AppError } from '../errors.js';
 import { sqlStateOf, type Database, type Queryable } from './database.js';
+import { changesKeptSince, forgetOutages } from './kept-changes.js';
 
 export const DAY = 86_400_000;
 export const WEEK = 7 * DAY;
@@ -12,8 +13,12 @@ const FIRST_MONDAY = 4 * DAY;
 
 /** Rule 10 accepts events of the last 3 days. One more day is for clocks that differ. */
 const DAYS_BACK = 4;
-/** Enough that a server may miss its hourly check for two weeks. */
-const DAYS_AHEAD = 14;
+/**
+ * Of the tables by day few are made ahead, because a statement that looks something up in them locks and reads the empty ones too:
+ * with 14 days ahead, three quarters of what a read of the feed looked at. A server that misses its hourly check for longer makes
+ * what is missing when it writes (withPartitions).
+ */
+const DAYS_AHEAD = { weeks: 14, days: 2 };
 
 const isoDate = (time: number): string => new Date(time).toISOString().slice(0, 10);
 /** The UTC day of an instant (milliseconds since the epoch) as the names of tables contain it: YYYYMMDD. */
@@ -49,8 +54,9 @@ interface Partition {
 function partitionsAround(now: Date): Partition[] {
   const partitions: Partition[] = [];
   const first = now.getTime() - DAYS_BACK * DAY;
-  const last = now.getTime() + DAYS_AHEAD * DAY;
-  for (let week = first - ((first - FIRST_MONDAY) % WEEK); week <= last; week += WEEK) {
+  const lastWeek = now.getTime() + DAYS_AHEAD.weeks * DAY;
+  const lastDay = now.getTime() + DAYS_AHEAD.days * DAY;
+  for (let week = first - ((first - FIRST_MONDAY) % WEEK); week <= lastWeek; week += WEEK) {
     partitions.push({
       table: 'events',
       name: `events_${dayOf(week)}`,
@@ -58,7 +64,7 @@ function partitionsAround(now: Date): Partition[] {
       to: firstUuidAt(new Date(week + WEEK)),
     });
   }
-  for (let day = first - (first % DAY); day <= last; day += DAY) {
+  for (let day = first - (first % DAY); day <= lastDay; day += DAY) {
     partitions.push({
       table: 'event_keys',
       name: `event_keys_${dayOf(day)}`,
@@ -117,7 +123,7 @@ export async function ensurePartitions(
       }
     });
   }
-  return { from: new Date(now.getTime() - DAY), to: new Date(now.getTime() + (DAYS_AHEAD - 7) * DAY) };
+  return { from: new Date(now.getTime() - DAY), to: new Date(now.getTime() + (DAYS_AHEAD.days - 1) * DAY) };
 }
 
 /**
@@ -233,14 +239,11 @@ export function dropOldEventKeys(database: Database, now: Date): Promise<void> {
 }
 
 /**
- * Drops the days of the feed that no project keeps any more: the longest `change_retention_days` of all projects decides. A
- * reader leaves out by itself what its own project does not keep.
+ * Drops the days of the feed that no project keeps any more: the longest `change_retention_days` of all projects decides, without
+ * the outages of the service (kept-changes.ts). A reader leaves out by itself what its own project does not keep.
  */
 export async function dropOldChanges(database: Database, now: Date): Promise<void> {
-  const [longest] = await database.query<{ days: number | null }>({
-    name: 'partitions.changeDays',
-    text: 'SELECT max(change_retention_days) AS days FROM projects',
-  });
-  if (longest?.days == null) return;
-  await dropDaysBefore(database, 'changes', now.getTime() - longest.days * DAY - KEPT_LONGER);
+  const since = await changesKeptSince(database, null, now);
+  if (since !== null) await dropDaysBefore(database, 'changes', since - KEPT_LONGER);
+  await forgetOutages(database, now);
 }

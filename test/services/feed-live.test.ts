@@ -8,6 +8,7 @@ import { isBefore, type FeedPlace } from '../../src/domain/change.js';
 import type { Observation } from '../../src/observation.js';
 import type { Bus } from '../../src/services/bus.js';
 import { createView, WHOLE_FEED, type FeedChange, type FeedFilter } from '../../src/services/feed/feed-view.js';
+import { HeldPages, type PageHolder } from '../../src/services/feed/held-pages.js';
 import { createFeed, type Feed } from '../../src/services/feed/watch-feed.js';
 import { createEraseUser } from '../../src/services/projects/erase-user.js';
 import { AppError } from '../../src/errors.js';
@@ -37,7 +38,12 @@ const losing = (bus: Bus, isLost: () => boolean): Bus => ({
   publish: async (channel, message) => (isLost() ? undefined : bus.publish(channel, message)),
 });
 
-function openFeed(stage: Stage, bus: Bus, database: Database = stage.database): Feed & { observations: Observation[] } {
+function openFeed(
+  stage: Stage,
+  bus: Bus,
+  database: Database = stage.database,
+  pages = new HeldPages(),
+): Feed & { observations: Observation[] } {
   const observations: Observation[] = [];
   const feed = createFeed({
     database,
@@ -45,6 +51,7 @@ function openFeed(stage: Stage, bus: Bus, database: Database = stage.database): 
     bus,
     clock: stage,
     observe: (observation) => void observations.push(observation),
+    pages,
   });
   feed.start();
   return Object.assign(feed, { observations });
@@ -113,7 +120,8 @@ test('late commits, lost messages, subscribers that drop and come back at the ot
       let said = 0;
       const bus = losing(createMemoryBus(), () => losses[said++ % Math.max(1, losses.length)] ?? false);
       const own = { ...stage, ingest: stage.ingest };
-      const feeds = [openFeed(stage, bus), openFeed(stage, bus)] as const;
+      // At the second server each page takes the memory of another one.
+      const feeds = [openFeed(stage, bus), openFeed(stage, bus, stage.database, new HeldPages(1))] as const;
       const start = await feeds[0].reader.now();
       const subscribers = [0, 1, 2].map(() => createSubscriber(stage, start));
       await Promise.all(subscribers.map((one, at) => one.subscribe(feeds[at % 2]!)));
@@ -390,6 +398,44 @@ test('large events are read in smaller parts, and wait for a slow subscriber in 
     expect(value).toMatchObject({ event: { type: `large ${at}` } });
   }
   await feed.close();
+});
+
+test('pages of subscribers that do not read are dropped where others need the memory, and read again', async () => {
+  const stage = await createStage(db);
+  const feed = openFeed(stage, createMemoryBus(), stage.database, new HeldPages(1));
+  const start = await feed.reader.now();
+  const types = Array.from({ length: 12 }, (_, at) => `log ${at}`);
+  for (const type of types) await stage.send({ type, t: 0 });
+  const events = { ...WHOLE_FEED, kinds: ['EVENT'] } as const;
+  let paid = 0;
+  const pay = async (): Promise<void> => void (paid += 1);
+  const open = () => feed.watch(stage.caller.reach, events, { after: start, pay });
+  const watches = [await open(), await open()];
+  for (const type of types)
+    for (const watch of watches)
+      expect(((await watch.next()) as { value: FeedChange }).value).toMatchObject({ event: { type } });
+  // Each page is read for one change: its subscriber loses it before it takes the next.
+  expect(paid).toBeGreaterThan(2 * types.length);
+  await feed.close();
+});
+
+test('who has taken nothing for longest loses its pages first; of those who read, anybody', () => {
+  let now = 0;
+  const pages = new HeldPages(100, () => now);
+  const dropped: number[] = [];
+  const holders = [0, 1, 2, 3].map((name): PageHolder => ({ dropPages: () => void dropped.push(name) }));
+  const [first, second, third, fourth] = holders as [PageHolder, PageHolder, PageHolder, PageHolder];
+  for (const holder of [first, second, third]) pages.add(holder, 30);
+  now = 6_000;
+  for (const holder of [first, third]) pages.taken(holder);
+  pages.add(fourth, 30);
+  expect(dropped).toEqual([1]);
+  // A page that is too large for all of them takes those of all others.
+  pages.add(fourth, 200);
+  expect(dropped.toSorted()).toEqual([0, 1, 2]);
+  pages.release(fourth);
+  pages.add(first, 100);
+  expect(dropped).toHaveLength(3);
 });
 
 test('what waits for a transaction that stays open for more than a day is told when it ends, and none is lost', async () => {

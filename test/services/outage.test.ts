@@ -270,8 +270,13 @@ test('the pulse: one of several servers moves it; a gap is noted once, with its 
   const noted = await Promise.all([0, 1, 2, 3].map(() => beat(stage.database, GAP, at(64.4))));
   expect(noted.filter((one) => one !== null)).toEqual([60_000]);
   expect(await row()).toEqual({ beat_at: at(64.4), away_from: at(4.4), back_at: at(64.4) });
+  const long = () =>
+    stage.database.query({ name: 'test', text: 'SELECT * FROM long_outages WHERE back_at > $1', values: [at(5_000)] });
+  expect(await beat(stage.database, GAP, at(9_999))).toBe(9_934_600);
+  expect(await long()).toEqual([{ away_from: at(64.4), back_at: at(9_999) }]);
   // Postgres' clock was turned back: how long the service was away is not known.
   expect(await beat(stage.database, GAP, at(30))).toBe(0);
+  expect(await long()).toEqual([]);
   expect(await row()).toEqual({ beat_at: at(30), away_from: null, back_at: at(30) });
   // Postgres' own clock.
   const [{ now }] = (await stage.database.query<{ now: Date }>({ name: 'test', text: 'SELECT now()' })) as [

@@ -8,6 +8,8 @@ import type { Services } from '../../src/schema/context.js';
 import { createMaintenance } from '../../src/services/upkeep/maintenance.js';
 import type { Outbound } from '../../src/services/webhooks/outbound.js';
 import type { StoredQueries } from '../../src/services/webhooks/stored-query.js';
+import { dropOldChanges } from '../../src/store/partitions.js';
+import { beat, GAP } from '../../src/store/pulse.js';
 import { takeDueWebhooks } from '../../src/store/webhooks/leases.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { createExecutor, type Executor } from '../support/execute.js';
@@ -768,4 +770,55 @@ test('deliveries stay for 7 days; nothing in them, in the audit log or in the ob
   await maintenance.close();
   await executor.data('mutation ($id: ID!) { deleteWebhook(id: $id) }', { id });
   expect((await executor.data('query ($id: ID!) { node(id: $id) { id } }', { id })).node).toBeNull();
+});
+
+test('a time in which no server was there costs a webhook nothing, however long; a time in which one was counts', async () => {
+  const { stage, make, say, look, told, see } = await scene();
+  const DAY = 24 * HOUR;
+  const run = (text: string, values: unknown[] = []) => stage.database.query({ name: 'test.pulse', text, values });
+  /** A server is there from now to then. */
+  const serve = async (until: number): Promise<void> => {
+    await beat(stage.database, GAP, stage.now());
+    stage.at(until);
+    await run('UPDATE pulse SET beat_at = $1', [stage.now()]);
+  };
+  /** Maintenance may come before the beat that ends an outage, and after it. */
+  const maintain = (): Promise<void> => dropOldChanges(stage.database, stage.now());
+  try {
+    const id = await make();
+    // It has taken everything, and has nothing to move its place on.
+    await serve(HOUR);
+    await look();
+    stage.at(40 * DAY);
+    await maintain();
+    await serve(40 * DAY + HOUR);
+    await look();
+    await say('one');
+    await look();
+    await say('two');
+    // Six of the seven days, around two outages.
+    await serve(43 * DAY);
+    stage.at(60 * DAY);
+    await maintain();
+    await serve(63 * DAY);
+    await maintain();
+    stage.at(100 * DAY);
+    await serve(100 * DAY + HOUR);
+    await maintain();
+    await look();
+    expect(told()).toEqual(['one', 'two']);
+    await say('three');
+    await serve(107 * DAY + 3 * HOUR);
+    await look();
+    expect(told()).toEqual(['one', 'two']);
+    expect(await see(id)).toMatchObject({ enabled: false, disabledReason: 'CURSOR_EXPIRED' });
+    expect(await run('SELECT FROM long_outages')).toHaveLength(3);
+    stage.at(140 * DAY);
+    await run('UPDATE pulse SET beat_at = $1', [stage.now()]);
+    await maintain();
+    expect(await run('SELECT FROM long_outages')).toEqual([]);
+  } finally {
+    await run('UPDATE pulse SET beat_at = NULL');
+    await run('DELETE FROM long_outages');
+  }
 });

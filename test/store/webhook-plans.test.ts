@@ -107,7 +107,7 @@ const statements: [name: string, call: (d: Database) => Promise<unknown>, most: 
     1_000,
   ],
   // All of the thousand that it compares have changes, and are woken: that is found, locked and written.
-  ['wake those with changes', (d) => wakeReadyWebhooks(d, null, 1_000, now), 12_000],
+  ['wake those with changes', (d) => wakeReadyWebhooks(d, null, 1_000, now), 5_000],
   ['wake those of projects', (d) => wakeWebhooks(d, [projectId], now), 50],
   ['read the feed up to a place', (d) => readChanges(d, busy, between(0, 1_000), { naming: `'x'`, most }), 10],
   ['make due', (d) => makeDue(d, reach, leased, now), 10],

@@ -85,6 +85,21 @@ test('what a subscription makes of an event is compiled, whatever its root field
   expect(by).toEqual(['interpreter', 'compiled', 'compiled']);
 });
 
+test('subscriptions that differ only in what their root field asks for are compiled once: they leave room for others', async () => {
+  const run = createRunOperation(1);
+  const twice = async (document: ExecutionArgs['document'], rootValue: string): Promise<void> => {
+    by = [];
+    for (let time = 0; time < 2; time += 1) await run({ ...given(document, {}), rootValue });
+  };
+  const documents = Array.from({ length: 600 }, (_, at) => parse(`subscription { heard(outer: { name: "${at}" }) }`));
+  for (const document of documents) {
+    await twice(document, 'one');
+    expect(by).toEqual(['interpreter', 'compiled']);
+  }
+  await twice(parse('{ told }'), 'one');
+  expect(by).toEqual(['interpreter', 'compiled']);
+});
+
 test('no input holds itself: compiling what reads it would take seconds', () => {
   const holds = (type: GraphQLInputObjectType): GraphQLInputObjectType[] =>
     Object.values(type.getFields())

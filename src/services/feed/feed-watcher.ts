@@ -4,6 +4,7 @@ import { isVisible, readSnapshot } from '../../domain/presence.js';
 import { AppError } from '../../errors.js';
 import type { FeedRoom } from './feed-room.js';
 import type { FeedChange, FeedView } from './feed-view.js';
+import type { HeldPages, PageHolder } from './held-pages.js';
 import type { FeedPage, FeedReader, Pay } from './read-feed.js';
 
 /**
@@ -19,9 +20,10 @@ const AGAIN = { first: 250, most: 5_000 };
 /**
  * The changes that one subscription gets, from a place on: first what is stored already, page by page, each paid before it is
  * read; then what the room hands over. It knows the place after the last change that it has given away, so it can go back to
- * reading pages at any time: when it is slow, or when the room has lost it. It reads only when the subscriber asks for the next.
+ * reading pages at any time: when it is slow, when the room has lost it, or when its pages take memory that others need. It reads
+ * only when the subscriber asks for the next.
  */
-export class FeedWatcher implements AsyncIterableIterator<FeedChange> {
+export class FeedWatcher implements AsyncIterableIterator<FeedChange>, PageHolder {
   /** What has been read and not been given away yet, and the place after it. */
   private page: readonly FeedChange[] = [];
   private given = 0;
@@ -53,6 +55,7 @@ export class FeedWatcher implements AsyncIterableIterator<FeedChange> {
     /** Where the watcher goes on. */
     private place: FeedPlace,
     private readonly pay: Pay,
+    private readonly pages: HeldPages,
     private readonly onEnd: () => void,
   ) {
     this.pageEnd = place;
@@ -92,6 +95,13 @@ export class FeedWatcher implements AsyncIterableIterator<FeedChange> {
     this.signal();
   }
 
+  dropPages(): void {
+    this.page = [];
+    this.given = 0;
+    this.pageEnd = this.place;
+    this.ahead = null;
+  }
+
   /** Pays for what the room must ask the database about. */
   readonly payFor: Pay = (rows) => this.pay(rows);
 
@@ -129,6 +139,7 @@ export class FeedWatcher implements AsyncIterableIterator<FeedChange> {
       this.queue = [];
     }
     this.room.leave(this);
+    this.pages.release(this);
     this.stop.abort();
     this.onEnd();
     this.signal();
@@ -159,13 +170,17 @@ export class FeedWatcher implements AsyncIterableIterator<FeedChange> {
     if (this.given < this.page.length) {
       const change = this.page[this.given++]!;
       this.place = { ...change.place, seen: this.place.seen };
+      this.pages.taken(this);
       // Not before: a subscriber who does not read would have two pages in memory.
       if (this.isMore && this.given === Math.ceil(this.page.length / 2)) this.readAhead();
       return change;
     }
     this.place = this.pageEnd;
-    this.page = [];
-    this.given = 0;
+    if (this.page.length > 0) {
+      this.page = [];
+      this.given = 0;
+      this.pages.release(this);
+    }
     if (!this.isLive()) return undefined;
     const seen = this.place.seen === null ? null : readSnapshot(this.place.seen);
     for (let change = this.queue.shift(); change; change = this.queue.shift()) {
@@ -201,7 +216,10 @@ export class FeedWatcher implements AsyncIterableIterator<FeedChange> {
 
   private readAhead(): void {
     const from = this.pageEnd;
-    const page = this.pageFrom(from, null);
+    const page = this.pageFrom(from, null).then((read) => {
+      if (this.ahead?.page === page && !this.done) this.pages.add(this, read.bytes);
+      return read;
+    });
     // Who needs it gets the error.
     page.catch(() => {});
     this.ahead = { from, page };
@@ -225,6 +243,8 @@ export class FeedWatcher implements AsyncIterableIterator<FeedChange> {
         this.given = 0;
         this.pageEnd = page.next;
         this.isMore = page.isMore && !until;
+        this.pages.release(this);
+        if (page.changes.length > 0 && !this.done) this.pages.add(this, page.bytes);
         if (page.isMore) return;
         // A merge that was read just now can have changed what the view wants: then the room has handed over too little.
         if (until && this.joinedAt && !this.room.isOf(this, this.view)) this.leave();

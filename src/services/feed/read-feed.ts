@@ -6,7 +6,8 @@ import { writeFeedCursor } from '../../domain/feed-cursor.js';
 import { AppError } from '../../errors.js';
 import type { Database } from '../../store/database.js';
 import type { Naming } from '../../store/database-name.js';
-import { changeDays, findPresence, presentMoment, readChanges, type ReadRows } from '../../store/feed/read-changes.js';
+import { changesKeptSince } from '../../store/kept-changes.js';
+import { findPresence, presentMoment, readChanges, type ReadRows } from '../../store/feed/read-changes.js';
 import type { PresenceChangeRow } from '../../store/presence/presence-history.js';
 import { joinReads } from '../joined-reads.js';
 import { QueuesInTurn } from '../queues-in-turn.js';
@@ -136,8 +137,11 @@ interface Horizon {
 
 const isTooLarge = (error: unknown): boolean => error instanceof AppError && error.code === 'ANSWER_TOO_LARGE';
 
-/** The oldest row that a read from this place may want. */
-export const sinceOf = ({ at }: FeedPlace): Date => new Date(at - FEED_SLACK);
+/**
+ * The oldest row that a read from this place at `now` may want. A place that is in the future was made before the clock was turned
+ * back: what came after it can be older than it by as much.
+ */
+export const sinceOf = ({ at }: FeedPlace, now: Date): Date => new Date(Math.min(at, now.getTime()) - FEED_SLACK);
 
 export function createFeedReader(deps: { database: Database; naming: Naming; clock: Clock }): FeedReader {
   const { database, naming, clock } = deps;
@@ -151,9 +155,13 @@ export function createFeedReader(deps: { database: Database; naming: Naming; clo
   });
   const now = (): Promise<FeedPlace> => readNow(null);
 
+  /** From when on the project keeps its feed. Of a project that is no more: for a day. */
+  const keptBy = async ({ projectId }: Reach): Promise<number> =>
+    (await changesKeptSince(database, projectId, clock.now())) ?? clock.now().getTime() - DAY;
+
   async function oldest(reach: Reach): Promise<FeedPlace> {
-    const [place, days] = await Promise.all([now(), changeDays(database, reach)]);
-    return placeAt(place.database, clock.now().getTime() - (days ?? 1) * DAY);
+    const [place, since] = await Promise.all([now(), keptBy(reach)]);
+    return placeAt(place.database, since);
   }
 
   async function check(reach: Reach, place: FeedPlace): Promise<void> {
@@ -166,10 +174,8 @@ export function createFeedReader(deps: { database: Database; naming: Naming; clo
 
   /** Rows that are read late may have been dropped meanwhile: throws CURSOR_EXPIRED. */
   async function checkKept(reach: Reach, place: FeedPlace): Promise<void> {
-    const age = clock.now().getTime() - place.at;
-    if (age <= DAY + KEPT_LONGER) return;
-    const days = await changeDays(database, reach);
-    if (age > (days ?? 1) * DAY + KEPT_LONGER) throw expired(TOO_OLD, await oldest(reach));
+    if (place.at >= clock.now().getTime() - DAY - KEPT_LONGER) return;
+    if (place.at < (await keptBy(reach)) - KEPT_LONGER) throw expired(TOO_OLD, await oldest(reach));
   }
 
   /**
@@ -266,7 +272,12 @@ export function createFeedReader(deps: { database: Database; naming: Naming; clo
     // The store ends before a row. If the end is within a row, that row is read too.
     const before = until && { transaction: until.transaction, part: until.part + (until.entry > 0 ? 1 : 0) };
     const how = { naming: await naming(), most: MOST };
-    const found = await readChanges(on, view.reach, { from: place, until: before, since: sinceOf(place) }, how);
+    const found = await readChanges(
+      on,
+      view.reach,
+      { from: place, until: before, since: sinceOf(place, clock.now()) },
+      how,
+    );
     if (found.database !== place.database) {
       throw expired('The database has become another one.', await oldest(view.reach));
     }
@@ -349,7 +360,7 @@ export function createFeedReader(deps: { database: Database; naming: Naming; clo
   ): Promise<{ next: FeedPlace; isMore: boolean; heldSince: Date | null } | null> {
     const reach = { projectId, userIds: null };
     const how = { naming: await naming(), most: MOST };
-    const found = await readChanges(database, reach, { from, until: null, since: sinceOf(from) }, how);
+    const found = await readChanges(database, reach, { from, until: null, since: sinceOf(from, clock.now()) }, how);
     const { database: name, rows, isMore, heldSince } = found;
     if (name !== from.database) return null;
     const pause = createPauses();

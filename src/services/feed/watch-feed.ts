@@ -12,6 +12,7 @@ import { createTimedDuty } from '../timed-duty.js';
 import { FeedRoom, horizonOf } from './feed-room.js';
 import { createView, type FeedChange, type FeedFilter } from './feed-view.js';
 import { FeedWatcher } from './feed-watcher.js';
+import { HeldPages } from './held-pages.js';
 import { createFeedReader, sinceOf, type FeedReader, type Pay } from './read-feed.js';
 
 /** Without the bus, a change is found after so long. Milliseconds. */
@@ -54,8 +55,9 @@ export function createFeed(deps: {
   bus: Bus;
   clock: Clock;
   observe: Observer;
+  pages?: HeldPages;
 }): Feed {
-  const { database, naming, bus, clock, observe } = deps;
+  const { database, naming, bus, clock, observe, pages = new HeldPages() } = deps;
   const reader = createFeedReader({ database, naming, clock });
   const places = new Map<string, Place>();
   const watchers = new Set<FeedWatcher>();
@@ -110,7 +112,7 @@ export function createFeed(deps: {
         projectId,
         transaction: position.transaction,
         part: position.part,
-        since: sinceOf(position),
+        since: sinceOf(position, at),
       })),
     );
     let oldest: Date | null = null;
@@ -134,7 +136,7 @@ export function createFeed(deps: {
       const now = await reader.now();
       if (closed) throw new AppError('UNAVAILABLE', 'This server is shutting down; try again.', { retryAfter: 1 });
       const place = enter(projectId, now);
-      const watcher = new FeedWatcher(place.room, reader, view, after ?? now, pay, () => {
+      const watcher = new FeedWatcher(place.room, reader, view, after ?? now, pay, pages, () => {
         watchers.delete(watcher);
         observe({ kind: 'watcher.closed', what: 'changes' });
         leave(projectId, place);

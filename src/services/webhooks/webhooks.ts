@@ -102,7 +102,7 @@ export function createWebhooks(deps: {
   async function oldestAfter({ projectId }: Reach, cursor: string): Promise<Date | null> {
     const place = readFeedCursor(cursor);
     if (!place) return null;
-    const [found] = await lookForChanges(database, [{ ...place, projectId, since: sinceOf(place) }]);
+    const [found] = await lookForChanges(database, [{ ...place, projectId, since: sinceOf(place, clock.now()) }]);
     return found?.waitingSince ?? null;
   }
 

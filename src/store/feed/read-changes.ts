@@ -229,13 +229,3 @@ export async function presentMoment(
   });
   return row!;
 }
-
-/** How many days the project keeps its feed. Null: there is no such project. */
-export async function changeDays(database: Queryable, { projectId }: Reach): Promise<number | null> {
-  const [row] = await database.query<{ days: number }>({
-    name: 'feed.days',
-    text: 'SELECT change_retention_days AS days FROM projects WHERE id = $1',
-    values: [projectId],
-  });
-  return row?.days ?? null;
-}

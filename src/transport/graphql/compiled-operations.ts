@@ -13,6 +13,7 @@ import {
   isSpecifiedScalarType,
   Kind,
   OperationTypeNode,
+  print,
   TypeInfo,
   visit,
   visitWithTypeInfo,
@@ -46,10 +47,15 @@ interface Compiled {
   readonly quick: ReturnType<typeof quickVariables>;
 }
 
-/** How often an operation has run, and its compiled form. Null: it cannot be compiled. Undefined: not tried yet. */
+/** What came of compiling a text, for all documents with this text. Null: it cannot be compiled. */
+interface Shared {
+  readonly compiled: Compiled | null;
+}
+
+/** How often an operation has run, and its compiled form. Null: it is not compiled. Undefined: not tried yet. */
 interface Known {
   runs: number;
-  compiled?: Compiled | null;
+  shared?: Shared | null;
 }
 
 /** A scalar that takes any value unchanged, for variables that are coerced already. */
@@ -140,8 +146,14 @@ export function createRunOperation(runs = RUNS): (args: ExecutionArgs) => Promis
   const documents = new WeakMap<DocumentNode, Map<string, Known>>();
   /** Each schema, extended with the scalar Coerced_. */
   const schemas = new WeakMap<GraphQLSchema, GraphQLSchema>();
+  /**
+   * What was compiled and is still used, by the schema, then by the name and the text of what was compiled. So subscriptions with
+   * other literals in the arguments of the root field are one of MOST: with a filter for each of 500 clients, nothing else was
+   * compiled any more.
+   */
+  const texts = new WeakMap<GraphQLSchema, Map<string, WeakRef<Shared>>>();
   let alive = 0;
-  const forgotten = new FinalizationRegistry<null>(() => (alive -= 1));
+  const forgotten = new FinalizationRegistry<() => void>((forget) => forget());
 
   function withCoerced(schema: GraphQLSchema): GraphQLSchema {
     let extended = schemas.get(schema);
@@ -153,17 +165,30 @@ export function createRunOperation(runs = RUNS): (args: ExecutionArgs) => Promis
     return extended;
   }
 
-  function compile({ schema, document, operationName }: ExecutionArgs): Compiled | null {
+  function compile({ schema, document, operationName }: ExecutionArgs): Shared | null {
     const operation = getOperationAST(document, operationName);
-    if (!operation || alive >= MOST) return null;
+    if (!operation) return null;
     const bare = withoutRootArguments(document, operation);
     if (!hasPlainArguments(schema, bare)) return null;
-    alive += 1;
-    forgotten.register(document, null);
+    let known = texts.get(schema);
+    if (!known) texts.set(schema, (known = new Map()));
+    const text = `${operationName ?? ''} ${print(bare)}`;
+    const before = known.get(text)?.deref();
+    if (before) return before;
+    if (alive >= MOST) return null;
     const result = compileQuery(withCoerced(schema), withoutCoercion(bare), operationName ?? undefined);
-    return isCompiledQuery(result)
+    const compiled = isCompiledQuery(result)
       ? { query: result.query, operation, quick: quickVariables(schema, operation) }
       : null;
+    const shared = { compiled };
+    known.set(text, new WeakRef(shared));
+    alive += 1;
+    forgotten.register(shared, () => {
+      alive -= 1;
+      // The text may have been compiled again meanwhile.
+      if (!known.get(text)?.deref()) known.delete(text);
+    });
+    return shared;
   }
 
   function compiledFor(args: ExecutionArgs): Compiled | null {
@@ -173,8 +198,8 @@ export function createRunOperation(runs = RUNS): (args: ExecutionArgs) => Promis
     let known = operations.get(name);
     if (!known) operations.set(name, (known = { runs: 0 }));
     known.runs += 1;
-    if (known.compiled === undefined && known.runs > runs) known.compiled = compile(args);
-    return known.compiled ?? null;
+    if (known.shared === undefined && known.runs > runs) known.shared = compile(args);
+    return known.shared?.compiled ?? null;
   }
 
   return (args) => {
