@@ -1,6 +1,6 @@
 import type { ReactNode } from 'react';
-import { useQuery } from 'urql';
 import { Link } from 'wouter';
+import { useAsked } from './answer';
 import { EventData, EventFacts } from './event-facts';
 import { formatExact } from './format';
 import { EventDocument } from './generated/graphql';
@@ -11,10 +11,10 @@ import { useTitle } from './title';
 
 /** The page of one event: all of it, and the way to its user and its place in the session. */
 export function EventPage({ id }: { id: string }): ReactNode {
-  const [{ data, error }, ask] = useQuery({ query: EventDocument, variables: { id } });
+  const { data, error, retry } = useAsked({ query: EventDocument, variables: { id } });
   const event = data?.event;
   useTitle(event ? `${event.message?.slice(0, 60) ?? event.source ?? event.type}, event` : 'Event');
-  if (error && !data) return <Problem error={error} retry={() => ask({ requestPolicy: 'network-only' })} />;
+  if (error && !data) return <Problem error={error} retry={retry} />;
   if (!data) return <Loading lines={8} label="Loading event" />;
   if (!event) {
     return (

@@ -178,13 +178,16 @@ export const Dimmed = ({
 
 /**
  * A list that loads more on demand: its rows (`children`), and below them `end`, or why the next rows could not be loaded.
- * Without rows: why they could not be loaded, or `empty`. `things`: what is listed, in the plural.
+ * Without rows: why they could not be loaded, or that there is nothing. `things`: what is listed, in the plural. `all`: the
+ * path of the list without conditions; null: it has none. `conflicts`: why nothing can match. `hint`: what the list waits for.
  */
 export function ListView({
   things,
   list: { rows, loading, error, retry },
   isOld,
-  empty,
+  all,
+  conflicts,
+  hint,
   end,
   children,
 }: {
@@ -196,7 +199,9 @@ export function ListView({
     readonly retry: () => void;
   };
   isOld: boolean;
-  empty: ReactNode;
+  all: string | null;
+  conflicts: ReadonlyMap<string, string>;
+  hint: string;
   end: string;
   children: ReactNode;
 }): ReactNode {
@@ -211,7 +216,15 @@ export function ListView({
   return (
     <>
       {problem}
-      {!problem && !loading && <Empty title={`No ${things} match`}>{empty}</Empty>}
+      {!problem && !loading && all === null && <Empty title={`No ${things} yet`}>{hint}</Empty>}
+      {!problem && !loading && all !== null && (
+        <Empty title={`No ${things} match`}>
+          {[...conflicts.values()].map((told) => (
+            <p key={told}>{told}</p>
+          ))}
+          <Link href={all}>Show all {things}</Link>
+        </Empty>
+      )}
       {loading && <Loading lines={10} label={`Loading ${things}`} />}
     </>
   );
@@ -249,10 +262,15 @@ export const Card = ({
 /** A button that copies a text and confirms it. */
 export function CopyButton({ text, label = 'Copy' }: { text: string; label?: string }): ReactNode {
   const [copied, setCopied] = useState(false);
-  // Browsers offer the clipboard only on https and on this machine. Elsewhere the user can select the text.
+  // Browsers offer the clipboard only on https and on this machine. Elsewhere the user selects the text.
+  if (!window.isSecureContext) return null;
   async function copy(): Promise<void> {
-    if (!window.isSecureContext) return;
-    await navigator.clipboard.writeText(text);
+    try {
+      await navigator.clipboard.writeText(text);
+    } catch {
+      // The user, or the browser for the user, does not allow it.
+      return;
+    }
     setCopied(true);
     window.setTimeout(() => setCopied(false), 1_500);
   }

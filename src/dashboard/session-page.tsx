@@ -2,12 +2,14 @@ import { useEffect, useEffectEvent, useId, useRef, useState, type ReactNode } fr
 import { useQuery } from 'urql';
 import { Link } from 'wouter';
 import { changeAddress, useParams } from './address';
+import { useAsked } from './answer';
 import { useApi } from './api';
 import { useNow } from './clock';
 import { SearchBox } from './filter-fields';
 import { formatCountry, formatDuration, formatMoment, formatNumber } from './format';
 import {
   EventTimeDocument,
+  EventValuesDocument,
   SessionDocument,
   SessionMovesDocument,
   type SessionHeadFragment,
@@ -21,8 +23,12 @@ import { Duration, Ending } from './session-table';
 import { useStepList, type StepList } from './step-list';
 import { Steps } from './steps';
 import { useTitle } from './title';
+import { fetchLater } from './turns';
 
 type Found = NonNullable<SessionQuery['session']>;
+
+/** Counting is not urgent. */
+const TYPES = { fetch: fetchLater };
 
 const placeOf = ({ location }: SessionHeadFragment): string | null =>
   location ? [location.city, location.region, formatCountry(location.country)].filter(Boolean).join(', ') : null;
@@ -78,11 +84,21 @@ function Others({ session }: { session: Found }): ReactNode {
   );
 }
 
-/** The search in the session, and the choice of a type. `types`: the types of the session that are known. */
-function StepTools({ types }: { types: readonly string[] }): ReactNode {
+/**
+ * The search in the session, and the choice of a type. `types`: the types of the events that are loaded; the server adds those
+ * of the others.
+ */
+function StepTools({ sessionId, types }: { sessionId: string; types: readonly string[] }): ReactNode {
   const chosen = useParams().get('type') ?? '';
   const id = useId();
-  const offered = [...new Set([...types, ...(chosen ? [chosen] : [])])].toSorted();
+  const [{ data }] = useQuery({
+    query: EventValuesDocument,
+    variables: { by: 'TYPE', filter: { sessionIds: [sessionId] } },
+    requestPolicy: 'cache-first',
+    context: TYPES,
+  });
+  const all = data?.eventBreakdown.groups.flatMap(({ value }) => value ?? []) ?? [];
+  const offered = [...new Set([...types, ...all, ...(chosen ? [chosen] : [])])].toSorted();
   return (
     <div className="step-tools">
       <SearchBox name="Search in this session" hint="Search in this session…" />
@@ -132,7 +148,7 @@ function Footsteps({
   const { steps, hasMore, hasEarlier, isFull, loading, error } = list;
   const params = useParams();
   const isNarrow = params.has('q') || params.has('type');
-  if (error && steps.length === 0) return <Problem error={error} retry={list.reload} />;
+  if (error && steps.length === 0) return <Problem error={error} retry={list.retry} />;
   if (loading && steps.length === 0) return <Loading lines={8} label="Loading events" />;
   if (steps.length === 0 && !hasMore) {
     return isNarrow ? (
@@ -149,7 +165,7 @@ function Footsteps({
         </button>
       )}
       <Steps steps={steps} start={head.startedAt} target={target} />
-      {error && <Problem error={error} retry={list.more} />}
+      {error && <Problem error={error} retry={list.retry} />}
       {hasMore && isFull && (
         <button type="button" className="button more" onClick={list.goOn}>
           Go on after these {formatNumber(steps.length)} events
@@ -280,7 +296,7 @@ function SessionView({
           tools={head.status === 'ACTIVE' && <span className="live">Live</span>}
           className="footsteps"
         >
-          <StepTools types={list.steps.map(({ type }) => type)} />
+          <StepTools sessionId={found.id} types={list.steps.map(({ type }) => type)} />
           <Footsteps head={head} list={list} target={target} />
         </Card>
         <aside className="stack">
@@ -297,13 +313,13 @@ function SessionView({
 /** The page of one session: what the user did, event by event. The address may name an event (`?event=…`). */
 export function SessionPage({ id }: { id: string }): ReactNode {
   const [event] = useState(() => new URLSearchParams(window.location.search).get('event'));
-  const [{ data, error }, ask] = useQuery({ query: SessionDocument, variables: { id }, requestPolicy: 'network-only' });
+  const { data, error, retry } = useAsked({ query: SessionDocument, variables: { id }, requestPolicy: 'network-only' });
   const [{ data: at, fetching }] = useQuery({
     query: EventTimeDocument,
     variables: { id: event ?? '' },
     pause: event === null,
   });
-  if (error && !data) return <Problem error={error} retry={() => ask({ requestPolicy: 'network-only' })} />;
+  if (error && !data) return <Problem error={error} retry={retry} />;
   if (!data || (event !== null && fetching)) return <Loading lines={10} label="Loading session" />;
   if (!data.session) {
     return (

@@ -2,7 +2,7 @@ import { memo, type ReactNode } from 'react';
 import { Link } from 'wouter';
 import { changeAddress, useParams } from './address';
 import { useApi } from './api';
-import { singleConditions, timeRange, type Condition } from './conditions';
+import { conflictsIn, isBackwards, isNarrowed, singleConditions, timeRange, type Condition } from './conditions';
 import { ActiveChips, MomentInput, SearchBox } from './filter-fields';
 import { formatMoment, formatNumber } from './format';
 import { UsersDocument, type UserFilter, type UserOrder, type UserRowFragment } from './generated/graphql';
@@ -40,6 +40,16 @@ function readUserFilter(params: URLSearchParams): UserFilter {
     lastSeenAt: timeRange(params, 'lastFrom', 'lastTo'),
   };
 }
+
+const RANGES = [
+  {
+    low: 'firstFrom',
+    high: 'firstTo',
+    isEmpty: isBackwards,
+    told: '“First seen from” is not before “First seen before”.',
+  },
+  { low: 'lastFrom', high: 'lastTo', isEmpty: isBackwards, told: '“Last seen from” is not before “Last seen before”.' },
+];
 
 function userConditions(params: URLSearchParams): Condition[] {
   const moment = (value: string): string => formatMoment(new Date(value), Date.now());
@@ -98,6 +108,7 @@ export function UsersPage(): ReactNode {
   const filter = readUserFilter(params);
   const { key, order } = ORDERS.find((one) => one.key === params.get('sort')) ?? ORDERS[0];
   const conditions = userConditions(params);
+  const conflicts = conflictsIn(params, RANGES);
   const list = usePagedList(JSON.stringify([filter, key]), async (after) => {
     const { data, error } = await client
       .query(UsersDocument, { filter, orderBy: order, after }, { requestPolicy: 'network-only' })
@@ -146,6 +157,7 @@ export function UsersPage(): ReactNode {
           <MomentInput
             name="First seen before"
             value={get('firstTo')}
+            told={conflicts.get('firstTo')}
             onChange={(firstTo) => changeAddress({ firstTo })}
           />
           <MomentInput
@@ -153,7 +165,12 @@ export function UsersPage(): ReactNode {
             value={get('lastFrom')}
             onChange={(lastFrom) => changeAddress({ lastFrom })}
           />
-          <MomentInput name="Last seen before" value={get('lastTo')} onChange={(lastTo) => changeAddress({ lastTo })} />
+          <MomentInput
+            name="Last seen before"
+            value={get('lastTo')}
+            told={conflicts.get('lastTo')}
+            onChange={(lastTo) => changeAddress({ lastTo })}
+          />
         </div>
       </details>
       {conditions.length > 0 && (
@@ -166,7 +183,9 @@ export function UsersPage(): ReactNode {
         things="users"
         list={list}
         isOld={list.isOld}
-        empty={params.size > 0 ? <Link href="/users">Show all users</Link> : 'Users appear here as they arrive.'}
+        all={isNarrowed(params) ? '/users' : null}
+        conflicts={conflicts}
+        hint="Users appear here as they arrive."
         end={endOf(list)}
       >
         <WindowTable

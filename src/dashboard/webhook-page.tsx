@@ -1,6 +1,7 @@
 import { useId, useRef, useState, type FormEvent, type ReactNode } from 'react';
-import { useClient, useMutation, useQuery } from 'urql';
+import { useClient, useMutation } from 'urql';
 import { useLocation } from 'wouter';
+import { useAsked } from './answer';
 import { explain } from './api';
 import { formatDuration } from './format';
 import {
@@ -303,9 +304,8 @@ function Shown({
 /** One webhook: its state, its deliveries, and what can be done with it. */
 export function WebhookPage({ id }: { id: string }): ReactNode {
   const [after, setAfter] = useState<string | null>(null);
-  const [{ data, error }, ask] = useQuery({ query: WebhookDocument, variables: { id, after } });
-  const again = (): void => ask({ requestPolicy: 'network-only' });
-  if (error && !data) return <Problem error={error} retry={again} />;
+  const { data, error, retry, again } = useAsked({ query: WebhookDocument, variables: { id, after } });
+  if (error && !data) return <Problem error={error} retry={retry} />;
   if (!data) return <Loading lines={8} label="Loading webhook" />;
   // The node of another type has none of these fields.
   const webhook = data.node && 'query' in data.node ? (data.node as ShownWebhook) : null;
