@@ -76,6 +76,10 @@ function Change({
   if (earlier === 'ASKED') return <span className="change">Comparing…</span>;
   if (earlier === 'FAILED') return <span className="change">Not compared</span>;
   const [now, before] = [totals[name], earlier[name]];
+  if (now === 0 && before === 0 && earlier.sessions > 0) return <span className="change">No change</span>;
+  // There is no ratio to nothing.
+  if (now != null && before === 0 && earlier.sessions > 0)
+    return <span className={worse ? 'change bad' : 'change good'}>Up from 0</span>;
   if (now == null || !before) return <span className="change">No previous data</span>;
   const ratio = now / before - 1;
   if (Math.abs(ratio) < 0.005) return <span className="change">No change</span>;
