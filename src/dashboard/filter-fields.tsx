@@ -241,13 +241,21 @@ function jsonOf(text: string): string | null {
 }
 
 /** An input of a JSON object. */
-export function DataInput({ value, onChange }: { value: string; onChange: (text: string) => void }): ReactNode {
+export function DataInput({
+  name = 'Data contains (JSON)',
+  value,
+  onChange,
+}: {
+  name?: string;
+  value: string;
+  onChange: (text: string) => void;
+}): ReactNode {
   const id = useId();
   const [text, setText] = useText(value, jsonOf, (json) => json);
   const json = jsonOf(text);
   return (
     <div className="field wide">
-      <label htmlFor={id}>Data contains (JSON)</label>
+      <label htmlFor={id}>{name}</label>
       <input
         id={id}
         className="code"

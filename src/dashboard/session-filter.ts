@@ -94,6 +94,7 @@ export function readFilter(params: URLSearchParams): SessionFilter {
   const duration = { min: seconds(params, 'min'), max: seconds(params, 'max') };
   if (duration.min !== undefined || duration.max !== undefined) filter.duration = duration;
   filter.dataContains = jsonObject(params.get('data') ?? '') ?? undefined;
+  filter.userDataContains = jsonObject(params.get('userData') ?? '') ?? undefined;
   return filter;
 }
 
@@ -136,6 +137,7 @@ export function sessionConditions(params: URLSearchParams): Condition[] {
       min: (value) => `Duration at least ${value} s`,
       max: (value) => `Duration at most ${value} s`,
       data: (value) => `Data: ${value}`,
+      userData: (value) => `User’s data: ${value}`,
     }),
   ];
 }

@@ -245,6 +245,8 @@ test('sessions: every filter narrows the list and is in the address, as are orde
     ['bot=yes'],
     ['bot=no', 'Ben', 'Ada'],
     ['errors=no', 'Ben'],
+    ['exit=/checkout', 'Ada'],
+    ['userData={"plan":"pro"}'],
     ['min=100', 'Ada'],
     ['max=100', 'Ben'],
     [`from=${iso(Date.now() - hour / 2)}`, 'Ben'],
