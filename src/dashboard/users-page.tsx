@@ -1,18 +1,28 @@
-import { memo, type ReactNode } from 'react';
+import { memo, useRef, type ReactNode } from 'react';
 import { Link } from 'wouter';
 import { changeAddress, useParams } from './address';
 import { useApi } from './api';
 import { conflictsIn, isBackwards, isNarrowed, singleConditions, timeRange, type Condition } from './conditions';
 import { ActiveChips, MomentInput, SearchBox } from './filter-fields';
 import { formatMoment, formatNumber } from './format';
-import { UsersDocument, type UserFilter, type UserOrder, type UserRowFragment } from './generated/graphql';
+import {
+  OnlineCountDocument,
+  UsersDocument,
+  type UserFilter,
+  type UserOrder,
+  type UserRowFragment,
+} from './generated/graphql';
+import { useLive } from './live';
 import { MOST_ROWS, usePagedList, type PagedList } from './paged-list';
 import { Avatar, ListView, Moment, PageHead } from './parts';
 import { userPath } from './paths';
+import { useThrottled } from './throttle';
 import { WindowTable, type RowProps } from './window-table';
 
 /** Of a row, in pixels. */
 const HEIGHTS = { wide: 52, phone: 76 };
+/** When users come or go, the first page is read again, at most once in this time. Milliseconds. */
+const LOOK = 10_000;
 const COLUMNS = ['User', 'Presence', 'Last seen', 'First seen'];
 
 /** The orders that can be chosen. `key` is the value in the address. */
@@ -101,7 +111,7 @@ function endOf({ hasMore, rows }: PagedList<UserRowFragment>): string {
   return rows.length > 20 ? 'End of the list.' : '';
 }
 
-/** The users of the project, with the filter and the order of the address. */
+/** The users of the project, with the filter and the order of the address. Rows keep their places; their presence is updated. */
 export function UsersPage(): ReactNode {
   const { client } = useApi();
   const params = useParams();
@@ -115,6 +125,19 @@ export function UsersPage(): ReactNode {
       .toPromise();
     return { page: data?.users, error };
   });
+  const look = useThrottled(list.refresh, LOOK);
+  /** Whether the first number has come. It says of no change. */
+  const isTold = useRef(false);
+  useLive(
+    OnlineCountDocument,
+    {},
+    {
+      data() {
+        if (isTold.current) look();
+        isTold.current = true;
+      },
+    },
+  );
   const get = (name: string): string => params.get(name) ?? '';
   return (
     <>
