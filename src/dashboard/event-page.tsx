@@ -5,7 +5,8 @@ import { EventData, EventFacts } from './event-facts';
 import { formatExact } from './format';
 import { EventDocument } from './generated/graphql';
 import { Icon } from './icons';
-import { Card, Empty, Loading, Moment, PageHead, Problem, UserLines } from './parts';
+import { NotFound } from './not-found';
+import { Card, Loading, Moment, PageHead, Problem, UserLines } from './parts';
 import { stepPath } from './paths';
 import { useTitle } from './title';
 
@@ -17,11 +18,7 @@ export function EventPage({ id }: { id: string }): ReactNode {
   if (error && !data) return <Problem error={error} retry={retry} />;
   if (!data) return <Loading lines={8} label="Loading event" />;
   if (!event) {
-    return (
-      <Empty title="Event not found">
-        It may have been erased. <Link href="/events">Go to events</Link>
-      </Empty>
-    );
+    return <NotFound title="Event not found" path="/events" list="events" />;
   }
   return (
     <>

@@ -30,6 +30,7 @@ const Row = memo(function Row({ item: event, index, top }: RowProps<EventRowFrag
       <div role="cell" className="cell-start">
         <Link className="row-link" href={eventPath(event.id)}>
           <Moment at={event.occurredAt} />
+          <span className="hidden">, {event.type}</span>
         </Link>
       </div>
       <div role="cell" className="cell-type">

@@ -3,6 +3,7 @@ import { Link } from 'wouter';
 import type { CombinedError } from 'urql';
 import { explain, isTooMuch, isUnreachable } from './api';
 import { useNow } from './clock';
+import { useRights } from './credential';
 import { formatAgo, formatExact, formatMoment } from './format';
 import { Icon } from './icons';
 import { userPath } from './paths';
@@ -50,9 +51,14 @@ export const Avatar = ({
   </span>
 );
 
-/** A link to the user's page. It shows the name, or the identity if there is no name; the tooltip is the identity. */
+/**
+ * A link to the user's page, for a key that can open it. It shows the name, or the identity if there is no name; the tooltip is
+ * the identity.
+ */
 export function UserLink({ user }: { user: { identity: string; name?: string | null } | null | undefined }): ReactNode {
+  const { read } = useRights();
   if (!user) return <span className="muted">No user</span>;
+  if (!read) return <span className="user-link">{user.name ?? user.identity}</span>;
   return (
     <Link className="user-link" href={userPath(user.identity)} title={user.identity}>
       {user.name ?? user.identity}
@@ -72,10 +78,18 @@ export const UserLines = ({
   </span>
 );
 
-/** A message for an empty list, with what the user can do. */
-export const Empty = ({ title, children }: { title: string; children?: ReactNode }): ReactNode => (
+/** A message for an empty list, with what the user can do. `isPage`: it is all that the page has, so it is the heading. */
+export const Empty = ({
+  title,
+  isPage = false,
+  children,
+}: {
+  title: string;
+  isPage?: boolean;
+  children?: ReactNode;
+}): ReactNode => (
   <div className="state">
-    <p className="state-title">{title}</p>
+    {isPage ? <h1 className="state-title">{title}</h1> : <p className="state-title">{title}</p>}
     {children && <div className="state-text">{children}</div>}
   </div>
 );

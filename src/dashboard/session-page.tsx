@@ -17,6 +17,7 @@ import {
 } from './generated/graphql';
 import { Icon } from './icons';
 import { useLive } from './live';
+import { NotFound } from './not-found';
 import { Avatar, Card, Empty, Facts, Loading, Moment, PageHead, Problem, UserLink } from './parts';
 import { sessionPath, userPath } from './paths';
 import { Duration, Ending } from './session-table';
@@ -322,11 +323,7 @@ export function SessionPage({ id }: { id: string }): ReactNode {
   if (error && !data) return <Problem error={error} retry={retry} />;
   if (!data || (event !== null && fetching)) return <Loading lines={10} label="Loading session" />;
   if (!data.session) {
-    return (
-      <Empty title="Session not found">
-        It may have been erased. <Link href="/sessions">Go to sessions</Link>
-      </Empty>
-    );
+    return <NotFound title="Session not found" path="/sessions" list="sessions" />;
   }
   // A session that was merged answers as the one that it became.
   return <SessionView key={data.session.id} found={data.session} linked={at?.event ?? null} />;

@@ -16,6 +16,7 @@ import {
 import { Icon } from './icons';
 import { useLive } from './live';
 import { OnlineLine } from './online-line';
+import { NotFound } from './not-found';
 import { Avatar, Empty, Loading, Moment, PageHead, Problem, Refusal } from './parts';
 import { usePresenceOf } from './presence';
 import { SessionTable } from './session-table';
@@ -122,8 +123,14 @@ function UserView({ found, onErased }: { found: Found; onErased: (told: string) 
           <span className="with-avatar">
             <Avatar identity={identity} name={name} online={isOnline} />
             <span className="two-lines">
-              <span className="clip">{name ?? identity}</span>
-              {name && <span className="muted clip subtitle">{identity}</span>}
+              <span className="clip" title={name ?? identity}>
+                {name ?? identity}
+              </span>
+              {name && (
+                <span className="muted clip subtitle" title={identity}>
+                  {identity}
+                </span>
+              )}
             </span>
           </span>
         }
@@ -200,11 +207,7 @@ export function UserPage({ identity }: { identity: string }): ReactNode {
   if (error) return <Problem error={error} retry={retry} />;
   if (!data) return <Loading lines={10} label="Loading user" />;
   if (!data.user) {
-    return (
-      <Empty title="No user with this identity">
-        It may have been erased. <Link href="/sessions">Go to sessions</Link>
-      </Empty>
-    );
+    return <NotFound title="No user with this identity" path="/users" list="users" />;
   }
   return <UserView found={data.user} onErased={setErased} />;
 }

@@ -1,6 +1,6 @@
 import { useId, useRef, useState, type FormEvent, type ReactNode } from 'react';
 import { useClient, useMutation } from 'urql';
-import { useLocation } from 'wouter';
+import { Link, useLocation } from 'wouter';
 import { useAsked } from './answer';
 import { explain } from './api';
 import { formatDuration } from './format';
@@ -303,7 +303,13 @@ export function WebhookPage({ id }: { id: string }): ReactNode {
   if (!data) return <Loading lines={8} label="Loading webhook" />;
   // The node of another type has none of these fields.
   const webhook = data.node && 'query' in data.node ? (data.node as ShownWebhook) : null;
-  if (!webhook) return <Empty title="There is no such webhook" />;
+  if (!webhook) {
+    return (
+      <Empty title="There is no such webhook" isPage>
+        <Link href="/webhooks">Go to webhooks</Link>
+      </Empty>
+    );
+  }
   const pager = <Pager cursors={cursors} pageInfo={webhook.deliveries.pageInfo} onChange={setCursors} />;
   const reason = data.reasons?.enumValues?.find(({ name }) => name === webhook.disabledReason)?.description ?? null;
   return <Shown webhook={webhook} reason={reason} again={again} pager={pager} />;

@@ -400,7 +400,9 @@ test('the sign-in says what a key lacks, and the menu has the pages that the key
   const present = await openDoor(browser, url);
   await present.page.getByLabel('API key or access token').fill(await keyWith(key, ['PRESENCE']));
   await present.page.keyboard.press('Enter');
-  await present.page.locator('[data-identity="ada@example.com"]').waitFor();
+  const onlineRow = present.page.locator('[data-identity="ada@example.com"]');
+  await onlineRow.getByText('Ada', { exact: true }).waitFor();
+  expect(await onlineRow.getByRole('link').count()).toBe(0);
   await present.context.close();
 }, 60_000);
 

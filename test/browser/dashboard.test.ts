@@ -103,6 +103,22 @@ test('an access token signs in too; if a key is revoked meanwhile, the page retu
   });
   await page.getByText('This key or token is no longer valid').waitFor();
   await context.close();
+
+  // A page that asks nothing by itself notices it too.
+  const third = await post(
+    url,
+    key,
+    'mutation { createApiKey(name: "y", scopes: [READ, MANAGE]) { key apiKey { id } } }',
+  );
+  const { key: maker, apiKey } = third.data.createApiKey;
+  const quiet = await openDashboard(browser, url, maker);
+  await quiet.page.clock.install();
+  await quiet.page.goto(`${url}/webhooks`);
+  await quiet.page.getByText('No webhooks yet').waitFor();
+  await post(url, key, 'mutation ($id: ID!) { revokeApiKey(id: $id) { id } }', { id: apiKey.id });
+  await quiet.page.clock.fastForward(60_000);
+  await quiet.page.getByText('This key or token is no longer valid').waitFor();
+  await quiet.context.close();
 }, 60_000);
 
 test('the overview counts and compares, and updates itself when another process sends events', async () => {
