@@ -118,7 +118,10 @@ function StepTools({ sessionId, types }: { sessionId: string; types: readonly st
   );
 }
 
-/** An element at the end of the list that asks for more, once, when it comes near the window. */
+/**
+ * An element at the end of the list that asks for more, once, when it comes near the window. A list that is loading refuses
+ * that, so the element needs another key then.
+ */
 function NearEnd({ onNear }: { onNear: () => void }): ReactNode {
   const mark = useRef<HTMLParagraphElement>(null);
   const near = useEffectEvent(onNear);
@@ -172,7 +175,7 @@ function Footsteps({
           Go on after these {formatNumber(steps.length)} events
         </button>
       )}
-      {hasMore && !isFull && !error && <NearEnd key={steps.length} onNear={list.more} />}
+      {hasMore && !isFull && !error && <NearEnd key={`${steps.length} ${loading}`} onNear={list.more} />}
       {!hasMore && head.status === 'ACTIVE' && (
         <p className="waiting muted">
           <span className="spinner" aria-hidden="true" /> Waiting for new events
