@@ -434,6 +434,12 @@ test('project: settings and origins are saved; keys are made, shown once and rev
 test('the screen that waits for a first event shows it when it arrives', async () => {
   const key = await createProject(url);
   const { page, context } = await openDashboard(browser, url, key);
+  // There is nothing yet, which is not what no condition finds.
+  for (const things of ['sessions', 'users', 'events']) {
+    await page.goto(`${url}/${things}?sort=old`);
+    await page.getByText(`No ${things} yet`).waitFor();
+  }
+  await page.goto(url);
   await page.getByText('Waiting for an event').waitFor();
   await sendFromAnotherProcess(url, key, [{ type: 'page view', source: '/hello', user: ada }]);
   await page.getByText('It works: an event has arrived').waitFor();
