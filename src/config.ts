@@ -84,51 +84,57 @@ function areProxies(list: string[]): boolean {
   }
 }
 
-const environment = z
-  .object({
-    HOST: z.string().default('127.0.0.1'),
-    PORT: z
-      .string()
-      .regex(/^\d+$/, 'must be a port, 0 to 65535')
-      .transform(Number)
-      .refine((port) => port <= 65_535, 'must be a port, 0 to 65535')
-      .default(4000),
-    DATABASE_URL: urlOf('postgres:', 'postgresql:').optional(),
-    DATA_DIR: z.string().default('./data'),
-    REDIS_URL: z
-      .string()
-      .refine(
-        (list) => list.split(',').every((part) => /^rediss?:\/\/.+/.test(part.trim())),
-        'must be a URL that begins with redis:// or rediss://, or a comma-separated list of them for a Cluster',
-      )
-      .optional(),
-    OPERATOR_KEY: z.string().min(20, 'must have at least 20 characters').optional(),
-    TOKEN_SECRET: z.string().min(32, 'must have at least 32 characters').optional(),
-    LOG_LEVEL: z
-      .enum(['trace', 'debug', 'info', 'warn', 'error', 'silent'], 'must be trace, debug, info, warn, error or silent')
-      .default('info'),
-    // The closer also lets presence lapse, so this interval is shorter than closing alone needs.
-    CLOSER_INTERVAL: duration(10, 3_600_000).default(1_000),
-    TRUSTED_PROXIES: z
-      .string()
-      .transform((list) => list.split(',').map((part) => part.trim()))
-      .refine(
-        areProxies,
-        'must be a comma-separated list of addresses, ranges like 10.0.0.0/8, or loopback, linklocal, uniquelocal',
-      )
-      .default([]),
-    RATE_LIMIT_PER_KEY: points.default(600_000),
-    RATE_LIMIT_PER_ADDRESS: points.default(120_000),
-    SOCKETS_PER_KEY: sockets.default(20_000),
-    SOCKETS_PER_ADDRESS: sockets.default(20_000),
-    GRAPHIQL: z.enum(['on', 'off'], 'must be on or off').default('on'),
-    GEOIP_DATABASE: z.string().optional(),
-    WEBHOOKS_TO: z.enum(['public', 'private'], 'must be public or private').default('public'),
-  })
-  .refine(({ DATABASE_URL, OPERATOR_KEY }) => DATABASE_URL === undefined || OPERATOR_KEY !== undefined, {
+const variables = z.object({
+  HOST: z.string().default('127.0.0.1'),
+  PORT: z
+    .string()
+    .regex(/^\d+$/, 'must be a port, 0 to 65535')
+    .transform(Number)
+    .refine((port) => port <= 65_535, 'must be a port, 0 to 65535')
+    .default(4000),
+  DATABASE_URL: urlOf('postgres:', 'postgresql:').optional(),
+  DATA_DIR: z.string().default('./data'),
+  REDIS_URL: z
+    .string()
+    .refine(
+      (list) => list.split(',').every((part) => /^rediss?:\/\/.+/.test(part.trim())),
+      'must be a URL that begins with redis:// or rediss://, or a comma-separated list of them for a Cluster',
+    )
+    .optional(),
+  OPERATOR_KEY: z.string().min(20, 'must have at least 20 characters').optional(),
+  TOKEN_SECRET: z.string().min(32, 'must have at least 32 characters').optional(),
+  LOG_LEVEL: z
+    .enum(['trace', 'debug', 'info', 'warn', 'error', 'silent'], 'must be trace, debug, info, warn, error or silent')
+    .default('info'),
+  // The closer also lets presence lapse, so this interval is shorter than closing alone needs.
+  CLOSER_INTERVAL: duration(10, 3_600_000).default(1_000),
+  TRUSTED_PROXIES: z
+    .string()
+    .transform((list) => list.split(',').map((part) => part.trim()))
+    .refine(
+      areProxies,
+      'must be a comma-separated list of addresses, ranges like 10.0.0.0/8, or loopback, linklocal, uniquelocal',
+    )
+    .default([]),
+  RATE_LIMIT_PER_KEY: points.default(600_000),
+  RATE_LIMIT_PER_ADDRESS: points.default(120_000),
+  SOCKETS_PER_KEY: sockets.default(20_000),
+  SOCKETS_PER_ADDRESS: sockets.default(20_000),
+  GRAPHIQL: z.enum(['on', 'off'], 'must be on or off').default('on'),
+  GEOIP_DATABASE: z.string().optional(),
+  WEBHOOKS_TO: z.enum(['public', 'private'], 'must be public or private').default('public'),
+});
+
+/** The names of all variables, except those of OpenTelemetry (OTEL_*). */
+export const VARIABLES: readonly string[] = Object.keys(variables.shape);
+
+const environment = variables.refine(
+  ({ DATABASE_URL, OPERATOR_KEY }) => DATABASE_URL === undefined || OPERATOR_KEY !== undefined,
+  {
     path: ['OPERATOR_KEY'],
     message: 'must be set when DATABASE_URL is set: it is a secret that you choose, and it lets you create projects',
-  });
+  },
+);
 
 /** Whether the standard OTEL_* variables of OpenTelemetry ask for traces. */
 const wantsTraces = (env: Readonly<Record<string, string | undefined>>): boolean =>

@@ -1,8 +1,9 @@
 #!/usr/bin/env node
+import { readFileSync } from 'node:fs';
 import { createLog } from './adapters/log.js';
 import { startApp, type App } from './app.js';
 import { closeOnSignal } from './close-on-signal.js';
-import { readConfig } from './config.js';
+import { readConfig, VARIABLES } from './config.js';
 import { explainFailure } from './explain-failure.js';
 
 /** A shell command that sends `query` with `key`. */
@@ -29,6 +30,32 @@ function greet({ url, made: { operatorKey, projectKey } }: App, graphiql: boolea
   process.stdout.write(lines.map((line) => `${line}\n`).join(''));
 }
 
+const USAGE = `Usage: footsteps [--help | --version]
+
+Starts the server. Without settings it has a Postgres of its own in ./data, and listens on http://127.0.0.1:4000.
+Ctrl-C stops it. Settings are variables of the environment; README.md ("Environment") explains them:
+${VARIABLES.map((name) => `  ${name}`).join('\n')}
+  OTEL_*
+`;
+
+const readVersion = (): string =>
+  (JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }).version;
+
+/** Answers arguments, which start no server. Returns whether there were some. */
+function answerArguments(given: readonly string[]): boolean {
+  const [first] = given;
+  if (first === undefined) return false;
+  if (first === '--help' || first === '-h') process.stdout.write(USAGE);
+  else if (first === '--version') process.stdout.write(`${readVersion()}\n`);
+  else {
+    process.stderr.write(
+      `Footsteps does not know "${first}". Its settings are variables of the environment.\n\n${USAGE}`,
+    );
+    process.exitCode = 2;
+  }
+  return true;
+}
+
 function fail(error: unknown): never {
   process.stderr.write(`Footsteps cannot start. ${explainFailure(error)}\n`);
   process.exit(1);
@@ -41,4 +68,4 @@ async function main(): Promise<void> {
   greet(await starting, config.graphiql);
 }
 
-main().catch(fail);
+if (!answerArguments(process.argv.slice(2))) main().catch(fail);

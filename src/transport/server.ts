@@ -50,6 +50,12 @@ const PATIENCE = 5_000;
 const GOODBYE = 1_000;
 /** How long, in milliseconds, the server still receives and ignores the rest of a refused body. */
 const LINGER = 1_000;
+/**
+ * How many connections may wait for the server to accept them. The kernel takes at most net.core.somaxconn (4,096 on Linux).
+ * Node's default is 511: when thousands of pages come back at once, the kernel drops what is above that, and a client tries
+ * again only after 1, 3 or 7 seconds.
+ */
+const BACKLOG = 4_096;
 
 export interface Server {
   /** Resolves with the URL at which the server listens. Rejects if the port is taken. */
@@ -400,7 +406,7 @@ export function createServer(deps: {
     listen: () =>
       new Promise((resolve, reject) => {
         http.once('error', reject);
-        http.listen(port, host, () => {
+        http.listen(port, host, BACKLOG, () => {
           http.off('error', reject);
           http.on('error', (error) => observe({ kind: 'task.failed', task: 'http', error }));
           const { port: real } = http.address() as AddressInfo;

@@ -342,7 +342,8 @@ test('all tabs obey at once who opts out in one of them, and nothing from before
   await second.evaluate(TRACK(35, 40));
   // Out and in again within a moment.
   await first.evaluate('client.optOut(); client.optIn()');
-  await second.waitForFunction(`client.deviceId === localStorage.getItem('footsteps:device')`);
+  const device: string = await first.evaluate('client.deviceId');
+  await second.waitForFunction(`client.deviceId === '${device}'`);
   await second.evaluate(TRACK(40, 50));
   for (const page of [first, second]) expect(await page.evaluate('client.flush()')).toBe(0);
   expect(await values(visitor)).toEqual(upTo(10).map((at) => 40 + at));

@@ -55,7 +55,7 @@ test.each<{ how: string; settings: Record<string, string> }>([
     const load = startLoad({ url: () => balancer.url, key, dice, clients: 5 });
     await eventually(() => load.stored.size > 1_000, 60_000);
     const whole = { ...load.toll };
-    expect(whole).toMatchObject({ cut: 0, hung: 0, unavailable: 0, unexpected: new Set() });
+    expect(whole).toMatchObject({ cut: 0, hung: 0, causes: new Set(), unavailable: 0, unexpected: new Set() });
     // The pooler restarts. To the server this looks like a restart of the database.
     await pooler.restart();
     const before = load.stored.size;
@@ -70,7 +70,7 @@ test.each<{ how: string; settings: Record<string, string> }>([
     record(`${name}: events stored twice`, twice.length);
     expect({ lost, twice, unknown }).toEqual({ lost: [], twice: [], unknown: [] });
     expect(load.contradictions).toEqual([]);
-    expect(load.toll).toMatchObject({ cut: 0, hung: 0, unexpected: new Set() });
+    expect(load.toll).toMatchObject({ cut: 0, hung: 0, causes: new Set(), unexpected: new Set() });
     expect(await sessionsThatMiscount(database, projectId)).toEqual([]);
     expect(await sessionsThatOverlap(database, projectId)).toEqual([]);
     await eventually(

@@ -82,7 +82,7 @@ test('three servers: starts, closers and ingests race, and every server tells th
     expect(falseEdges).toBe(0);
     expect(told[0]!.size).toBe(60);
     for (const one of told) expect(one).toEqual(told[0]);
-    expect(toll).toMatchObject({ cut: 0, hung: 0, unavailable: 0, unexpected: new Set() });
+    expect(toll).toMatchObject({ cut: 0, hung: 0, causes: new Set(), unavailable: 0, unexpected: new Set() });
     await Promise.all(views.splice(0).map((view) => view.stop()));
 
     // The servers are stopped and started again one after the other, twice, under load.
@@ -115,7 +115,7 @@ test('three servers: starts, closers and ingests race, and every server tells th
     record(`${name}: events stored twice`, twice.length);
     expect({ lost, twice, unknown }).toEqual({ lost: [], twice: [], unknown: [] });
     expect(load.contradictions).toEqual([]);
-    expect(load.toll).toMatchObject({ cut: 0, hung: 0, unavailable: 0, unexpected: new Set() });
+    expect(load.toll).toMatchObject({ cut: 0, hung: 0, causes: new Set(), unavailable: 0, unexpected: new Set() });
     await eventually(
       async () => {
         const truth = JSON.stringify(await onlineIdentities(database, projectId));

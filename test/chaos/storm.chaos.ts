@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import WebSocket from 'ws';
 import { createDatabase } from '../../src/adapters/postgres/postgres.js';
 import { CreateProjectDocument } from '../generated/graphql.js';
-import { eventually, OPERATOR_KEY, request } from '../support/app.js';
+import { eventually, OPERATOR_KEY, post, request } from '../support/app.js';
 import { compareWithStored, pause, startLoad } from '../support/chaos-load.js';
 import { record } from '../support/ledger.js';
 import { startOwnPostgres } from '../support/postgres.js';
@@ -139,6 +139,10 @@ test('5,000 pages lose their connection, come back and start within 5 s: no fals
     for (const { url } of servers) for (let at = 0; at < 5; at += 1) views.push(viewPresence(() => url, key));
     await eventually(() => views.every(({ online }) => online.size === CLIENTS), 30_000);
 
+    // Other clients have their connections open, as backends and pages do. A new connection waits behind those that came before
+    // it: Node 20 accepts one in a turn of the event loop.
+    const ask = (url: string): Promise<unknown> => post(url, other.key, '{ project { name } }');
+    await Promise.all(servers.flatMap(({ url }) => Array.from({ length: 12 }, () => ask(url))));
     const load = startLoad({ url: () => dice.pick(servers).url, key: other.key, dice, clients: 3 });
     for (const one of pages) {
       one.drop();
@@ -198,8 +202,8 @@ test('5,000 pages lose their connection, come back and start within 5 s: no fals
     expect(Math.max(...all.map((one) => one.frames))).toBeLessThanOrEqual(1 + 1);
     expect(await onlineIdentities(database, projectId)).toHaveLength(CLIENTS + NEWCOMERS);
     // The other load did not suffer.
-    expect(load.toll).toMatchObject({ hung: 0, cut: 0, unexpected: new Set() });
-    expect(load.toll.answered).toBeGreaterThan(50);
+    expect(load.toll).toMatchObject({ hung: 0, cut: 0, causes: new Set(), unexpected: new Set() });
+    expect(load.toll.answered).toBeGreaterThan(20);
     expect(load.contradictions).toEqual([]);
     const { lost, twice } = await compareWithStored(database, other.projectId, load);
     expect({ lost, twice }).toEqual({ lost: [], twice: [] });

@@ -1,4 +1,4 @@
-import { chmodSync, chownSync, copyFileSync, existsSync, readdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, copyFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { post } from '../support/app.js';
@@ -6,6 +6,7 @@ import { createTestDatabase } from '../support/database.js';
 import { freePort } from '../support/postgres.js';
 import {
   isAlive,
+  MAIN,
   NPM_START,
   postgresPid,
   ROOT,
@@ -225,6 +226,20 @@ describe('on a database of one’s own', () => {
     } finally {
       await db.drop();
     }
+  });
+
+  test('arguments start no server: --help says how to use it, --version which it is, and others are refused', async () => {
+    const ask = (argument: string) => runServer({}, { command: [process.execPath, MAIN, argument] });
+    const { version } = JSON.parse(readFileSync(path.join(ROOT, 'package.json'), 'utf8')) as { version: string };
+    expect(await ask('--version')).toEqual({ code: 0, output: `${version}\n` });
+    expect(await ask('--help')).toEqual({
+      code: 0,
+      output: expect.stringMatching(/^Usage: footsteps [^]*DATABASE_URL/),
+    });
+    expect(await ask('--port=1')).toEqual({
+      code: 2,
+      output: expect.stringMatching(/does not know "--port=1"[^]*Usage:/),
+    });
   });
 
   test('what is wrong with the environment is said all at once', async () => {

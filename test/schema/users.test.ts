@@ -8,6 +8,7 @@ import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { createExecutor, type Executor } from '../support/execute.js';
 import { usersMisseen } from '../support/rules.js';
 import { createStage, type Stage, type StageEvent } from '../support/stage.js';
+import { untilReadable } from '../support/webhooks.js';
 
 /** Users as things of their own: their list, when they were seen, and what they are as nodes. */
 
@@ -339,6 +340,7 @@ test('a visitor who signs in was first seen when the visit began, and what was d
   // A token of hers sees them without asking for her.
   const reach = { projectId: stage.projectId, userIds: [userIdOf(stage.projectId, 'ada')] };
   for (const filter of [null, ada]) expect(await executor.data(document, { filter, views }, { reach })).toEqual(told);
+  await untilReadable(stage.database);
   const { user, changes } = await executor.data(`{
     user(identity: "ada") { events { totalCount nodes { type } } }
     changes(filter: { kinds: [EVENT], events: { identities: ["ada"] } }) { nodes { ... on EventChange { event { type } } } }

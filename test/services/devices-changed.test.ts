@@ -282,5 +282,8 @@ test('any order of sessions, servers, losses and returns: viewers of devices sho
       await eventually(() => (view.shown.get(identity) ?? nobody) === due);
     }
   }
+  // What they still say is looked up in the database.
+  for (const { updates } of views) await updates.return!();
+  await Promise.all(views.map(({ reading }) => reading));
   for (const server of servers) await server.close();
 }, 60_000);

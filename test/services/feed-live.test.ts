@@ -17,6 +17,7 @@ import { createNaming } from '../../src/store/database-name.js';
 import { eventually } from '../support/app.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { createStage, type Stage } from '../support/stage.js';
+import { untilReadable } from '../support/webhooks.js';
 
 /** Watches of the feed: what is told live and what is replayed are one sequence, whatever is lost, late, slow or away. */
 
@@ -196,25 +197,36 @@ test('a thousand subscribers cost one reader, and one that does not read costs n
     },
   };
   const bus = createMemoryBus();
+  const messages = (heard: readonly FeedChange[]): (string | null)[] =>
+    heard.flatMap((one) => (one.kind === 'EVENT' ? one.event.message : []));
   const feed = openFeed(stage, bus, counting);
   const start = await feed.reader.now();
   const many = Array.from({ length: 1_000 }, () => createSubscriber(stage, start));
   const slow = await feed.watch(stage.caller.reach, WHOLE_FEED, { after: null, pay: free });
   for (const one of many) await one.subscribe(feed);
-  asked.splice(0);
-  const texts = Array.from({ length: 20 }, (_, at) => `event ${at}`);
-  for (const message of texts) {
+  const say = async (message: string): Promise<void> => {
     await stage.send({ type: 'log', t: 0, message });
     for (const { channel, message: said } of stage.bus.said.splice(0)) await bus.publish(channel, said);
-  }
-  const messages = (heard: readonly FeedChange[]): (string | null)[] =>
-    heard.flatMap((one) => (one.kind === 'EVENT' ? one.event.message : []));
-  await eventually(() => many.every(({ heard }) => messages(heard).length === texts.length));
-  expect(many.every(({ heard }) => JSON.stringify(messages(heard)) === JSON.stringify(texts))).toBe(true);
+  };
+  // Each first reads what is stored for itself. When all get the same object, none does any longer.
+  const early: string[] = [];
+  await eventually(async () => {
+    early.push(`early ${early.length}`);
+    await say(early.at(-1)!);
+    await eventually(() => many.every(({ heard }) => messages(heard).length === early.length));
+    return new Set(many.map(({ heard }) => heard.findLast(({ kind }) => kind === 'EVENT'))).size === 1;
+  });
+  asked.splice(0);
+  const texts = Array.from({ length: 20 }, (_, at) => `event ${at}`);
+  for (const message of texts) await say(message);
+  const all = [...early, ...texts];
+  await eventually(() => many.every(({ heard }) => messages(heard).length === all.length));
+  expect(many.every(({ heard }) => JSON.stringify(messages(heard)) === JSON.stringify(all))).toBe(true);
   // All of them get the same object, so it is executed and encoded once.
-  expect(new Set(many.map(({ heard }) => heard[0])).size).toBe(1);
+  const toldLive = many.map(({ heard }) => heard.filter(({ kind }) => kind === 'EVENT').slice(-texts.length));
+  for (const at of texts.keys()) expect(new Set(toldLive.map((told) => told[at])).size).toBe(1);
   expect(asked.filter(({ name }) => name === 'feed.events').length).toBeLessThanOrEqual(texts.length);
-  for (const text of texts) {
+  for (const text of all) {
     const { value } = (await slow.next()) as { value: FeedChange };
     expect(value).toMatchObject({ kind: 'EVENT', event: { message: text } });
   }
@@ -368,6 +380,7 @@ test('large events are read in smaller parts, and wait for a slow subscriber in 
     await stage.send(...Array.from({ length: 6 }, (_, at) => ({ type: `large ${sent + at}`, t: 0, data: { large } })));
   }
   const view = createView(stage.caller.reach, WHOLE_FEED);
+  await untilReadable(stage.database);
   const page = await feed.reader.read(view, start, { limit: 100, pay: free });
   expect(page.isMore).toBe(true);
   expect(page.changes.length).toBeGreaterThan(5);

@@ -206,6 +206,9 @@ describe('what is over gets an index', () => {
       ),
     ).rejects.toMatchObject({ code: '23505' });
     expect(await indexes()).toEqual([DAYS[0]]);
+    // Postgres tells the error first, and shows the build until it has cleared up.
+    const building = () => run(`SELECT FROM pg_stat_progress_create_index WHERE relid = 'events_20261123'::regclass`);
+    await expect.poll(async () => (await building()).length, { timeout: 10_000 }).toBe(0);
     expect(await searchRanges(database)).toEqual([ALL_IDS]);
     expect(await keep()).toEqual([...DAYS, PAST]);
     expect(await found({ search: 'ångström' })).toEqual(ALL);

@@ -28,6 +28,8 @@ export interface Toll {
   hung: number;
   /** The slowest UNAVAILABLE, in milliseconds. */
   slowest: number;
+  /** What cut the connections, each cause once. */
+  readonly causes: Set<string>;
   /** Answers that no client should get, each once. */
   readonly unexpected: Set<string>;
 }
@@ -39,6 +41,7 @@ export const newToll = (): Toll => ({
   unavailable: 0,
   hung: 0,
   slowest: 0,
+  causes: new Set(),
   unexpected: new Set(),
 });
 
@@ -57,7 +60,11 @@ export async function attempt(
     answer = await post(url, key, query, variables, { signal: AbortSignal.timeout(PATIENCE) });
   } catch (error) {
     if ((error as Error).name === 'TimeoutError') toll.hung += 1;
-    else toll.cut += 1;
+    else {
+      toll.cut += 1;
+      const { code, message } = ((error as Error).cause ?? error) as NodeJS.ErrnoException;
+      toll.causes.add(code ?? message);
+    }
     return null;
   }
   if (answer.status === 200 && !answer.errors) {

@@ -5,7 +5,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 export const ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
-const MAIN = path.join(ROOT, 'dist/main.js');
+export const MAIN = path.join(ROOT, 'dist/main.js');
 
 export interface ServerProcess {
   readonly url: string;

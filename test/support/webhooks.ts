@@ -17,7 +17,7 @@ import { createRunWebhook } from '../../src/services/webhooks/run.js';
 import { createSecretBox } from '../../src/services/webhooks/sign.js';
 import type { StoredQueries } from '../../src/services/webhooks/stored-query.js';
 import { createWebhooks, type Webhooks } from '../../src/services/webhooks/webhooks.js';
-import type { PrismaDatabase } from '../../src/store/database.js';
+import type { PrismaDatabase, Queryable } from '../../src/store/database.js';
 import { createNaming } from '../../src/store/database-name.js';
 import { createStoredQueries } from '../../src/transport/graphql/stored-queries.js';
 import { eventually } from './app.js';
@@ -53,7 +53,7 @@ export function createTestWebhooks(deps: {
 /**
  * Resolves when every change that is stored can be read: no older transaction is under way, of any test on this Postgres.
  */
-export async function untilReadable(database: PrismaDatabase): Promise<void> {
+export async function untilReadable(database: Queryable): Promise<void> {
   const isReadable = async (): Promise<boolean> => {
     const [row] = await database.query<{ readable: boolean }>({
       name: 'test.readable',
