@@ -205,6 +205,7 @@ function Peak({ range, online }: { range: Range; online: number }): ReactNode {
 function OnlineNow({ range, isFiltered, turn }: { range: Range; isFiltered: boolean; turn: number }): ReactNode {
   const [online, setOnline] = useState<number | null>(null);
   const { data, error, again, retry, rest } = useAnswer(LatestOnlineDocument, { first: SHOWN_ONLINE }, 'online');
+  const latest = data?.users.nodes.toSorted((a, b) => sinceOf(b).localeCompare(sinceOf(a)));
   useTurn(turn, again);
   const look = useThrottled(again, REFRESH, rest);
   useLive(
@@ -213,11 +214,11 @@ function OnlineNow({ range, isFiltered, turn }: { range: Range; isFiltered: bool
     {
       data({ onlineCount }) {
         setOnline(onlineCount);
-        look();
+        // The first number comes with the list: it is asked for once more only if the two differ.
+        if (online !== null || (latest && latest.length !== Math.min(SHOWN_ONLINE, onlineCount))) look();
       },
     },
   );
-  const latest = data?.users.nodes.toSorted((a, b) => sinceOf(b).localeCompare(sinceOf(a)));
   return (
     <Card title="Online now" tools={<Link href="/online">See all</Link>}>
       {isFiltered && <p className="peak muted">All users: the filter does not count here.</p>}

@@ -82,7 +82,7 @@ test('the page shows its figures after the scripts that it names at once, and fe
   const named = [...(await (await get('/')).text()).matchAll(/"(\/assets\/[^"]+\.js)"/g)].map(([, path]) => path);
   expect(asked.filter((path) => path.endsWith('.js')).toSorted()).toEqual(named.toSorted());
   // What is counted has a request each, so that nothing waits for what is slow.
-  expect(asked.filter((path) => path === '/graphql').length).toBeLessThanOrEqual(11);
+  expect(asked.filter((path) => path === '/graphql').length).toBeLessThanOrEqual(12);
   await context.close();
 }, 60_000);
 
