@@ -22,7 +22,7 @@ import { createKeys } from './services/access/keys.js';
 import { createFeed } from './services/feed/watch-feed.js';
 import { createLive } from './services/live/watch-live.js';
 import { createMaintenance } from './services/upkeep/maintenance.js';
-import { createSessionSums } from './services/upkeep/session-sums.js';
+import { createSums } from './services/upkeep/sums.js';
 import { createDeviceStates } from './services/presence/device-states.js';
 import { createReadDevices } from './services/presence/joined-devices.js';
 import { createSetPresence } from './services/presence/set-presence.js';
@@ -67,7 +67,7 @@ const INGEST_POOL_SIZE = 6;
 
 /** Connections for the feed of changes: the look, the rooms of the projects, and what subscribers that come back have missed. */
 const FEED_POOL_SIZE = 4;
-/** Connections for the sums of sessions: the lock, and the work. So a day of sums takes none from callers. */
+/** Connections for the sums of sessions and events: the lock, and the work. So a day of sums takes none from callers. */
 const SUMS_POOL_SIZE = 2;
 
 export interface App {
@@ -187,9 +187,7 @@ export async function startApp(config: Config, log: Observer): Promise<App> {
     const deviceStates = lifetimes.add(createDeviceStates({ database: snapshotDatabase, bus, clock, observe }));
     const presence = lifetimes.add(createPresence({ database: snapshotDatabase, bus, clock, observe, deviceStates }));
     const minutes = lifetimes.add(createMinuteSettler({ database, clock, observe }));
-    const sums = lifetimes.add(
-      createSessionSums({ database: sumsDatabase, clock, observe, isBusy: () => ingest.busy }),
-    );
+    const sums = lifetimes.add(createSums({ database: sumsDatabase, clock, observe, isBusy: () => ingest.busy }));
     const live = lifetimes.add(createLive({ database, bus, observe }));
     const feed = lifetimes.add(createFeed({ database: feedDatabase, naming, bus, clock, observe }));
     const eraseUser = createEraseUser({ database, naming, bus, clock, observe });

@@ -23,6 +23,9 @@ export function uuidAt(at: Date | number, place = 0): string {
 export const placeIn = (id: string, at: number): number | null =>
   id.startsWith(timeOf(at)) ? Number.parseInt(id.slice(15, 18), 16) : null;
 
+/** The time that an id was made for (milliseconds since the epoch). */
+export const timeIn = (id: string): number => Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16);
+
 /** The smallest UUIDv7 of that millisecond: an id is of that time or later if it is >= this one. */
 export function firstUuidAt(at: Date | number): string {
   return `${timeOf(Number(at))}000-8000-000000000000`;

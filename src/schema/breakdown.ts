@@ -1,9 +1,6 @@
 import { EVENT_DIMENSIONS, SESSION_DIMENSIONS, type Dimension } from '../domain/breakdown.js';
-import {
-  readEventBreakdown,
-  type Breakdown as BreakdownShape,
-  type BreakdownGroup as GroupShape,
-} from '../store/sessions/breakdown.js';
+import type { Breakdown as BreakdownShape, BreakdownGroup as GroupShape } from '../store/sessions/breakdown.js';
+import { readSummedEventBreakdown } from '../store/sessions/summed-event-stats.js';
 import { readSummedBreakdown } from '../store/sessions/summed-stats.js';
 import { builder } from './builder.js';
 import { checkEventFilter, EventFilter } from './event.js';
@@ -34,7 +31,7 @@ const BreakdownGroup = builder.objectRef<GroupShape>('BreakdownGroup').implement
     count: t.exposeInt('count', { description: 'Number of sessions or events.' }),
     users: t.exposeInt('users', {
       description:
-        'Number of different users of these sessions, or that these events name. Of sessions it may be an estimate, as `SessionTotals.users`.',
+        'Number of different users of these sessions, or that these events name. It may be an estimate, as `SessionTotals.users` and `EventStats.users`.',
     }),
     averageDuration: t.exposeFloat('averageDuration', {
       nullable: true,
@@ -92,7 +89,7 @@ builder.queryFields((t) => ({
     },
     resolve: async (_root, { by, filter, first }, context) => {
       const checked = checkCount('first', first);
-      return readEventBreakdown(
+      return readSummedEventBreakdown(
         context.services.database,
         projectCaller(context).reach,
         by,

@@ -1,11 +1,7 @@
 import type { TimeRange } from '../domain/filters.js';
-import {
-  readEventSeries,
-  readEventTotals,
-  type EventStatsPoint as EventPointShape,
-  type EventTotals,
-} from '../store/sessions/event-stats.js';
+import type { EventStatsPoint as EventPointShape, EventTotals } from '../store/sessions/event-stats.js';
 import type { SessionStatsPoint as PointShape, SessionTotals as TotalsShape } from '../store/sessions/session-stats.js';
+import { readSummedEventSeries, readSummedEventTotals } from '../store/sessions/summed-event-stats.js';
 import { readSummedSeries, readSummedTotals } from '../store/sessions/summed-stats.js';
 import type { SeriesRange } from '../store/intervals.js';
 import { builder } from './builder.js';
@@ -15,8 +11,10 @@ import { checkSessionFilter, SessionFilter } from './session.js';
 import { checkPoints, checkTimeZone, INTERVAL, TIME_ZONE, TimeInterval } from './time-interval.js';
 
 /** What the descriptions say of numbers that come from stored sums. */
-const ESTIMATED_USERS =
-  'If the filter has no condition but the range, and the range has more than 10,000 sessions, a number above 255 may be an estimate, with a standard error of 2 %.';
+const estimatedUsers = (counted: string): string =>
+  `If the filter has no condition but the range, and the range has more than 10,000 ${counted}, a number above 255 may be an estimate, with a standard error of 2 %.`;
+const ESTIMATED_USERS = estimatedUsers('sessions');
+const ESTIMATED_EVENT_USERS = estimatedUsers('events');
 const ESTIMATED_DURATION =
   'If the filter has no condition but the range, and the range has more than 10,000 sessions, it may differ by up to 1 %.';
 
@@ -84,7 +82,9 @@ const EventStatsPoint = builder.objectRef<EventPointShape>('EventStatsPoint').im
   fields: (t) => ({
     at: t.expose('at', { type: 'DateTime', description: 'The start of the interval.' }),
     events: t.exposeInt('events', { description: 'Number of events.' }),
-    users: t.exposeInt('users', { description: 'Number of different users that these events name.' }),
+    users: t.exposeInt('users', {
+      description: `Number of different users that these events name. ${ESTIMATED_EVENT_USERS}`,
+    }),
   }),
 });
 
@@ -104,7 +104,7 @@ const EventStats = builder
         resolve: async ({ totals }) => (await totals()).total,
       }),
       users: t.int({
-        description: 'Number of different users that the events of the whole range name.',
+        description: `Number of different users that the events of the whole range name. ${ESTIMATED_EVENT_USERS}`,
         resolve: async ({ totals }) => (await totals()).users,
       }),
     }),
@@ -178,12 +178,12 @@ builder.queryFields((t) => ({
       const { reach } = projectCaller(context);
       const filter = await checkEventFilter(context, given);
       const rangeFrom = rangeOf(filter?.occurredAt, clock.now(), args, 'filter.occurredAt');
-      const totals = once(() => readEventTotals(database, reach, filter));
+      const totals = once(() => readSummedEventTotals(database, reach, filter));
       return {
         totals,
         series: async () => {
           const range = await rangeFrom(async () => (await totals()).earliest);
-          return range ? readEventSeries(database, reach, filter, range) : [];
+          return range ? readSummedEventSeries(database, reach, filter, range) : [];
         },
       };
     },

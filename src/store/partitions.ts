@@ -1,5 +1,6 @@
 import { KEPT_LONGER } from '../domain/change.js';
 import { firstUuidAt } from '../domain/event-id.js';
+import { BLOCK } from '../domain/spans.js';
 import type { Observer } from '../observation.js';
 import { AppError } from '../errors.js';
 import { sqlStateOf, type Database, type Queryable } from './database.js';
@@ -152,16 +153,19 @@ interface Droppable {
   readonly name: string;
   /** Checks again under the lock, when nobody else can write. False: the partition stays. */
   readonly isStillFree?: (tx: Queryable) => Promise<boolean>;
+  /** Is done with it, under the lock. */
+  readonly beside?: (tx: Queryable) => Promise<unknown>;
 }
 
 /** Drops a partition. Returns false when the partition was in use; the next run tries again. */
-async function drop(database: Database, { table, name, isStillFree }: Droppable): Promise<boolean> {
+async function drop(database: Database, { table, name, isStillFree, beside }: Droppable): Promise<boolean> {
   try {
     await database.transaction(async (tx) => {
       await tx.query({ name: 'partitions.patience', text: `SET LOCAL lock_timeout = '${DROP_PATIENCE}'` });
       // The parent first: ingest locks in the same order.
       await tx.query({ name: 'partitions.lockParent', text: `LOCK TABLE ONLY ${table} IN ACCESS EXCLUSIVE MODE` });
       if (isStillFree && !(await isStillFree(tx))) return;
+      await beside?.(tx);
       await tx.query({ name: 'partitions.drop', text: `DROP TABLE IF EXISTS ${name}` });
     });
     return true;
@@ -197,7 +201,18 @@ export async function dropOldEvents(database: Database, now: Date): Promise<void
       });
       return kept.length === 0;
     };
-    if ((await isFree(database)) && !(await drop(database, { table: 'events', name, isStillFree: isFree }))) return;
+    // No trigger sees these events go. Blocks without sums need no mark.
+    const beside = (tx: Queryable): Promise<unknown> =>
+      tx.query({
+        name: 'partitions.markSums',
+        text: `INSERT INTO event_sum_marks (project_id, block) SELECT p.id, s.start FROM projects p CROSS JOIN LATERAL (
+                 SELECT start FROM event_sums WHERE project_id = p.id AND dimension = 'ALL' AND seconds = ${BLOCK}
+                   AND start >= $1::timestamptz AND start < $2
+               ) s`,
+        values: [new Date(startOfWeek(name)), end],
+      });
+    if ((await isFree(database)) && !(await drop(database, { table: 'events', name, isStillFree: isFree, beside })))
+      return;
   }
 }
 

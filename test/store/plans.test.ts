@@ -61,10 +61,15 @@ import { ensurePartitions } from '../../src/store/partitions.js';
 import { beat } from '../../src/store/pulse.js';
 import { findSearched } from '../../src/store/sessions/session-search.js';
 import { firstSessions, listSessions, previousSessions, sessionsByIds } from '../../src/store/sessions/sessions.js';
+import {
+  readSummedEventBreakdown,
+  readSummedEventSeries,
+  readSummedEventTotals,
+} from '../../src/store/sessions/summed-event-stats.js';
 import { readSummedBreakdown, readSummedSeries, readSummedTotals } from '../../src/store/sessions/summed-stats.js';
 import { listUsers, readUserData, usersByIdentities } from '../../src/store/sessions/users.js';
 import { idDays } from '../../src/services/ingest/repeats.js';
-import { createSessionSums } from '../../src/services/upkeep/session-sums.js';
+import { createSums } from '../../src/services/upkeep/sums.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 
 /** A big table: a million events in 50,000 sessions of 5,000 users over three weeks, and the plans of what reads it. */
@@ -701,7 +706,9 @@ test('figures from stored sums: their reads follow from the spans, and not from 
         work({
           async query(statement) {
             if (
-              /^sums\.(ends|marks|size|figures|durations|restDurations|breakdown|sessions|ofDay)/.test(statement.name)
+              /^(sums|eventSums)\.(ends|marks|size|figures|durations|restDurations|breakdown|sessions|events|passed|ofDay)/.test(
+                statement.name,
+              )
             ) {
               const [row] = await tx.query<{ 'QUERY PLAN': [{ Plan: PlanNode }] }>({
                 ...statement,
@@ -714,7 +721,14 @@ test('figures from stored sums: their reads follow from the spans, and not from 
         }),
       ),
   };
-  const sums = createSessionSums({ database: explained, clock: { now: () => now }, observe: () => {} });
+  // Of the events the last days are enough: the sums end before them.
+  const midnight = (count: number): Date => new Date((Math.floor(now.getTime() / 86_400_000) - count) * 86_400_000);
+  await database.query({
+    name: 'test.end',
+    text: 'INSERT INTO event_sum_ends (project_id, until) VALUES ($1, $2)',
+    values: [projectId, midnight(2)],
+  });
+  const sums = createSums({ database: explained, clock: { now: () => now }, observe: () => {} });
   await sums.runOnce(now);
   await sums.close();
   expect(plans.length).toBeGreaterThan(300);
@@ -724,7 +738,10 @@ test('figures from stored sums: their reads follow from the spans, and not from 
     expect(rowsRead(nodes)).toBeLessThan(2_500);
   }
   plans.length = 0;
-  await database.query({ name: 'test.analyze', text: 'ANALYZE session_sums, session_sum_marks' });
+  await database.query({
+    name: 'test.analyze',
+    text: 'ANALYZE session_sums, session_sum_marks, event_sums, event_sum_marks',
+  });
   const days = (count: number): Date => new Date(now.getTime() - count * 86_400_000);
   const range = { from: days(15), to: days(1) };
   const filter = { startedAt: range };
@@ -732,9 +749,25 @@ test('figures from stored sums: their reads follow from the spans, and not from 
   expect(totals.sessions).toBeGreaterThan(35_000);
   await readSummedSeries(explained, reach, filter, { ...range, interval: 'DAY', timeZone: 'Asia/Kolkata' }, 0);
   await readSummedBreakdown(explained, reach, 'BROWSER', filter, 10, 0);
-  expect(plans.map(({ name }) => name)).toEqual(expect.arrayContaining(['sums.figures', 'sums.breakdown.BROWSER']));
-  for (const { nodes } of plans) {
+  // An hour is read from the events.
+  const lately = { from: midnight(2), to: new Date(midnight(1).getTime() + 13 * 3_600_000) };
+  const ofDays = { occurredAt: lately };
+  const events = await readSummedEventTotals(explained, reach, ofDays, 0);
+  expect(events.total).toBeGreaterThan(60_000);
+  const inKolkata = { ...lately, interval: 'HOUR', timeZone: 'Asia/Kolkata' } as const;
+  await readSummedEventSeries(explained, reach, ofDays, inKolkata, 0);
+  await readSummedEventBreakdown(explained, reach, 'SOURCE', ofDays, 10, 0);
+  expect(plans.map(({ name }) => name)).toEqual(
+    expect.arrayContaining([
+      'sums.figures',
+      'sums.breakdown.BROWSER',
+      'eventSums.figures',
+      'eventSums.breakdown.SOURCE',
+    ]),
+  );
+  for (const { name, nodes } of plans) {
     expect(sequentialScans(nodes)).toEqual([]);
-    expect(rowsRead(nodes)).toBeLessThan(6_000);
+    // The range has 75,000 events, and 2,000 of them are in no sum.
+    expect([name, rowsRead(nodes)]).toEqual([name, expect.toSatisfy((rows: number) => rows < 10_000)]);
   }
 }, 120_000);

@@ -141,14 +141,14 @@ export async function createTenant(url: string): Promise<Tenant> {
 
 /**
  * All rows of a project as one text. An operation that changes nothing leaves this text unchanged. Settled minutes are left out: a
- * timed duty makes them from the changes of presence. So are the sums of sessions and their marks.
+ * timed duty makes them from the changes of presence. So are the sums of sessions and of events, and their marks.
  */
 export async function stateOf(database: Database, projectId: string): Promise<string> {
   const tables = await database.query<{ name: string }>({
     name: 'test.tables',
     text: `SELECT c.relname AS name FROM pg_class c
            JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'project_id'
-           WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relname NOT IN ('presence_minutes', 'session_sums', 'session_sum_marks') AND c.relnamespace = 'public'::regnamespace
+           WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relname NOT IN ('presence_minutes', 'session_sums', 'session_sum_marks', 'event_sums', 'event_sum_marks', 'event_sum_ends') AND c.relnamespace = 'public'::regnamespace
            ORDER BY c.relname`,
   });
   const parts = [['projects', 'id'], ...tables.map(({ name }) => [name, 'project_id'])].map(

@@ -80,6 +80,17 @@ export async function readSessionBreakdown(
   return breakdownOf(await database.query<Row>({ name: `breakdown.sessions.${by}`, text, values }));
 }
 
+/** What events `e` are grouped by, and from where. A client may have sent the same tag twice: only its first place counts. */
+export const eventDimensionOf = (by: EventDimension): { value: Sql; from: Sql } =>
+  by === 'TAG'
+    ? {
+        value: raw('t.tag'),
+        from: raw(
+          'events e LEFT JOIN LATERAL unnest(e.tags) WITH ORDINALITY t (tag, place) ON array_position(e.tags, t.tag) = t.place',
+        ),
+      }
+    : { value: raw(`e.${EVENT_DIMENSIONS[by].column}`), from: raw('events e') };
+
 /**
  * The `first` largest groups of the matching events. `totalCount` is the number of these events; by TAG, an event with
  * several tags counts once for each. Errors: UNAVAILABLE when a search takes too long.
@@ -91,16 +102,9 @@ export async function readEventBreakdown(
   filter: EventFilter | null,
   first: number,
 ): Promise<Breakdown> {
-  // A client may have sent the same tag twice: only its first place counts.
-  const [value, from] =
-    by === 'TAG'
-      ? [
-          't.tag',
-          'events e LEFT JOIN LATERAL unnest(e.tags) WITH ORDINALITY t (tag, place) ON array_position(e.tags, t.tag) = t.place',
-        ]
-      : [`e.${EVENT_DIMENSIONS[by].column}`, 'events e'];
+  const { value, from } = eventDimensionOf(by);
   const { text, values } = statementOf(
-    sql`SELECT ${raw(value)} AS value, e.user_id, NULL::float8 AS duration FROM ${raw(from)} WHERE ${eventConditions(reach, filter)}`,
+    sql`SELECT ${value} AS value, e.user_id, NULL::float8 AS duration FROM ${from} WHERE ${eventConditions(reach, filter)}`,
     first,
   );
   return breakdownOf(await readSearched<Row>(database, filter, { name: `breakdown.events.${by}`, text, values }));

@@ -12,7 +12,7 @@ export async function refreshStatistics(database: Database): Promise<string[]> {
   const rows = await database.query<{ name: string }>({
     name: 'statistics.young',
     text: `SELECT quote_ident(relname) AS name FROM pg_stat_user_tables
-           WHERE schemaname = 'public' AND relname ~ '^(users|user_search|sessions|presence_changes|presence_minutes|session_sums|session_sum_marks|events_\\d+|event_keys_\\d+)$'
+           WHERE schemaname = 'public' AND relname ~ '^(users|user_search|sessions|presence_changes|presence_minutes|session_sums|session_sum_marks|event_sums|event_sum_marks|events_\\d+|event_keys_\\d+)$'
              AND n_mod_since_analyze > 200 + greatest(n_live_tup - n_mod_since_analyze, 0)
              AND n_live_tup - n_mod_since_analyze < 100000`,
   });

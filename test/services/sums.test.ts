@@ -1,27 +1,36 @@
 import { randomUUID } from 'node:crypto';
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { SESSION_DIMENSIONS, type SessionDimension } from '../../src/domain/breakdown.js';
+import {
+  EVENT_DIMENSIONS,
+  SESSION_DIMENSIONS,
+  type EventDimension,
+  type SessionDimension,
+} from '../../src/domain/breakdown.js';
 import type { TimeInterval } from '../../src/domain/filters.js';
+import { uuidAt } from '../../src/domain/event-id.js';
 import { userIdOf } from '../../src/domain/identity.js';
 import { createEraseUser } from '../../src/services/projects/erase-user.js';
 import { createMaintenance } from '../../src/services/upkeep/maintenance.js';
-import { createSessionSums } from '../../src/services/upkeep/session-sums.js';
+import { createSums } from '../../src/services/upkeep/sums.js';
 import type { Database, Queryable } from '../../src/store/database.js';
-import { readSessionBreakdown } from '../../src/store/sessions/breakdown.js';
+import { readEventBreakdown, readSessionBreakdown } from '../../src/store/sessions/breakdown.js';
 import { readSeries, readTotals } from '../../src/store/sessions/session-stats.js';
+import { EVENT_SUMS, moveEnds, nextEnd } from '../../src/store/sessions/event-sums.js';
+import { readEventSeries, readEventTotals } from '../../src/store/sessions/event-stats.js';
+import { SESSION_SUMS } from '../../src/store/sessions/session-sums.js';
 import {
-  latestMarked,
-  makeSums,
-  MOST_VALUES,
-  thinMarks,
-  type MarkedBlock,
-} from '../../src/store/sessions/session-sums.js';
+  readSummedEventBreakdown,
+  readSummedEventSeries,
+  readSummedEventTotals,
+} from '../../src/store/sessions/summed-event-stats.js';
+import { MOST_VALUES, type MarkedBlock } from '../../src/store/sessions/sums.js';
+import { ensurePartitions } from '../../src/store/partitions.js';
 import { readSummedBreakdown, readSummedSeries, readSummedTotals } from '../../src/store/sessions/summed-stats.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { createRecordingBus, createStage, type Stage } from '../support/stage.js';
 
-/** Figures from stored sums are those of the sessions, whatever happens to the sessions, and whenever the sums are made. */
+/** Figures from stored sums are those of the rows, whatever happens to the rows, and whenever the sums are made. */
 
 let db: TestDatabase;
 beforeAll(async () => {
@@ -40,7 +49,7 @@ const query = <Row>(stage: Stage, text: string, values: unknown[] = []) =>
 
 /** Makes the sums of all that is marked, as of `seconds` after the stage's start. */
 async function makeAt(stage: Stage, seconds: number, database: Database = stage.database): Promise<void> {
-  const sums = createSessionSums({ database, clock: stage, observe: () => {} });
+  const sums = createSums({ database, clock: stage, observe: () => {} });
   await sums.runOnce(stage.time(seconds));
   await sums.close();
 }
@@ -369,6 +378,23 @@ test('many users are counted to within a few percent, and too many values are re
   expect(await readSummedBreakdown(stage.database, reach, 'ENTRY_SOURCE', null, 100, ALWAYS)).toEqual(
     await readSessionBreakdown(stage.database, reach, 'ENTRY_SOURCE', null, 100),
   );
+  // So are many long messages from the events.
+  await withEventPartitions(stage);
+  await query(
+    stage,
+    `INSERT INTO events (project_id, id, type, message, occurred_at, received_at)
+     SELECT $1, event_id_at(at), 'log', repeat(n || ' ', 3500), at, at
+     FROM generate_series(10, 70) n CROSS JOIN LATERAL (SELECT $2::timestamptz + n * interval '1 s' AS at) k`,
+    [stage.projectId, stage.time(0)],
+  );
+  await makeAt(stage, 3 * DAY);
+  const tooMany = await query(
+    stage,
+    `SELECT FROM event_sums WHERE project_id = $1 AND dimension = 'MESSAGE' AND place = -1`,
+    [stage.projectId],
+  );
+  expect(tooMany).toHaveLength(2);
+  await expectSameEvents(stage);
   // Small figures are read from the sessions: they are exact.
   expect(await readSummedTotals(stage.database, reach, null)).toEqual(await readTotals(stage.database, reach, null));
   // A day is made anew without any change.
@@ -385,11 +411,15 @@ test('many users are counted to within a few percent, and too many values are re
 test('a transaction that makes sums has no id while it reads', async () => {
   const stage = await createStage(db);
   await fill(stage, 3_000, { every: 10 });
+  await withEventPartitions(stage);
+  // A day, of which all blocks get sums.
+  const added = Array.from({ length: 20 }, (_, n) => ({ t: (n + 12) * HOUR, user: `user${n}` }));
+  await runAs(stage.database, true, (tx) => addEvents(tx, stage, added));
   const writing = new Set<string>();
   const reading = new Set<string>();
   const database = watched(stage.database, async (name, tx) => {
     // The first statement of a transaction sets its snapshot.
-    if (name === 'sums.snapshot') return;
+    if (name.endsWith('.snapshot')) return;
     const [row] = await tx.query<{ id: string | null }>({
       name: 'test.id',
       text: 'SELECT pg_current_xact_id_if_assigned()::text AS id',
@@ -397,8 +427,18 @@ test('a transaction that makes sums has no id while it reads', async () => {
     (row!.id === null ? reading : writing).add(name);
   });
   await makeAt(stage, 2 * DAY, database);
-  expect([...reading]).toEqual(expect.arrayContaining(['sums.sessions', 'sums.ofDay']));
-  expect([...writing].toSorted()).toEqual(['sums.delete', 'sums.keepMark', 'sums.write']);
+  expect([...reading]).toEqual(
+    expect.arrayContaining(['sums.sessions', 'sums.ofDay', 'eventSums.events', 'eventSums.ofDay', 'eventSums.passed']),
+  );
+  expect([...writing].toSorted()).toEqual([
+    'eventSums.delete',
+    'eventSums.keepMark',
+    'eventSums.move',
+    'eventSums.write',
+    'sums.delete',
+    'sums.keepMark',
+    'sums.write',
+  ]);
 });
 
 test('of two that make blocks of a day at the same time, one fails', async () => {
@@ -406,7 +446,7 @@ test('of two that make blocks of a day at the same time, one fails', async () =>
   const reach = { projectId: stage.projectId, userIds: null };
   await fill(stage, 20, { every: 1_800 });
   const latest = async (before: number): Promise<MarkedBlock> =>
-    (await latestMarked(stage.database, new Date(before), reach))[0]!;
+    (await SESSION_SUMS.latestMarked(stage.database, new Date(before), reach))[0]!;
   // Of the first day that is whole, the last two blocks have marks.
   const last = await latest(Math.floor(stage.time(10 * HOUR).getTime() / 86_400_000) * 86_400_000 + 86_400_000);
   const other = await latest(last.block);
@@ -415,9 +455,9 @@ test('of two that make blocks of a day at the same time, one fails', async () =>
   const database = watched(stage.database, async (name) => {
     if (name !== 'sums.deleteMarks' || hasBegun) return;
     hasBegun = true;
-    await makeSums(stage.database, other, never);
+    await SESSION_SUMS.make(stage.database, other, never);
   });
-  await expect(makeSums(database, last, never)).rejects.toThrow();
+  await expect(SESSION_SUMS.make(database, last, never)).rejects.toThrow();
   await makeAt(stage, 5 * DAY);
   await expectSame(stage, { from: null, to: null }, 'DAY', 'UTC');
 });
@@ -430,7 +470,7 @@ test('a server that closes does not finish the block that it makes', async () =>
   const database = watched(stage.database, async (name) => {
     if (name === 'sums.sessions' && ++pages === 2) closed = sums.close();
   });
-  const sums = createSessionSums({ database, clock: stage, observe: () => {} });
+  const sums = createSums({ database, clock: stage, observe: () => {} });
   await sums.runOnce(stage.time(DAY));
   await closed;
   expect(pages).toBe(2);
@@ -451,7 +491,7 @@ test('a project whose sums cannot be made does not stop the others', async () =>
     // The first project has the first turn.
     if (name === 'sums.sessions' && failures.length === 0) await tx.query({ name: 'test.fails', text: 'SELECT 1 / 0' });
   });
-  const sums = createSessionSums({
+  const sums = createSums({
     database,
     clock: second,
     observe: (one) => void failures.push(one.kind === 'task.failed' && one.task),
@@ -466,12 +506,15 @@ test('of many marks of a block few are left, and no change is lost', async () =>
   const stage = await createStage(db);
   const { signal } = new AbortController();
   await fill(stage, 5, { every: 60 });
-  const [marked] = await latestMarked(stage.database, stage.time(DAY), { projectId: stage.projectId, userIds: null });
+  const [marked] = await SESSION_SUMS.latestMarked(stage.database, stage.time(DAY), {
+    projectId: stage.projectId,
+    userIds: null,
+  });
   await query(stage, `INSERT INTO session_sum_marks (project_id, block) SELECT $1, $2 FROM generate_series(1, 30)`, [
     stage.projectId,
     new Date(marked!.block),
   ]);
-  await thinMarks(stage.database, marked!, signal, 10);
+  await SESSION_SUMS.thinMarks(stage.database, marked!, signal, 10);
   expect(await marksOf(stage)).toBe(1 + 30 - 3 * 10);
 
   // The block is made from a snapshot that has not seen the last change, whose mark goes meanwhile.
@@ -479,9 +522,9 @@ test('of many marks of a block few are left, and no change is lost', async () =>
   const database = watched(stage.database, async (name) => {
     if (name !== 'sums.deleteMarks' || times++ > 0) return;
     await query(stage, 'UPDATE sessions SET error_count = 1 WHERE project_id = $1', [stage.projectId]);
-    await thinMarks(stage.database, marked!, signal, 1);
+    await SESSION_SUMS.thinMarks(stage.database, marked!, signal, 1);
   });
-  await makeSums(database, marked!, signal).catch(() => {});
+  await SESSION_SUMS.make(database, marked!, signal).catch(() => {});
   await makeAt(stage, 2 * DAY);
   await expectSame(stage, { from: null, to: null }, 'DAY', 'UTC');
 });
@@ -507,3 +550,374 @@ test('a change of what is in sums adds a mark, and another does not', async () =
   ).toBe(1);
   expect(await marksOfChange('error_count = 2, event_count = 2, ended_event_count = 2, live = false')).toBe(0);
 });
+
+const EVENT_BY = Object.keys(EVENT_DIMENSIONS) as EventDimension[];
+const reachOf = (stage: Stage) => ({ projectId: stage.projectId, userIds: null });
+
+/** Compares what sums of events answer with what the events say. */
+async function expectSameEvents(
+  stage: Stage,
+  occurredAt: Range = { from: null, to: null },
+  interval: TimeInterval = 'DAY',
+  timeZone = 'UTC',
+): Promise<void> {
+  const { database } = stage;
+  const reach = reachOf(stage);
+  const filter = { occurredAt };
+  const exact = await readEventTotals(database, reach, filter);
+  expect(await readSummedEventTotals(database, reach, filter, ALWAYS)).toEqual(exact);
+  const range = {
+    from: occurredAt.from ?? exact.earliest,
+    to: occurredAt.to ?? stage.time(3 * DAY),
+    interval,
+    timeZone,
+  };
+  if (range.from && range.from < range.to) {
+    const whole = { ...range, from: range.from };
+    expect(await readSummedEventSeries(database, reach, filter, whole, ALWAYS)).toEqual(
+      await readEventSeries(database, reach, filter, whole),
+    );
+  }
+  for (const by of EVENT_BY)
+    expect([by, await readSummedEventBreakdown(database, reach, by, filter, 3, ALWAYS)]).toEqual([
+      by,
+      await readEventBreakdown(database, reach, by, filter, 3),
+    ]);
+}
+
+/** The statements of a stage since the last call that read sums of events. */
+function readsOfEventSums(stage: Stage): number {
+  const names = stage.observations.flatMap((one) => (one.kind === 'statement' ? one.name : []));
+  stage.observations.length = 0;
+  return names.filter((name) => /^eventSums\.(figures|breakdown)/.test(name)).length;
+}
+
+const eventMarksOf = async (stage: Stage): Promise<number> =>
+  (await query(stage, 'SELECT FROM event_sum_marks WHERE project_id = $1', [stage.projectId])).length;
+
+/** Where the sums of events end, in seconds after the stage's start. */
+async function endOf(stage: Stage): Promise<number> {
+  const [row] = await query<{ until: Date }>(stage, 'SELECT until FROM event_sum_ends WHERE project_id = $1', [
+    stage.projectId,
+  ]);
+  return row ? (row.until.getTime() - stage.time(0).getTime()) / 1_000 : -Infinity;
+}
+
+interface MadeEvent {
+  readonly t: number;
+  readonly user?: string | null;
+  readonly text?: string | null;
+  readonly tags?: readonly string[];
+}
+
+/** Runs a statement. `isYoung`: as if what it changes were younger than half an hour, which the stage's times never are. */
+const runAs = (queryable: Database, isYoung: boolean, work: (tx: Queryable) => Promise<unknown>) =>
+  queryable.transaction(async (tx) => {
+    if (isYoung) await tx.query({ name: 'test.young', text: 'SET LOCAL session_replication_role = replica' });
+    await work(tx);
+  });
+
+/** Stores events. Answers their ids. */
+async function addEvents(tx: Queryable, stage: Stage, events: readonly MadeEvent[]): Promise<string[]> {
+  const rows = events.map(({ t, user, text = 'a', tags = [] }) => ({
+    project_id: stage.projectId,
+    id: uuidAt(stage.time(t)),
+    occurred_at: stage.time(t),
+    received_at: stage.time(t),
+    type: text ?? 'log',
+    source: text,
+    message: text,
+    version: text,
+    tags,
+    user_id: user == null ? null : userIdOf(stage.projectId, user),
+    data: {},
+  }));
+  const names = Object.keys(rows[0]!).join(', ');
+  await tx.query({
+    name: 'test.events',
+    text: `INSERT INTO events (${names}) SELECT ${names} FROM json_populate_recordset(NULL::events, $1)`,
+    values: [JSON.stringify(rows)],
+  });
+  return rows.map(({ id }) => id);
+}
+
+/** Projects of other tests would be part of every run. */
+const withoutOthers = (stage: Stage) => query(stage, 'DELETE FROM projects WHERE id <> $1', [stage.projectId]);
+
+const withEventPartitions = async (stage: Stage): Promise<void> => {
+  await ensurePartitions(stage.database, stage.time(0), () => {});
+};
+
+test('whatever becomes of events, and whenever sums are made', async () => {
+  const text = fc.option(fc.constantFrom('a', 'B', ''));
+  const t = fc.integer({ min: -2 * DAY, max: 2 * DAY });
+  const event = fc.record({
+    user: fc.option(fc.constantFrom('ada', 'bob', 'cyd')),
+    t,
+    text,
+    tags: fc.array(fc.constantFrom('x', 'y', 'x y'), { maxLength: 3 }),
+  });
+  const which = fc.nat(30);
+  const step = fc.oneof(
+    {
+      weight: 4,
+      arbitrary: fc.record({
+        kind: fc.constant('add' as const),
+        events: fc.array(event, { minLength: 1, maxLength: 8 }),
+      }),
+    },
+    fc.record({ kind: fc.constantFrom('delete', 'owner', 'source', 'tags', 'session'), which }),
+    {
+      weight: 3,
+      arbitrary: fc.record({ kind: fc.constant('make' as const), until: fc.integer({ min: -2 * DAY, max: 4 * DAY }) }),
+    },
+  );
+  const asked = fc.record({
+    steps: fc.array(step, { minLength: 2, maxLength: 10 }),
+    zone: fc.constantFrom(...ZONES),
+    interval: fc.constantFrom<TimeInterval>('HOUR', 'DAY', 'WEEK'),
+    from: fc.option(t),
+    to: fc.option(t),
+  });
+  let used = 0;
+  await fc.assert(
+    fc.asyncProperty(asked, async ({ steps, zone, interval, from, to }) => {
+      const stage = await createStage(db);
+      await withoutOthers(stage);
+      await withEventPartitions(stage);
+      const events: { id: string; t: number }[] = [];
+      for (const one of steps) {
+        if (one.kind === 'make') {
+          await makeAt(stage, one.until);
+          continue;
+        }
+        // What is after the end of the sums is young.
+        const end = await endOf(stage);
+        if (one.kind === 'add') {
+          for (const isYoung of [true, false]) {
+            const some = one.events.filter((added) => added.t >= end === isYoung);
+            if (some.length === 0) continue;
+            await runAs(stage.database, isYoung, async (tx) => {
+              const ids = await addEvents(tx, stage, some);
+              events.push(...ids.map((id, at) => ({ id, t: some[at]!.t })));
+            });
+          }
+          continue;
+        }
+        const target = events[one.which % Math.max(events.length, 1)];
+        if (!target) continue;
+        const statement =
+          one.kind === 'delete'
+            ? 'DELETE FROM events'
+            : `UPDATE events SET ${
+                {
+                  owner: 'user_id = gen_random_uuid()',
+                  source: `source = 'new'`,
+                  tags: `tags = '{new,x}'`,
+                  session: 'session_id = gen_random_uuid()',
+                }[one.kind]
+              }`;
+        await runAs(stage.database, target.t >= end, (tx) =>
+          tx.query({
+            name: 'test.change',
+            text: `${statement} WHERE project_id = $1 AND id = $2`,
+            values: [stage.projectId, target.id],
+          }),
+        );
+      }
+      readsOfEventSums(stage);
+      const range = { from: from === null ? null : stage.time(from), to: to === null ? null : stage.time(to) };
+      await expectSameEvents(stage, range, interval, zone);
+      await makeAt(stage, 5 * DAY);
+      expect(await eventMarksOf(stage)).toBe(0);
+      await expectSameEvents(stage, range, interval, zone);
+      used += readsOfEventSums(stage);
+    }),
+    { numRuns: 8 },
+  );
+  expect(used).toBeGreaterThan(20);
+}, 180_000);
+
+test('late events, signing in, merges, erasure and retention are in the figures of events at once', async () => {
+  const stage = await createStage(db, { retentionDays: 30, inactivityTimeout: 600 });
+  const check = async () => {
+    await expectSameEvents(stage);
+    await makeAt(stage, 100 * DAY);
+    expect(await eventMarksOf(stage)).toBe(0);
+    readsOfEventSums(stage);
+    await expectSameEvents(stage, { from: null, to: null }, 'HOUR', 'Asia/Kolkata');
+    expect(readsOfEventSums(stage)).toBeGreaterThan(0);
+  };
+  await stage.send(
+    ...['ada', 'bob'].flatMap((user) =>
+      [0, 400, 4_000, 4_300].map((t) => ({ user, t, source: `/${user}`, tags: [user, 'all'] })),
+    ),
+    { deviceId: 'device-1', t: 100, source: '/in' },
+  );
+  stage.at(6 * HOUR);
+  await check();
+  await stage.send(
+    { deviceId: 'device-1', user: 'cyd', t: 300 },
+    { user: 'bob', t: -20_000 },
+    { user: 'bob', t: -18_900 },
+  );
+  await check();
+  const before = await stage.sessions('bob');
+  await stage.send({ user: 'bob', t: -19_450 });
+  expect(await stage.sessions('bob')).toHaveLength(before.length - 1);
+  await check();
+  const erase = createEraseUser({
+    database: stage.database,
+    bus: createRecordingBus(),
+    clock: stage,
+    observe: () => {},
+  });
+  await erase({ reach: reachOf(stage), keyId: null }, 'ada');
+  await check();
+  const [left] = await query<{ count: number }>(
+    stage,
+    `SELECT count(*)::integer AS count FROM event_sums
+     WHERE project_id = $1 AND (value IN ('/ada', 'ada') OR position(substring(uuid_send($2::uuid) FROM 1 FOR 8) IN user_list) > 0)`,
+    [stage.projectId, userIdOf(stage.projectId, 'ada')],
+  );
+  expect(left!.count).toBe(0);
+  // Of the day some events are deleted one by one, and then whole weeks go with their tables.
+  const maintenance = createMaintenance({ database: stage.database, clock: stage, observe: () => {} });
+  await maintenance.runOnce(stage.time(30 * DAY));
+  expect((await readEventTotals(stage.database, reachOf(stage), null)).total).toBeGreaterThan(0);
+  await check();
+  await query(stage, 'UPDATE projects SET retention_days = 30');
+  await maintenance.runOnce(stage.time(60 * DAY));
+  await maintenance.close();
+  const name = `events_20261005`;
+  expect(await query(stage, 'SELECT FROM pg_class WHERE relname = $1', [name])).toEqual([]);
+  expect(await eventMarksOf(stage)).toBeGreaterThan(0);
+  expect(await readSummedEventTotals(stage.database, reachOf(stage), null, ALWAYS)).toMatchObject({ total: 0 });
+  await makeAt(stage, 100 * DAY);
+  expect(await query(stage, 'SELECT FROM event_sums WHERE project_id = $1', [stage.projectId])).toEqual([]);
+}, 120_000);
+
+test('the sums of events do not pass an event whose transaction has not ended', async () => {
+  const stage = await createStage(db);
+  await withEventPartitions(stage);
+  await runAs(stage.database, true, (tx) => addEvents(tx, stage, [{ t: 10, user: 'ada' }]));
+  let commit = (): void => {};
+  const held = new Promise<void>((resolve) => (commit = resolve));
+  let isAdded = (): void => {};
+  const added = new Promise<void>((resolve) => (isAdded = resolve));
+  const holding = runAs(stage.database, true, async (tx) => {
+    await addEvents(tx, stage, [
+      { t: 20, user: 'bob' },
+      { t: 6 * HOUR, user: 'bob' },
+    ]);
+    isAdded();
+    await held;
+  });
+  await added;
+  const next = await nextEnd(stage.database, stage.time(2 * DAY));
+  const hasMoved = await moveEnds(stage.database, [stage.projectId], next);
+  if (hasMoved) commit();
+  expect(hasMoved).toBe(false);
+  expect(await endOf(stage)).toBe(-Infinity);
+  // The duty looks again until it has.
+  let looks = 0;
+  const database = watched(stage.database, async (name) => {
+    if (name === 'eventSums.haveEnded' && ++looks === 2) commit();
+  });
+  await makeAt(stage, 2 * DAY, database);
+  await holding;
+  expect(await endOf(stage)).toBeGreaterThan(DAY);
+  expect(await eventMarksOf(stage)).toBe(0);
+  readsOfEventSums(stage);
+  expect(await readSummedEventTotals(stage.database, reachOf(stage), null, ALWAYS)).toMatchObject({
+    total: 3,
+    users: 2,
+  });
+  expect(readsOfEventSums(stage)).toBe(1);
+  await expectSameEvents(stage);
+});
+
+test('the sums of events end an hour before the clock of Postgres, and only older events add marks', async () => {
+  const stage = await createStage(db);
+  const [clock] = await query<{ now: Date }>(stage, 'SELECT clock_timestamp() AS now');
+  await ensurePartitions(stage.database, clock!.now, () => {});
+  const { until } = await nextEnd(stage.database, new Date(clock!.now.getTime() + 30 * DAY * 1_000));
+  const since = (clock!.now.getTime() - stage.time(0).getTime()) / 1_000;
+  expect(until.getTime()).toBeLessThanOrEqual(clock!.now.getTime() - HOUR * 1_000 + 60_000);
+  const marksAfter = async (t: number, work: (tx: Queryable) => Promise<unknown>): Promise<number> => {
+    await query(stage, 'DELETE FROM event_sum_marks WHERE project_id = $1', [stage.projectId]);
+    await runAs(stage.database, false, (tx) => work(tx));
+    return eventMarksOf(stage);
+  };
+  for (const [age, marks] of [
+    [60, 0],
+    [HOUR, 1],
+  ] as const) {
+    const t = since - age;
+    expect(await marksAfter(t, (tx) => addEvents(tx, stage, [{ t }]))).toBe(marks);
+    const change = (set: string) =>
+      marksAfter(t, (tx) =>
+        tx.query({
+          name: 'test.change',
+          text: `UPDATE events SET ${set} WHERE project_id = $1`,
+          values: [stage.projectId],
+        }),
+      );
+    for (const { column } of Object.values(EVENT_DIMENSIONS))
+      expect([column, await change(`${column} = '${column === 'tags' ? '{new}' : 'new'}'`)]).toEqual([column, marks]);
+    expect(await change('user_id = gen_random_uuid()')).toBe(marks);
+    expect(await change(`session_id = gen_random_uuid(), data = '{}', value = 1, reference_id = 'other'`)).toBe(0);
+    expect(
+      await marksAfter(t, (tx) =>
+        tx.query({
+          name: 'test.delete',
+          text: 'DELETE FROM events WHERE project_id = $1',
+          values: [stage.projectId],
+        }),
+      ),
+    ).toBe(marks);
+  }
+});
+
+test('the making of sums of events may break off at any statement, and two may do it at once', async () => {
+  const stage = await createStage(db);
+  await withEventPartitions(stage);
+  await withoutOthers(stage);
+  const hours = Array.from({ length: 5 }, (_, n) => ({ t: n * 5 * HOUR, user: `user${n}` }));
+  await runAs(stage.database, true, (tx) => addEvents(tx, stage, hours));
+  let isWhole = false;
+  for (let last = 1; !isWhole; last += 1) {
+    // A late event, one of a day that is not over, and a new end.
+    await runAs(stage.database, false, (tx) => addEvents(tx, stage, [{ t: last, user: `late${last}` }]));
+    const end = Math.max(await endOf(stage), 0);
+    await runAs(stage.database, true, (tx) => addEvents(tx, stage, [{ t: end + 60, user: 'ada', text: null }]));
+    let count = 0;
+    const database = watched(stage.database, async () => {
+      count += 1;
+      if (count >= last) throw new Error('The connection is gone.');
+    });
+    await makeAt(stage, end + 5 * HOUR, database).catch(() => {});
+    isWhole = count < last;
+    const reach = reachOf(stage);
+    expect(await readSummedEventTotals(stage.database, reach, null, ALWAYS)).toEqual(
+      await readEventTotals(stage.database, reach, null),
+    );
+    if (last % 8 !== 0) continue;
+    await expectSameEvents(stage);
+    // Two servers that both think that they are alone.
+    const [marked] = await EVENT_SUMS.latestMarked(stage.database, stage.time(end + 9 * HOUR), reachOf(stage));
+    const next = await nextEnd(stage.database, stage.time(end + 9 * HOUR));
+    const never = new AbortController().signal;
+    await Promise.allSettled([
+      moveEnds(stage.database, [stage.projectId], next),
+      ...(marked
+        ? [EVENT_SUMS.make(stage.database, marked, never), EVENT_SUMS.make(stage.database, marked, never)]
+        : []),
+      moveEnds(stage.database, [stage.projectId], next),
+    ]);
+    await expectSameEvents(stage);
+  }
+  await makeAt(stage, 40 * DAY);
+  expect(await eventMarksOf(stage)).toBe(0);
+  await expectSameEvents(stage);
+}, 180_000);

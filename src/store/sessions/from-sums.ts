@@ -1,0 +1,245 @@
+import { setImmediate as pause } from 'node:timers/promises';
+import type { Reach } from '../../domain/access.js';
+import type { TimeRange } from '../../domain/filters.js';
+import { BLOCK, coverOf, DAY, startOfSpan, type Cover, type Stretch } from '../../domain/spans.js';
+import { ID_BYTES, UserSketch } from '../../domain/user-sketch.js';
+import type { Database, Queryable } from '../database.js';
+import { Prisma } from '../generated/prisma/client.js';
+import { LARGEST_FIRST, type Breakdown } from './breakdown.js';
+import type { Sql } from './session-filter.js';
+import { ALL, bitsOf, sendBits, TOO_MANY } from './sums.js';
+
+/**
+ * Figures of many sessions or events, put together from stored sums (sums.ts) and, where there are none, from the rows themselves:
+ * the last hours, what has changed lately, and what of the range is not a whole quarter of an hour. It is one snapshot, so each row is
+ * counted once. Whatever has no sums, or is small, is read as before, and is exact.
+ */
+const { sql, raw } = Prisma;
+
+/** Up to so many sessions or events in sums, the rows are read instead: 40 ms. */
+export const MOST_FROM_ROWS = 10_000;
+/** If more blocks of the range are marked, the sums are of little use, and the rows are read. */
+const MOST_MARKED = 100;
+
+/** If more intervals consist of several pieces, their users would be more than an operation may read: 3.5 kB each. */
+const MOST_PUT_TOGETHER = 1_000;
+/** Points or groups whose users are counted without a pause: 0.1 ms each. */
+const AT_ONCE = 50;
+/** Users of a list that are counted without a pause: 5 ms. The list of what is in no sum may be long. */
+const USERS_AT_ONCE = 10_000;
+
+/** Which sums are read. */
+export interface SummedRows {
+  /** Begins the names of the statements. */
+  readonly name: string;
+  readonly table: string;
+  readonly marks: string;
+  /** The column with the number of rows. */
+  readonly count: string;
+  /** SQL: the sum of the durations of a sum `s`, in milliseconds. */
+  readonly duration: string;
+  /** When the first and the last row of a range was. Null: there is none. */
+  endsOf(tx: Queryable, reach: Reach, range: TimeRange): Promise<{ first: Date; last: Date } | null>;
+  /** Up to which instant there are sums. Milliseconds since the epoch. */
+  untilOf(tx: Queryable, reach: Reach): Promise<number>;
+}
+
+/** Whether the sums can answer: of all users, and without conditions beside `range`. */
+export const hasSums = (reach: Reach, filter: object | null, range: string): boolean =>
+  reach.userIds === null &&
+  Object.entries(filter ?? {}).every(([name, condition]) => name === range || condition == null);
+
+/** Which sums and which rows make the answer. */
+export interface Sources {
+  readonly of: SummedRows;
+  readonly reach: Reach;
+  readonly cover: Cover;
+  readonly range: Stretch;
+  /** When the first row of the range was. */
+  readonly earliest: Date;
+}
+
+/** The marked blocks of a range, at most one more than MOST_MARKED. From block to block, however many marks each has. */
+async function markedBlocks(
+  tx: Queryable,
+  { name, marks }: SummedRows,
+  { projectId }: Reach,
+  { from, to }: Stretch,
+): Promise<Set<number>> {
+  const rows = await tx.query<{ block: Date }>({
+    name: `${name}.marks`,
+    text: `WITH RECURSIVE blocks AS (
+             (SELECT block FROM ${marks} WHERE project_id = $1 AND block >= $2 AND block < $3 ORDER BY block LIMIT 1)
+             UNION ALL
+             SELECT n.block FROM blocks b CROSS JOIN LATERAL (
+               SELECT block FROM ${marks} WHERE project_id = $1 AND block > b.block AND block < $3 ORDER BY block LIMIT 1
+             ) n
+           ) SELECT block FROM blocks LIMIT ${MOST_MARKED + 1}`,
+    values: [projectId, new Date(startOfSpan(from, BLOCK)), new Date(to)],
+  });
+  return new Set(rows.map(({ block }) => block.getTime()));
+}
+
+/** The stored sums `s` of a dimension, joined with the `pieces p` of the cover. */
+export function piecesOf({ of, reach, cover: { pieces } }: Sources, dimension: string): Sql {
+  return sql`unnest(${pieces.map(({ seconds }) => seconds)}::integer[],
+      ${pieces.map(({ start }) => new Date(start).toISOString())}::timestamptz[],
+      ${pieces.map(({ place }) => place)}::integer[]) p (seconds, start, place)
+    JOIN ${raw(of.table)} s ON s.project_id = ${reach.projectId}::uuid AND s.dimension = ${dimension}
+      AND s.seconds = p.seconds AND s.start = p.start`;
+}
+
+/** The users of grouped rows as a list, as sums have it. */
+export const USER_LIST = raw(`string_agg(substring(uuid_send(user_id) FROM 1 FOR 8), ''::bytea)`);
+
+/** What is asked for: a range, in which intervals begin at `bounds`, and the shortest spans that may be taken. */
+interface Asked {
+  readonly range: TimeRange;
+  readonly bounds?: readonly Date[];
+  readonly shortest?: number;
+  readonly mostFromRows: number;
+}
+
+/** What `work` reads in one snapshot from sums and rows. Null: the rows alone are to be read. */
+export function fromSums<Result>(
+  database: Database,
+  of: SummedRows,
+  reach: Reach,
+  { range: asked, bounds, shortest, mostFromRows }: Asked,
+  work: (tx: Queryable, sources: Sources) => Promise<Result | null>,
+): Promise<Result | null> {
+  return database.transaction(async (tx) => {
+    await tx.query({
+      name: `${of.name}.snapshot`,
+      text: 'SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY',
+    });
+    const ends = await of.endsOf(tx, reach, asked);
+    if (!ends) return null;
+    const range = {
+      from: Math.max(asked.from?.getTime() ?? -Infinity, startOfSpan(ends.first.getTime(), DAY)),
+      to: Math.min(asked.to?.getTime() ?? Infinity, startOfSpan(ends.last.getTime(), DAY) + DAY * 1_000),
+    };
+    const until = Math.max(range.from, Math.min(range.to, await of.untilOf(tx, reach)));
+    const summed = { from: range.from, to: until };
+    const marked = await markedBlocks(tx, of, reach, summed);
+    if (marked.size > MOST_MARKED) return null;
+    const { pieces, rest } = coverOf(bounds?.map((at) => at.getTime()) ?? [range.from], summed, marked, shortest);
+    const putTogether = pieces.filter(({ place }, at) => pieces[at - 1]?.place === place);
+    if (new Set(putTogether.map(({ place }) => place)).size > MOST_PUT_TOGETHER) return null;
+    const cover = { pieces, rest: until < range.to ? [...rest, { from: until, to: range.to }] : rest };
+    const left = cover.rest.reduce((sum, { from, to }) => sum + to - from, 0);
+    if (left > (range.to - range.from) / 2) return null;
+    const sources = { of, reach, cover, range, earliest: ends.first };
+    const { text, values } =
+      sql`SELECT coalesce(sum(s.${raw(of.count)}), 0)::float8 AS count FROM ${piecesOf(sources, ALL)}`;
+    const [row] = await tx.query<{ count: number }>({ name: `${of.name}.size`, text, values });
+    return row!.count > mostFromRows ? work(tx, sources) : null;
+  });
+}
+
+/** What sums and rows have together. With one part alone `users` is its number; otherwise the parts are to be put together. */
+export interface Users {
+  readonly parts: number;
+  readonly users: number;
+  readonly list: Buffer | null;
+  readonly bits: string | null;
+}
+export const USERS = raw(`count(*)::integer AS parts, max(users)::integer AS users,
+  CASE WHEN count(*) > 1 THEN string_agg(user_list, ''::bytea) END AS list,
+  CASE WHEN count(*) > 1 THEN ${sendBits('bit_or(user_bits)')} END AS bits`);
+
+export async function countUsers({ parts, users, list, bits }: Users): Promise<number> {
+  if (parts === 1) return users;
+  const sketch = new UserSketch();
+  if (bits) sketch.addTable(bitsOf(bits));
+  const length = USERS_AT_ONCE * ID_BYTES;
+  for (let at = 0; list && at < list.length; at += length) {
+    if (at > 0) await pause();
+    sketch.addList(list.subarray(at, at + length));
+  }
+  return sketch.count();
+}
+
+/** The rows, each with the number of its users. */
+export async function withUsers<Row extends Users>(rows: readonly Row[]): Promise<Row[]> {
+  const counted: Row[] = [];
+  for (const row of rows) {
+    counted.push({ ...row, users: await countUsers(row) });
+    if (counted.length % AT_ONCE === 0) await pause();
+  }
+  return counted;
+}
+
+/** The mean of durations in seconds; null if there are none. `milliseconds`: their sum. */
+export const meanOf = (milliseconds: number | null, count: number): number | null =>
+  milliseconds === null || count === 0 ? null : milliseconds / count / 1_000;
+
+type Group = Users & {
+  readonly total: number;
+  readonly hasTooMany: boolean;
+  readonly value: string | null;
+  /** Null: there is no group. */
+  readonly count: number | null;
+  readonly duration: number | null;
+};
+
+/**
+ * The `first` largest groups. `rows` has the columns value, user_id and duration of what is in no sum. Null: a sum has too many
+ * values.
+ */
+export async function readGroups(
+  tx: Queryable,
+  sources: Sources,
+  by: string,
+  rows: Sql,
+  first: number,
+): Promise<Breakdown | null> {
+  const { name, count, duration } = sources.of;
+  const { text, values } = sql`
+    WITH rest AS MATERIALIZED (
+      SELECT value, user_id, count(*) AS n, sum(duration) AS duration FROM (${rows}) m GROUP BY value, user_id
+    ), groups AS MATERIALIZED (
+      SELECT value, sum(n)::integer AS count, sum(duration)::float8 AS duration
+      FROM (
+        SELECT s.value, s.${raw(count)} AS n, ${raw(duration)} AS duration FROM ${piecesOf(sources, by)}
+        UNION ALL
+        SELECT value, n, duration FROM rest
+      ) parts GROUP BY value
+    ), top AS MATERIALIZED (
+      SELECT * FROM groups WHERE count > 0 ORDER BY ${LARGEST_FIRST} LIMIT ${first}::integer
+    ), named AS (
+      SELECT coalesce(value, '') AS name, value IS NULL AS is_null, * FROM top
+    ), counted AS (
+      SELECT name, is_null, ${USERS}
+      FROM (
+        SELECT n.name, n.is_null, s.users, s.user_list, s.user_bits FROM ${piecesOf(sources, by)}
+        JOIN named n ON n.name = coalesce(s.value, '') AND n.is_null = (s.value IS NULL)
+        UNION ALL
+        SELECT n.name, n.is_null, count(user_id), ${USER_LIST}, NULL FROM rest r
+        JOIN named n ON n.name = coalesce(r.value, '') AND n.is_null = (r.value IS NULL) GROUP BY n.name, n.is_null
+      ) parts GROUP BY name, is_null
+    )
+    SELECT t.total, t."hasTooMany", n.value, n.count, n.duration, u.parts, u.users, u.list, u.bits
+    FROM (
+      SELECT (SELECT coalesce(sum(count), 0)::integer FROM groups) AS total,
+             EXISTS (SELECT FROM ${piecesOf(sources, by)} WHERE s.place = ${TOO_MANY}::integer) AS "hasTooMany"
+    ) t LEFT JOIN (named n JOIN counted u USING (name, is_null)) ON true
+    ORDER BY ${LARGEST_FIRST}`;
+  const found = await tx.query<Group>({ name: `${name}.breakdown.${by}`, text, values });
+  if (found[0]!.hasTooMany) return null;
+  return {
+    groups: (await withUsers(found)).flatMap((group) =>
+      group.count === null
+        ? []
+        : [
+            {
+              value: group.value,
+              count: group.count,
+              users: group.users,
+              averageDuration: meanOf(group.duration, group.count),
+            },
+          ],
+    ),
+    totalCount: found[0]!.total,
+  };
+}

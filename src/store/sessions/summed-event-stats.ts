@@ -1,0 +1,149 @@
+import type { Reach } from '../../domain/access.js';
+import type { EventDimension } from '../../domain/breakdown.js';
+import { firstUuidAt } from '../../domain/event-id.js';
+import type { EventFilter } from '../../domain/filters.js';
+import { BLOCK, type Stretch } from '../../domain/spans.js';
+import type { Database } from '../database.js';
+import { Prisma } from '../generated/prisma/client.js';
+import { intervalsOf, pointsOf, type SeriesRange } from '../intervals.js';
+import { eventDimensionOf, readEventBreakdown, type Breakdown } from './breakdown.js';
+import { readEventSeries, readEventTotals, type EventStatsPoint, type EventTotals } from './event-stats.js';
+import {
+  countUsers,
+  fromSums,
+  hasSums,
+  MOST_FROM_ROWS,
+  piecesOf,
+  readGroups,
+  USER_LIST,
+  USERS,
+  withUsers,
+  type Sources,
+  type SummedRows,
+  type Users,
+} from './from-sums.js';
+import type { Sql } from './session-filter.js';
+import { ALL } from './sums.js';
+
+/** Figures of many events, from stored sums and from the events that are in none (from-sums.ts). */
+const { sql, raw, empty } = Prisma;
+
+const EVENTS: SummedRows = {
+  name: 'eventSums',
+  table: 'event_sums',
+  marks: 'event_sum_marks',
+  count: 'events',
+  duration: 'NULL::float8',
+  async endsOf(tx, { projectId }, { from, to }) {
+    const at = (order: string): Sql => sql`(SELECT e.occurred_at FROM events e WHERE e.project_id = ${projectId}::uuid
+      ${from ? sql`AND e.id >= ${firstUuidAt(from)}::uuid` : empty} ${to ? sql`AND e.id < ${firstUuidAt(to)}::uuid` : empty}
+      ORDER BY e.id ${raw(order)} LIMIT 1)`;
+    const { text, values } = sql`SELECT ${at('ASC')} AS first, ${at('DESC')} AS last`;
+    const [row] = await tx.query<{ first: Date | null; last: Date | null }>({ name: 'eventSums.ends', text, values });
+    const { first, last } = row!;
+    return first && last ? { first, last } : null;
+  },
+  async untilOf(tx, { projectId }) {
+    const [row] = await tx.query<{ until: Date }>({
+      name: 'eventSums.until',
+      text: 'SELECT until FROM event_sum_ends WHERE project_id = $1',
+      values: [projectId],
+    });
+    return row ? row.until.getTime() : -Infinity;
+  },
+};
+
+/** Rows of `columns` of the events `e`, `from` the table and what is joined, that are in no sum. One stretch after the other. */
+function restOf({ reach, cover: { rest } }: Sources, columns: Sql, from = raw('events e')): Sql {
+  const ids = (which: (stretch: Stretch) => number): Sql =>
+    sql`${rest.map((stretch) => firstUuidAt(which(stretch)))}::uuid[]`;
+  return sql`SELECT m.* FROM unnest(${ids((stretch) => stretch.from)}, ${ids(({ to }) => to)}) r (start, finish)
+    CROSS JOIN LATERAL (
+      SELECT ${columns} FROM ${from} WHERE e.project_id = ${reach.projectId}::uuid AND e.id >= r.start AND e.id < r.finish OFFSET 0
+    ) m`;
+}
+
+interface Figures extends Users {
+  readonly place: number;
+  readonly events: number;
+}
+
+/** SQL: the figures of each interval. `placeOf` as in Intervals. */
+const figuresOf = (sources: Sources, placeOf: Sql): Sql => sql`
+  SELECT place, sum(events)::integer AS events, ${USERS}
+  FROM (
+    SELECT p.place, s.events, s.users, s.user_list, s.user_bits FROM ${piecesOf(sources, ALL)}
+    UNION ALL
+    SELECT place, sum(events), count(user_id), ${USER_LIST}, NULL
+    FROM (
+      SELECT place, user_id, count(*) AS events
+      FROM (${restOf(sources, sql`${placeOf} AS place, e.user_id`)}) m GROUP BY place, user_id
+    ) n GROUP BY place
+  ) parts GROUP BY place`;
+
+/**
+ * The totals of the events that match (readEventTotals), of many events from sums. Errors: UNAVAILABLE when a search takes too
+ * long.
+ */
+export async function readSummedEventTotals(
+  database: Database,
+  reach: Reach,
+  filter: EventFilter | null,
+  mostFromRows = MOST_FROM_ROWS,
+): Promise<EventTotals> {
+  const asked = { range: filter?.occurredAt ?? {}, mostFromRows };
+  const summed =
+    hasSums(reach, filter, 'occurredAt') &&
+    (await fromSums(database, EVENTS, reach, asked, async (tx, sources) => {
+      const { text, values } = figuresOf(sources, raw('1'));
+      const [figures] = await tx.query<Figures>({ name: 'eventSums.figures', text, values });
+      return { total: figures!.events, users: await countUsers(figures!), earliest: sources.earliest };
+    }));
+  return summed || readEventTotals(database, reach, filter);
+}
+
+/**
+ * One point for every interval of the range (readEventSeries), of many events from sums. Errors: UNAVAILABLE when a search takes
+ * too long.
+ */
+export async function readSummedEventSeries(
+  database: Database,
+  reach: Reach,
+  filter: EventFilter | null,
+  range: SeriesRange,
+  mostFromRows = MOST_FROM_ROWS,
+): Promise<EventStatsPoint[]> {
+  if (!hasSums(reach, filter, 'occurredAt')) return readEventSeries(database, reach, filter, range);
+  const intervals = intervalsOf(range);
+  const bounds = [range.from, ...intervals.starts.slice(1)];
+  const rows = await fromSums(database, EVENTS, reach, { range, bounds, mostFromRows }, (tx, sources) => {
+    const { text, values } = figuresOf(sources, intervals.placeOf('e.occurred_at'));
+    return tx.query<Figures>({ name: 'eventSums.figures', text, values });
+  });
+  if (!rows) return readEventSeries(database, reach, filter, range);
+  const summed = (await withUsers(rows)).map(({ place, events, users }) => ({ place, events, users }));
+  return pointsOf<Omit<EventStatsPoint, 'at'>>(intervals, summed, { events: 0, users: 0 });
+}
+
+/**
+ * The `first` largest groups of the matching events (readEventBreakdown), of many events from sums. Errors: UNAVAILABLE when a
+ * search takes too long.
+ */
+export async function readSummedEventBreakdown(
+  database: Database,
+  reach: Reach,
+  by: EventDimension,
+  filter: EventFilter | null,
+  first: number,
+  mostFromRows = MOST_FROM_ROWS,
+): Promise<Breakdown> {
+  const asked = { range: filter?.occurredAt ?? {}, shortest: BLOCK, mostFromRows };
+  const summed =
+    hasSums(reach, filter, 'occurredAt') &&
+    (await fromSums(database, EVENTS, reach, asked, (tx, sources) => {
+      const { value, from } = eventDimensionOf(by);
+      const columns = sql`${value} AS value, e.user_id, NULL::float8 AS duration`;
+      return readGroups(tx, sources, by, restOf(sources, columns, from), first);
+    }));
+  return summed || readEventBreakdown(database, reach, by, filter, first);
+}

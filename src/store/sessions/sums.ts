@@ -1,0 +1,411 @@
+import { setImmediate as pause } from 'node:timers/promises';
+import type { Reach } from '../../domain/access.js';
+import { BLOCK, DAY, HOUR, QUARTER, startOfSpan } from '../../domain/spans.js';
+import { sketchedPart, UserSketch } from '../../domain/user-sketch.js';
+import type { Database, Queryable } from '../database.js';
+import { holdLock } from '../hold-lock.js';
+
+/**
+ * Makes the stored figures of sessions and of events (session-sums.ts, event-sums.ts say which), from the rows themselves. What makes
+ * the sums of a block wrong adds a mark in the same transaction: a trigger does it, so no statement can forget it. Sums of days are
+ * made from those of their blocks, in the transaction that makes the last marked block of the day. So in every snapshot these two are
+ * true: the sums of a block without a mark are those of its rows, and the sums of a day without a marked block are those of its
+ * blocks. (Of events this is so up to a moment: event-sums.ts.)
+ */
+
+/** The dimension of the sums of all rows together. */
+export const ALL = 'ALL';
+
+/** Values of one dimension in a block or a day. If there are more, none is stored, and the rows are read. */
+export const MOST_VALUES = 2_000;
+/** Characters of these values together: messages can be long, and all are in memory at once. */
+const MOST_CHARACTERS = 500_000;
+/** The place of the row that says that there are more. */
+export const TOO_MANY = -1;
+
+/** Rows that are read at once: adding them up takes some milliseconds, and other work comes between. */
+export const PAGE = 1_000;
+/** Sums that are written, or read for a day, at once: some 5 ms. */
+const SUMS_PAGE = 100;
+/** Sums that are put together, or made into rows, without a pause: up to 0.3 ms each. */
+const AT_ONCE = 20;
+
+/** What a row brings to sums. */
+export interface Counted {
+  /** When it was: in which spans it is. Milliseconds since the epoch. */
+  readonly at: number;
+  readonly userId: string | null;
+  /** The values of the dimensions, in their order. A list counts once for each value; an empty list is no value. */
+  readonly values: readonly (string | null | readonly string[])[];
+}
+
+/** The figures of a sum beside its users. */
+interface Figures<Row, Stored> {
+  add(row: Row): void;
+  addStored(stored: Stored): void;
+  /** The columns, by their names. */
+  stored(): Stored;
+}
+
+/** What is summed. */
+export interface Kind<Row extends Counted, Place, Stored extends object> {
+  /** Begins the names of the statements. */
+  readonly name: string;
+  readonly table: string;
+  readonly marks: string;
+  /** What the rows are grouped by, beside ALL. */
+  readonly dimensions: readonly string[];
+  /** The columns of the table that Figures keeps. */
+  readonly columns: readonly (keyof Stored & string)[];
+  figures(isOfAll: boolean): Figures<Row, Stored>;
+  /** The place before all rows of a block. */
+  before(block: number): Place;
+  /** The next PAGE rows after a place, that were before `end`, in order. */
+  rowsAfter(tx: Queryable, reach: Reach, end: number, after: Place): Promise<Row[]>;
+  placeOf(row: Row): Place;
+  /** SQL: up to which instant the sums of the project `p` may be made. Null: there is no such instant. */
+  readonly until: string | null;
+}
+
+/** A sum: what rows with one value in common have together. */
+interface Sum<Row, Stored> {
+  readonly figures: Figures<Row, Stored>;
+  readonly users: UserSketch;
+}
+
+/** The sums of one dimension in one span, by value. */
+class Span<Row, Stored> {
+  readonly sums = new Map<string | null, Sum<Row, Stored>>();
+  private characters = 0;
+
+  constructor(
+    private readonly kind: { figures(isOfAll: boolean): Figures<Row, Stored> },
+    readonly dimension: string,
+    readonly seconds: number,
+    /** Milliseconds since the epoch. */
+    readonly start: number,
+    public hasTooMany = false,
+  ) {}
+
+  /** The sum of a value. Null: there are too many values. */
+  of(value: string | null): Sum<Row, Stored> | null {
+    if (this.hasTooMany) return null;
+    let sum = this.sums.get(value);
+    if (sum) return sum;
+    this.characters += value?.length ?? 0;
+    if (this.sums.size === MOST_VALUES || this.characters > MOST_CHARACTERS) {
+      this.hasTooMany = true;
+      this.sums.clear();
+      return null;
+    }
+    sum = { figures: this.kind.figures(this.dimension === ALL), users: new UserSketch() };
+    this.sums.set(value, sum);
+    return sum;
+  }
+
+  /** `part`: the part of the user's id that is kept; null: nobody's. */
+  add(value: string | null, part: string | null, row: Row): void {
+    const sum = this.of(value);
+    if (!sum) return;
+    sum.figures.add(row);
+    if (part !== null) sum.users.add(part);
+  }
+}
+
+/** SQL that sends a bit string in a sixth of its text: in base64, after its length in 4 bytes. */
+export const sendBits = (bits: string): string => `encode(varbit_send(${bits}), 'base64')`;
+
+/** The bits that sendBits has sent. */
+export const bitsOf = (sent: string): Buffer => Buffer.from(sent, 'base64').subarray(4);
+
+/** The users of a stored sum. */
+interface StoredUsers {
+  readonly place: number;
+  readonly start: Date;
+  readonly value: string | null;
+  readonly list: Buffer | null;
+  readonly bits: string | null;
+}
+
+const hex = (bytes: Uint8Array | null, begin: string): string | null =>
+  bytes && begin + Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex');
+
+/** A block whose sums are not right. */
+export interface MarkedBlock {
+  readonly reach: Reach;
+  /** Its start; milliseconds since the epoch. */
+  readonly block: number;
+}
+
+/** The marks of a kind, and the making of its sums. */
+export interface Sums {
+  /**
+   * Of each project the latest marked block that began before `before`; with a reach, of that project alone. 5 µs for each project.
+   */
+  latestMarked(database: Database, before: Date, reach?: Reach | null): Promise<MarkedBlock[]>;
+  /**
+   * Leaves at most `atOnce` of the marks of a block that this sees. Each statement is a short transaction of its own, so that
+   * `make` deletes few, however many changes a block has had. Ends early when `stop` is aborted.
+   */
+  thinMarks(database: Database, marked: MarkedBlock, stop: AbortSignal, atOnce?: number): Promise<void>;
+  /**
+   * Makes the sums of a block, and those of its day if no other block of the day is marked: a day with a marked block has none, as
+   * nobody may read them. (Nor has a day of which some may not be made yet.) One snapshot: a mark that it does not see stays, and
+   * belongs to a change that it does not see either.
+   *
+   * All is read and added up before the first row is written. So the transaction has an id for a short time only: what waits for the
+   * oldest transaction under way (the feed of changes, the minutes of presence) does not wait for the reading.
+   *
+   * Only one server at a time should do this (withSumsLock). If two do, one of them fails: they delete the same marks, or one
+   * deletes the mark on which the other relies.
+   *
+   * When `stop` is aborted, it ends before the next page with the signal's reason, and nothing is made.
+   */
+  make(database: Database, marked: MarkedBlock, stop: AbortSignal): Promise<void>;
+}
+
+/** Marks that are deleted at once. */
+const MARKS_AT_ONCE = 100_000;
+
+/** The sums of a kind. */
+export function sumsOf<Row extends Counted, Place, Stored extends object>(kind: Kind<Row, Place, Stored>): Sums {
+  const { name, table, marks, dimensions, until } = kind;
+  type Made = Span<Row, Stored>;
+
+  /** Adds up the rows of a block. */
+  async function sumBlock(tx: Queryable, reach: Reach, block: number, stop: AbortSignal): Promise<Made[]> {
+    const end = block + BLOCK * 1_000;
+    // Only spans in which something was get sums.
+    const within = [QUARTER, HOUR, BLOCK].map((seconds) => {
+      const length = seconds * 1_000;
+      const spans = Array.from(
+        { length: BLOCK / seconds },
+        (_, at): Made => new Span(kind, ALL, seconds, block + at * length),
+      );
+      return { length, spans };
+    });
+    const grouped = dimensions.map((dimension): Made => new Span(kind, dimension, BLOCK, block));
+    for (let after: Place | null = kind.before(block); after !== null;) {
+      stop.throwIfAborted();
+      const page: Row[] = await kind.rowsAfter(tx, reach, end, after);
+      for (const row of page) {
+        const part = row.userId && sketchedPart(row.userId);
+        const since = row.at - block;
+        for (const { length, spans } of within) spans[Math.floor(since / length)]!.add(null, part, row);
+        for (const [index, span] of grouped.entries()) {
+          const value = row.values[index]!;
+          if (value === null || typeof value === 'string') span.add(value, part, row);
+          else if (value.length === 0) span.add(null, part, row);
+          else for (const one of value) span.add(one, part, row);
+        }
+      }
+      const last = page.at(-1);
+      after = page.length === PAGE ? kind.placeOf(last!) : null;
+    }
+    return [...within.flatMap(({ spans }) => spans), ...grouped];
+  }
+
+  function addPart(span: Made, value: string | null, stored: Stored, list: Uint8Array | null, bits: Uint8Array | null) {
+    const sum = span.of(value);
+    if (!sum) return;
+    sum.figures.addStored(stored);
+    if (list) sum.users.addList(list);
+    if (bits) sum.users.addTable(bits);
+  }
+
+  /** Adds up the blocks of a day: `made`, which is not stored yet, and the sums of the others. */
+  async function sumDay(
+    tx: Queryable,
+    { projectId }: Reach,
+    day: number,
+    made: Made,
+    stop: AbortSignal,
+  ): Promise<Made> {
+    const span: Made = new Span(kind, made.dimension, DAY, day, made.hasTooMany);
+    let added = 0;
+    for (const [value, { figures, users }] of made.sums) {
+      addPart(span, value, figures.stored(), users.list, users.bits);
+      if (++added % AT_ONCE === 0) await pause();
+    }
+    for (let after: readonly [Date, number] | null = [new Date(day), TOO_MANY - 1]; after && !span.hasTooMany;) {
+      stop.throwIfAborted();
+      const page: (StoredUsers & Stored)[] = await tx.query<StoredUsers & Stored>({
+        name: `${name}.ofDay`,
+        text: `SELECT start, place, value, ${kind.columns.join(', ')}, user_list AS list, ${sendBits('user_bits')} AS bits
+               FROM ${table}
+               WHERE project_id = $1 AND dimension = $2 AND seconds = ${BLOCK} AND (start, place) > ($3, $4) AND start < $5
+                 AND start <> $6
+               ORDER BY start, place LIMIT ${SUMS_PAGE}`,
+        values: [projectId, made.dimension, ...after, new Date(day + DAY * 1_000), new Date(made.start)],
+      });
+      for (const row of page) {
+        if (row.place === TOO_MANY) span.hasTooMany = true;
+        addPart(span, row.value, row, row.list, row.bits === null ? null : bitsOf(row.bits));
+      }
+      const last = page.at(-1);
+      after = page.length === SUMS_PAGE ? [last!.start, last!.place] : null;
+    }
+    return span;
+  }
+
+  /** The rows of a span, as JSON. */
+  function* rowsOf(projectId: string, { dimension, seconds, start, sums, hasTooMany }: Made) {
+    const place = { project_id: projectId, dimension, seconds, start: new Date(start).toISOString() };
+    if (hasTooMany) yield { ...place, place: TOO_MANY, value: null, ...kind.figures(false).stored(), users: 0 };
+    else
+      for (const [index, [value, { figures, users }]] of [...sums].entries()) {
+        yield {
+          ...place,
+          place: index,
+          value,
+          ...figures.stored(),
+          users: users.count(),
+          user_list: hex(users.list, '\\x'),
+          user_bits: hex(users.bits, 'x'),
+        };
+      }
+  }
+
+  /** Bytes are written as Postgres reads them. */
+  const asJson = (row: object): string =>
+    JSON.stringify(
+      Object.fromEntries(
+        Object.entries(row).map(([column, value]: [string, unknown]) => [
+          column,
+          value instanceof Uint8Array ? hex(value, '\\x') : value,
+        ]),
+      ),
+    );
+
+  /** The rows of spans, as JSON of SUMS_PAGE rows each. */
+  async function pagesOf({ projectId }: Reach, spans: readonly Made[], stop: AbortSignal): Promise<string[]> {
+    const pages: string[] = [];
+    let rows: string[] = [];
+    const endPage = (): void => {
+      pages.push(`[${rows.join(',')}]`);
+      rows = [];
+    };
+    for (const span of spans) {
+      for (const row of rowsOf(projectId, span)) {
+        rows.push(asJson(row));
+        if (rows.length % AT_ONCE === 0) await pause();
+        if (rows.length < SUMS_PAGE) continue;
+        endPage();
+        stop.throwIfAborted();
+      }
+    }
+    if (rows.length > 0) endPage();
+    return pages;
+  }
+
+  const deleteSums = (tx: Queryable, { projectId }: Reach, seconds: number, start: number, end: number) =>
+    tx.query({
+      name: `${name}.delete`,
+      // With each dimension, so that the primary key finds them.
+      text: `DELETE FROM ${table} WHERE project_id = $1 AND dimension = ANY($2::text[]) AND seconds = $3 AND start >= $4 AND start < $5`,
+      values: [projectId, [ALL, ...dimensions], seconds, new Date(start), new Date(end)],
+    });
+
+  /** A mark of another block of the day. Null: there is none. */
+  async function otherMark(tx: Queryable, { projectId }: Reach, day: number, block: number) {
+    const [mark] = await tx.query<{ block: Date; id: string }>({
+      name: `${name}.otherMark`,
+      text: `SELECT block, id FROM ${marks} WHERE project_id = $1 AND block >= $2 AND block < $3 AND block <> $4 LIMIT 1`,
+      values: [projectId, new Date(day), new Date(day + DAY * 1_000), new Date(block)],
+    });
+    return mark ?? null;
+  }
+
+  /** Whether the sums of a whole day may be made. */
+  async function isOver(tx: Queryable, { projectId }: Reach, day: number): Promise<boolean> {
+    if (until === null) return true;
+    const [row] = await tx.query<{ isOver: boolean }>({
+      name: `${name}.isOver`,
+      text: `SELECT coalesce(${until} >= $2, false) AS "isOver" FROM projects p WHERE p.id = $1`,
+      values: [projectId, new Date(day + DAY * 1_000)],
+    });
+    return row?.isOver ?? false;
+  }
+
+  return {
+    async latestMarked(database, before, reach = null) {
+      const rows = await database.query<{ projectId: string; block: Date }>({
+        name: `${name}.marked`,
+        text: `SELECT p.id AS "projectId", m.block FROM projects p CROSS JOIN LATERAL (
+                 SELECT block FROM ${marks} WHERE project_id = p.id AND block < $1 ${until === null ? '' : `AND block < ${until}`}
+                 ORDER BY block DESC LIMIT 1
+               ) m ${reach ? 'WHERE p.id = $2' : ''} ORDER BY p.id`,
+        values: reach ? [before, reach.projectId] : [before],
+      });
+      return rows.map(({ projectId, block }) => ({ reach: { projectId, userIds: null }, block: block.getTime() }));
+    },
+
+    async thinMarks(database, { reach: { projectId }, block }, stop, atOnce = MARKS_AT_ONCE) {
+      for (let isMore = true; isMore && !stop.aborted;) {
+        // The mark that is kept stands for those before it. It is written, so whoever makes the block from an older snapshot fails.
+        const [row] = await database.query<{ isMore: boolean }>({
+          name: `${name}.thinMarks`,
+          text: `WITH kept AS (
+                   UPDATE ${marks} SET block = block WHERE project_id = $1 AND block = $2 AND id = (
+                     SELECT id FROM ${marks} WHERE project_id = $1 AND block = $2 ORDER BY id OFFSET $3 LIMIT 1
+                   ) RETURNING id
+                 ), gone AS (
+                   DELETE FROM ${marks} WHERE project_id = $1 AND block = $2 AND id < (SELECT id FROM kept)
+                 ) SELECT EXISTS (SELECT FROM kept) AS "isMore"`,
+          values: [projectId, new Date(block), atOnce],
+        });
+        isMore = row!.isMore;
+      }
+    },
+
+    make(database, { reach, block }, stop) {
+      const { projectId } = reach;
+      const day = startOfSpan(block, DAY);
+      return database.transaction(async (tx) => {
+        await tx.query({ name: `${name}.snapshot`, text: 'SET TRANSACTION ISOLATION LEVEL REPEATABLE READ' });
+        const spans = await sumBlock(tx, reach, block, stop);
+        const pages = await pagesOf(reach, spans, stop);
+        const other = await otherMark(tx, reach, day, block);
+        if (!other && (await isOver(tx, reach, day))) {
+          for (const made of spans.filter(({ seconds }) => seconds === BLOCK))
+            pages.push(...(await pagesOf(reach, [await sumDay(tx, reach, day, made, stop)], stop)));
+        }
+
+        await tx.query({
+          name: `${name}.deleteMarks`,
+          text: `DELETE FROM ${marks} WHERE project_id = $1 AND block = $2`,
+          values: [projectId, new Date(block)],
+        });
+        if (other) {
+          // Whoever makes the other block from a snapshot without this one fails, and does not make a wrong day.
+          await tx.query({
+            name: `${name}.keepMark`,
+            text: `UPDATE ${marks} SET block = block WHERE project_id = $1 AND block = $2 AND id = $3`,
+            values: [projectId, other.block, other.id],
+          });
+        }
+        for (const seconds of [QUARTER, HOUR, BLOCK])
+          await deleteSums(tx, reach, seconds, block, block + BLOCK * 1_000);
+        await deleteSums(tx, reach, DAY, day, day + DAY * 1_000);
+        for (const page of pages) {
+          stop.throwIfAborted();
+          await tx.query({
+            name: `${name}.write`,
+            text: `INSERT INTO ${table} SELECT * FROM json_populate_recordset(NULL::${table}, $1)`,
+            values: [page],
+          });
+        }
+      });
+    },
+  };
+}
+
+/**
+ * Does `work` if no other server is at it. The transactions of `work` begin after the lock is taken, so that they see all that was
+ * made before.
+ */
+export function withSumsLock(database: Database, work: () => Promise<void>): Promise<void> {
+  return database.transaction(async (tx) => {
+    if (await holdLock(tx, 'sums', `hashtext('footsteps.session_sums')`)) await work();
+  });
+}
