@@ -1,6 +1,6 @@
 import { useEffect, useEffectEvent, useMemo, useRef, useState } from 'react';
 import type { TypedDocumentNode } from '@graphql-typed-document-node/core';
-import { useQuery, type AnyVariables, type CombinedError } from 'urql';
+import { useQuery, type AnyVariables, type CombinedError, type UseQueryArgs, type UseQueryState } from 'urql';
 import { isTooMuch, isUnreachable } from './api';
 import { useRetry } from './reach';
 
@@ -87,6 +87,32 @@ export function useAnswer<Data, Variables extends AnyVariables>(
     return () => window.clearTimeout(timer);
   }, [isAsking, question]);
   return { data: shown?.data, error, isOld, again, retry, rest };
+}
+
+/** What a query of a page is answered, and two ways to ask once more. */
+type Asked<Data, Variables extends AnyVariables> = UseQueryState<Data, Variables> & {
+  /** After an error: asks once more, if no answer is under way. */
+  readonly retry: () => void;
+  /** Asks once more, also if an answer is under way: something was changed since it was asked. */
+  readonly again: () => void;
+};
+
+/**
+ * Asks a query as `useQuery` does. Whoever tries again by itself must use `retry`: a new request takes the place of the one
+ * that is under way, so a server that takes longer to answer than the page waits would never be heard.
+ */
+export function useAsked<Data, Variables extends AnyVariables>(
+  question: UseQueryArgs<Variables, Data>,
+): Asked<Data, Variables> {
+  const [state, ask] = useQuery(question);
+  const again = (): void => ask({ requestPolicy: 'network-only' });
+  return {
+    ...state,
+    again,
+    retry() {
+      if (!state.fetching && !state.stale) again();
+    },
+  };
 }
 
 /** Calls `action` each time `turn` has changed, and not at first. */

@@ -20,6 +20,7 @@ import { SignInPage } from './sign-in-page';
 import { toggleTheme, useTheme } from './theme';
 import { usePlaceTitle } from './title';
 import { UserPage } from './user-page';
+import { Validity } from './validity';
 import { VisitNote } from './visit-note';
 import { useZone } from './zone';
 
@@ -151,7 +152,7 @@ function Pages(): ReactNode {
   if (place?.needs && !isOpen(place, rights)) {
     return (
       <main ref={main} id="main" tabIndex={-1}>
-        <Empty title="This key cannot open this page">
+        <Empty title="This key cannot open this page" isPage>
           It needs the scope {SCOPE_OF[place.needs]}. <Link href={first.path}>Go to {first.name.toLowerCase()}</Link>
         </Empty>
       </main>
@@ -167,7 +168,7 @@ function Pages(): ReactNode {
           </Route>
         ))}
         <Route>
-          <Empty title="Page not found">
+          <Empty title="Page not found" isPage>
             <Link href="/">Go to overview</Link>
           </Empty>
         </Route>
@@ -219,6 +220,7 @@ export function App(): ReactNode {
               <Pages key={zone} />
             </div>
             <Reconnecting />
+            <Validity />
             <Jump dialog={jump} />
             <Shortcuts onJump={() => jump.current?.showModal()} />
           </>

@@ -1,5 +1,5 @@
 import { useState, type ReactNode } from 'react';
-import { useQuery } from 'urql';
+import { useAsked } from './answer';
 import { AuditLogDocument, type AuditLogQuery } from './generated/graphql';
 import { Pager } from './pager';
 import { Card, Empty, Loading, Moment, Problem } from './parts';
@@ -48,7 +48,7 @@ const EntryRow = ({ entry, what, keys }: { entry: Entry; what: string; keys: rea
 export function AuditLog(): ReactNode {
   /** The cursors of the pages before this one; the last is that of this page. */
   const [cursors, setCursors] = useState<readonly string[]>([]);
-  const [{ data, error }, ask] = useQuery({
+  const { data, error, retry } = useAsked({
     query: AuditLogDocument,
     variables: { after: cursors.at(-1) ?? null },
     context: CONTEXT,
@@ -58,7 +58,7 @@ export function AuditLog(): ReactNode {
     data?.actions?.enumValues?.find(({ name }) => name === entry.action)?.description ?? entry.action;
   return (
     <Card title="Audit log">
-      {error && !log && <Problem error={error} retry={() => ask({ requestPolicy: 'network-only' })} />}
+      {error && !log && <Problem error={error} retry={retry} />}
       {!log && !error && <Loading lines={5} />}
       {log?.nodes.length === 0 && <Empty title="Nothing has been changed in the last two years" />}
       {log && log.nodes.length > 0 && (

@@ -18,16 +18,16 @@ import { fetchLater } from './turns';
 /** What sessions are counted by: its name, and the parameter of the filter that a click sets. */
 const DIMENSIONS = {
   ENTRY_SOURCE: { name: 'Entry pages', param: 'entry' },
-  EXIT_SOURCE: { name: 'Exit pages', param: null },
+  EXIT_SOURCE: { name: 'Exit pages', param: 'exit' },
   BROWSER: { name: 'Browsers', param: 'browser' },
   OPERATING_SYSTEM: { name: 'Systems', param: 'system' },
   DEVICE: { name: 'Devices', param: 'device' },
   COUNTRY: { name: 'Countries', param: 'country' },
-  REGION: { name: 'Regions', param: null },
+  REGION: { name: 'Regions', param: 'region' },
   CITY: { name: 'Cities', param: 'city' },
   VERSION: { name: 'Versions', param: 'version' },
   END_REASON: { name: 'Endings', param: 'end' },
-} satisfies Record<SessionDimension, { name: string; param: string | null }>;
+} satisfies Record<SessionDimension, { name: string; param: string }>;
 
 /** The three boxes below the chart: each shows one of its dimensions at a time. */
 const BOXES = [
@@ -61,7 +61,7 @@ function Group({
   const path = usePathname();
   const { param } = DIMENSIONS[by];
   const { value, count } = group;
-  const isChosen = param !== null && value != null && params.getAll(param).includes(value);
+  const isChosen = value != null && params.getAll(param).includes(value);
   const text = (
     <>
       <span className="breakdown-bar" style={{ width: `${(count / most) * 100}%` }} aria-hidden="true" />
@@ -70,7 +70,7 @@ function Group({
       <span className="number muted">{formatShare(count / Math.max(1, total))}</span>
     </>
   );
-  if (param === null || value == null) return <span className="breakdown-group">{text}</span>;
+  if (value == null) return <span className="breakdown-group">{text}</span>;
   const changes = isChosen ? without(params, param, value) : { [param]: [...params.getAll(param), value] };
   return (
     <Link
@@ -105,11 +105,6 @@ function Groups({ by, filter, question, turn }: { by: SessionDimension } & Count
   if (groups.length === 0) return <Empty title="No sessions" />;
   return (
     <Dimmed isOld={isOld}>
-      {DIMENSIONS[by].param === null && (
-        <p className="breakdown-note muted">
-          Only counted: there is no filter for {DIMENSIONS[by].name.toLowerCase()}.
-        </p>
-      )}
       <ul>
         {groups.map((group) => (
           <li key={group.value ?? ''}>

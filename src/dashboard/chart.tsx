@@ -166,7 +166,7 @@ function Plot({ points, interval, onZoom }: ChartProps): ReactNode {
       <div className="chart-legend">
         <span className="legend-key sessions">Sessions{point && <b>{formatNumber(point.sessions)}</b>}</span>
         <span className="legend-key users">Users{point && <b>{formatNumber(point.users)}</b>}</span>
-        <span className="muted chart-hint">
+        <span className={point ? 'muted chart-hint' : 'muted chart-hint is-idle'}>
           {point ? nameOf(new Date(point.at), interval, true) : 'Hover for details, drag to zoom'}
         </span>
       </div>

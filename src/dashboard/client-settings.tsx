@@ -1,5 +1,6 @@
 import { useId, useRef, useState, type FormEvent, type ReactNode } from 'react';
-import { useMutation, useQuery } from 'urql';
+import { useMutation } from 'urql';
+import { useAsked } from './answer';
 import { explain } from './api';
 import { useRights } from './credential';
 import { ClientSettingsDocument, SetClientSettingsDocument } from './generated/graphql';
@@ -50,6 +51,7 @@ function SetSetting({ given }: { given: Setting }): ReactNode {
             id={`${id}value`}
             className="code"
             maxLength={2_000}
+            autoFocus={given.key !== ''}
             spellCheck={false}
             placeholder="info"
             value={value}
@@ -72,7 +74,7 @@ function SetSetting({ given }: { given: Setting }): ReactNode {
 /** The settings of Exceptionless clients: the list and, for a key with MANAGE, the form and the removal. */
 export function ClientSettings(): ReactNode {
   const { manage } = useRights();
-  const [{ data, error }, ask] = useQuery({ query: ClientSettingsDocument });
+  const { data, error, retry } = useAsked({ query: ClientSettingsDocument });
   const [removed, remove] = useMutation(SetClientSettingsDocument);
   const [chosen, setChosen] = useState<Setting & { times: number }>({ key: '', value: '', times: 0 });
   const settings = data?.project.clientSettings;
@@ -85,7 +87,7 @@ export function ClientSettings(): ReactNode {
         Exceptionless clients read these from the server while they run, e.g. which log levels they send.
         {!manage && ' To change them, use a key with the scope MANAGE.'}
       </p>
-      {error && !settings && <Problem error={error} retry={() => ask({ requestPolicy: 'network-only' })} />}
+      {error && !settings && <Problem error={error} retry={retry} />}
       {!settings && !error && <Loading lines={3} />}
       {settings?.entries.length === 0 && <Empty title="No settings" />}
       {settings && settings.entries.length > 0 && (

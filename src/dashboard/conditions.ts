@@ -54,6 +54,29 @@ export function timeRange(
   return found.from || found.to ? found : undefined;
 }
 
+/** A range of a filter: its two parameters, and what to say if it contains nothing. */
+export interface RangeParams {
+  readonly low: string;
+  readonly high: string;
+  readonly isEmpty: (low: string, high: string) => boolean;
+  readonly told: string;
+}
+
+/** Whether no time is in the range: its end is not in it. */
+export const isBackwards = (from: string, to: string): boolean => Date.parse(from) >= Date.parse(to);
+
+/** Why nothing can match the filter in the address, by the parameter that is too large; empty if something can. */
+export function conflictsIn(params: URLSearchParams, ranges: readonly RangeParams[]): ReadonlyMap<string, string> {
+  const found = ranges.filter(({ low, high, isEmpty }) => {
+    const [from, to] = [params.get(low), params.get(high)];
+    return from && to && isEmpty(from, to);
+  });
+  return new Map(found.map(({ high, told }) => [high, told]));
+}
+
+/** Whether the address has a condition, and not only an order. */
+export const isNarrowed = (params: URLSearchParams): boolean => [...params.keys()].some((name) => name !== 'sort');
+
 /** Parses a text; null if it is not a JSON object. */
 export function jsonObject(text: string): Record<string, unknown> | null {
   try {

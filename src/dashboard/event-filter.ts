@@ -1,4 +1,6 @@
 import {
+  conflictsIn,
+  isBackwards,
   jsonObject,
   listConditions,
   singleConditions,
@@ -34,6 +36,12 @@ export function readEventFilter(params: URLSearchParams): EventFilter {
   filter.dataContains = jsonObject(params.get('data') ?? '') ?? undefined;
   return filter;
 }
+
+/** Why no event can match the filter in the address (conflictsIn). */
+export const eventConflicts = (params: URLSearchParams): ReadonlyMap<string, string> =>
+  conflictsIn(params, [
+    { low: 'from', high: 'to', isEmpty: isBackwards, told: 'The time of “From” is not before that of “Before”.' },
+  ]);
 
 /** The conditions in the address. */
 export function eventConditions(params: URLSearchParams): Condition[] {

@@ -1,27 +1,24 @@
 import type { ReactNode } from 'react';
-import { useQuery } from 'urql';
 import { Link } from 'wouter';
+import { useAsked } from './answer';
 import { EventData, EventFacts } from './event-facts';
 import { formatExact } from './format';
 import { EventDocument } from './generated/graphql';
 import { Icon } from './icons';
-import { Card, Empty, Loading, Moment, PageHead, Problem, UserLines } from './parts';
+import { NotFound } from './not-found';
+import { Card, Loading, Moment, PageHead, Problem, UserLines } from './parts';
 import { stepPath } from './paths';
 import { useTitle } from './title';
 
 /** The page of one event: all of it, and the way to its user and its place in the session. */
 export function EventPage({ id }: { id: string }): ReactNode {
-  const [{ data, error }, ask] = useQuery({ query: EventDocument, variables: { id } });
+  const { data, error, retry } = useAsked({ query: EventDocument, variables: { id } });
   const event = data?.event;
   useTitle(event ? `${event.message?.slice(0, 60) ?? event.source ?? event.type}, event` : 'Event');
-  if (error && !data) return <Problem error={error} retry={() => ask({ requestPolicy: 'network-only' })} />;
+  if (error && !data) return <Problem error={error} retry={retry} />;
   if (!data) return <Loading lines={8} label="Loading event" />;
   if (!event) {
-    return (
-      <Empty title="Event not found">
-        It may have been erased. <Link href="/events">Go to events</Link>
-      </Empty>
-    );
+    return <NotFound title="Event not found" path="/events" list="events" />;
   }
   return (
     <>

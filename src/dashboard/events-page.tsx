@@ -2,7 +2,8 @@ import { memo, useState, type ReactNode } from 'react';
 import { Link } from 'wouter';
 import { navigate } from 'wouter/use-browser-location';
 import { changeAddress, useParams } from './address';
-import { eventConditions, EVENT_LISTS, readEventFilter } from './event-filter';
+import { isNarrowed } from './conditions';
+import { eventConditions, eventConflicts, EVENT_LISTS, readEventFilter } from './event-filter';
 import { MOST_NEW_EVENTS, useEventList } from './event-list';
 import { ActiveChips, Choice, DataInput, Input, MomentInput, SearchBox, WordLists } from './filter-fields';
 import { count, formatNumber } from './format';
@@ -29,6 +30,7 @@ const Row = memo(function Row({ item: event, index, top }: RowProps<EventRowFrag
       <div role="cell" className="cell-start">
         <Link className="row-link" href={eventPath(event.id)}>
           <Moment at={event.occurredAt} />
+          <span className="hidden">, {event.type}</span>
         </Link>
       </div>
       <div role="cell" className="cell-type">
@@ -55,7 +57,12 @@ function EventFilterPanel({ params, rows }: { params: URLSearchParams; rows: rea
       <WordLists lists={EVENT_LISTS} params={params} rows={rows} />
       <Input name="Reference ID" value={get('ref')} onChange={(event) => changeAddress({ ref: event.target.value })} />
       <MomentInput name="From" value={get('from')} onChange={(from) => changeAddress({ from })} />
-      <MomentInput name="Before" value={get('to')} onChange={(to) => changeAddress({ to })} />
+      <MomentInput
+        name="Before"
+        value={get('to')}
+        told={eventConflicts(params).get('to')}
+        onChange={(to) => changeAddress({ to })}
+      />
       <Choice
         name="Session"
         value={get('session')}
@@ -118,7 +125,9 @@ export function EventsPage(): ReactNode {
         things="events"
         list={list}
         isOld={list.isOld}
-        empty={params.size > 0 ? <Link href="/events">Show all events</Link> : 'Events appear here as they arrive.'}
+        all={isNarrowed(params) ? '/events' : null}
+        conflicts={eventConflicts(params)}
+        hint="Events appear here as they arrive."
         end={endOf(list)}
       >
         <WindowTable

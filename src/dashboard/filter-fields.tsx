@@ -108,9 +108,27 @@ export function WordLists({
   ));
 }
 
+/** Gives the focus of a chip that goes away to the one beside it or, from the last one, to its field or the page. */
+function handOn(chip: HTMLElement): void {
+  const box = chip.parentElement!;
+  const next =
+    box.querySelectorAll('.chip').length > 1
+      ? (chip.nextElementSibling ?? chip.previousElementSibling)
+      : (box.closest('.field')?.querySelector('input') ?? document.querySelector('#main'));
+  (next as HTMLElement | null)?.focus({ preventScroll: true });
+}
+
 /** One condition of the filter. Pressing it removes it. */
 const Chip = ({ text, onRemove }: { text: string; onRemove: () => void }): ReactNode => (
-  <button type="button" className="chip" onClick={onRemove} aria-label={`Remove ${text}`}>
+  <button
+    type="button"
+    className="chip"
+    onClick={(event) => {
+      handOn(event.currentTarget);
+      onRemove();
+    }}
+    aria-label={`Remove ${text}`}
+  >
     <span className="clip">{text}</span>
     <Icon name="close" size={13} />
   </button>
@@ -223,13 +241,21 @@ function jsonOf(text: string): string | null {
 }
 
 /** An input of a JSON object. */
-export function DataInput({ value, onChange }: { value: string; onChange: (text: string) => void }): ReactNode {
+export function DataInput({
+  name = 'Data contains (JSON)',
+  value,
+  onChange,
+}: {
+  name?: string;
+  value: string;
+  onChange: (text: string) => void;
+}): ReactNode {
   const id = useId();
   const [text, setText] = useText(value, jsonOf, (json) => json);
   const json = jsonOf(text);
   return (
     <div className="field wide">
-      <label htmlFor={id}>Data contains (JSON)</label>
+      <label htmlFor={id}>{name}</label>
       <input
         id={id}
         className="code"
@@ -276,7 +302,14 @@ export function ActiveChips({
           {isWhole ? 'Show fewer' : `${formatNumber(more)} more`}
         </button>
       )}
-      <button type="button" className="button small quiet" onClick={onClear}>
+      <button
+        type="button"
+        className="button small quiet"
+        onClick={() => {
+          document.querySelector<HTMLElement>('#main')?.focus({ preventScroll: true });
+          onClear();
+        }}
+      >
         Clear all
       </button>
     </div>

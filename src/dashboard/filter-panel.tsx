@@ -98,6 +98,11 @@ export function FilterPanel({
         </div>
       </fieldset>
       <DataInput value={get('data')} onChange={(data) => changeAddress({ data })} />
+      <DataInput
+        name="Data of the user (JSON)"
+        value={get('userData')}
+        onChange={(userData) => changeAddress({ userData })}
+      />
     </div>
   );
 }

@@ -41,8 +41,9 @@ function formats(): ReturnType<typeof formatsIn> {
 /** 9,500; 12K; 1.5M (in the form of the browser's language) */
 export const formatShort = (value: number): string => (value < 10_000 ? number : short).format(value);
 
-/** +12% */
-export const formatChange = (ratio: number): string => percent.format(ratio);
+/** +12%; ×15 for ten times as much and more. `ratio` is the change: 0.12, 14. */
+export const formatChange = (ratio: number): string =>
+  ratio < 9 ? percent.format(ratio) : `×${short.format(ratio + 1)}`;
 
 /** 3.4% */
 export const formatShare = (ratio: number): string => share.format(ratio);

@@ -138,7 +138,8 @@ export function Jump({ dialog }: { dialog: RefObject<HTMLDialogElement | null> }
       ref={dialog}
       className="jump"
       aria-label="Jump"
-      onToggle={(event) => setOpen(event.newState === 'open')}
+      // Not `toggle`, which comes later: what is typed at once would be lost.
+      onBeforeToggle={(event) => setOpen(event.newState === 'open')}
       onClick={(event) => {
         if (event.target === dialog.current) dialog.current.close();
       }}

@@ -1,5 +1,6 @@
 import { useId, useRef, useState, type FormEvent, type ReactNode } from 'react';
-import { useMutation, useQuery } from 'urql';
+import { useMutation } from 'urql';
+import { useAsked } from './answer';
 import { explain } from './api';
 import { useCredential } from './credential';
 import { CreateKeyDocument, KeysDocument, RevokeKeyDocument, type KeyFragment, type Scope } from './generated/graphql';
@@ -90,15 +91,14 @@ function Revoke({ apiKey, isOwn }: { apiKey: KeyFragment; isOwn: boolean }): Rea
 
 /** The project's keys: the list, the form for a new key, and revocation. */
 export function Keys(): ReactNode {
-  const [{ data, error }, ask] = useQuery({ query: KeysDocument });
+  const { data, error, retry, again } = useAsked({ query: KeysDocument });
   const { secret } = useCredential();
   /** Of the whole secrets the server keeps only hashes, so the page compares what it is shown. */
   const isOwn = ({ prefix }: KeyFragment): boolean => secret?.startsWith(prefix) ?? false;
-  const again = (): void => ask({ requestPolicy: 'network-only' });
   const keys = data?.project.apiKeys.toSorted((a, b) => Number(Boolean(a.revokedAt)) - Number(Boolean(b.revokedAt)));
   return (
     <Card title="Keys">
-      {error && !keys && <Problem error={error} retry={again} />}
+      {error && !keys && <Problem error={error} retry={retry} />}
       {!keys && !error && <Loading lines={4} />}
       {keys && (
         <>

@@ -1,5 +1,5 @@
-import { useEffect, type ReactNode } from 'react';
-import { useQuery } from 'urql';
+import { useEffect, useEffectEvent, type ReactNode } from 'react';
+import { useAnswer } from './answer';
 import { useNow } from './clock';
 import { formatClock, formatDay } from './format';
 import { WhenOnlineDocument, type WhenOnlineQuery } from './generated/graphql';
@@ -70,15 +70,15 @@ function Day({ from, to, spells }: Spell & { spells: readonly Spell[] }): ReactN
 export function OnlineLine({ identity, presence }: { identity: string; presence: PresentUser | null }): ReactNode {
   const now = useNow(MINUTE) + MINUTE;
   const from = midnight(now, DAYS - 1);
-  const [{ data, error }, ask] = useQuery({
-    query: WhenOnlineDocument,
-    variables: { identity, from: new Date(from).toISOString() },
-    requestPolicy: 'network-only',
-  });
+  const variables = { identity, from: new Date(from).toISOString() };
+  const { data, error, again, retry } = useAnswer(WhenOnlineDocument, variables, JSON.stringify(variables));
   const isOnline = presence?.status === 'ONLINE';
+  const read = useEffectEvent(again);
+  // Of a user who is only seen again, nothing changes here.
+  const told = presence && `${presence.status} ${presence.since}`;
   useEffect(() => {
-    if (presence) ask({ requestPolicy: 'network-only' });
-  }, [presence, ask]);
+    if (told !== null) read();
+  }, [told]);
   const spells = data ? spellsOf(data, from, now, isOnline) : [];
   return (
     <Card
@@ -90,7 +90,7 @@ export function OnlineLine({ identity, presence }: { identity: string; presence:
         </span>
       }
     >
-      {error && <Problem error={error} retry={() => ask({ requestPolicy: 'network-only' })} />}
+      {error && !data && <Problem error={error} retry={retry} byItself={false} />}
       {!data && !error && <Loading lines={DAYS} />}
       {data && (
         <>

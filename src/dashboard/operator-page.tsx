@@ -1,6 +1,7 @@
 import { useEffect, useId, useRef, useState, type FormEvent, type ReactNode } from 'react';
-import { useMutation, useQuery, type CombinedError } from 'urql';
+import { useMutation, type CombinedError } from 'urql';
 import { useLocation } from 'wouter';
+import { useAsked } from './answer';
 import { createApi, explain } from './api';
 import { enterProject, EVERYTHING, useCredential } from './credential';
 import {
@@ -137,7 +138,7 @@ function EndOfVisit(): ReactNode {
 export function OperatorPage(): ReactNode {
   /** The cursors of the pages before this one; the last is that of this page. */
   const [cursors, setCursors] = useState<readonly string[]>([]);
-  const [{ data, error }, ask] = useQuery({
+  const { data, error, retry } = useAsked({
     query: ProjectsDocument,
     variables: { after: cursors.at(-1) ?? null },
     context: PROJECTS,
@@ -150,7 +151,7 @@ export function OperatorPage(): ReactNode {
       <div className="stack">
         <EndOfVisit />
         <Card title="All projects">
-          {error && !projects && <Problem error={error} retry={() => ask({ requestPolicy: 'network-only' })} />}
+          {error && !projects && <Problem error={error} retry={retry} />}
           {!projects && !error && <Loading lines={5} label="Loading projects" />}
           {projects?.nodes.length === 0 && <Empty title="No projects yet" />}
           {projects && projects.nodes.length > 0 && (

@@ -7,7 +7,7 @@ import { useAnswer, useTurn } from './answer';
 import { isUnreachable } from './api';
 import { Breakdowns, COUNT_LESS } from './breakdowns';
 import { Chart } from './chart';
-import { withParams } from './conditions';
+import { singleConditions, withParams } from './conditions';
 import { ActiveChips } from './filter-fields';
 import { FilterPanel } from './filter-panel';
 import { FirstEvent } from './first-event';
@@ -15,10 +15,13 @@ import { formatChange, formatDuration, formatNumber, formatShare } from './forma
 import {
   AnythingThereDocument,
   BeforeDocument,
+  LatestOnlineDocument,
+  OnlineCountDocument,
   OverviewDocument,
   PeakOnlineDocument,
   SessionsMoveDocument,
   WentWrongDocument,
+  type LatestOnlineQuery,
   type SessionFilter,
   type TotalsFragment,
 } from './generated/graphql';
@@ -26,7 +29,6 @@ import { Icon } from './icons';
 import { useLive } from './live';
 import { Avatar, Card, Dimmed, Empty, Loading, Moment, PageHead, Problem, UserLines } from './parts';
 import { sessionPath, stepPath } from './paths';
-import { useOnline } from './presence';
 import { rangeParams, useRange, type Range } from './range';
 import { RangePicker } from './range-picker';
 import { readFilter, sessionConditions } from './session-filter';
@@ -74,6 +76,10 @@ function Change({
   if (earlier === 'ASKED') return <span className="change">Comparing…</span>;
   if (earlier === 'FAILED') return <span className="change">Not compared</span>;
   const [now, before] = [totals[name], earlier[name]];
+  if (now === 0 && before === 0 && earlier.sessions > 0) return <span className="change">No change</span>;
+  // There is no ratio to nothing.
+  if (now != null && before === 0 && earlier.sessions > 0)
+    return <span className={worse ? 'change bad' : 'change good'}>Up from 0</span>;
   if (now == null || !before) return <span className="change">No previous data</span>;
   const ratio = now / before - 1;
   if (Math.abs(ratio) < 0.005) return <span className="change">No change</span>;
@@ -162,6 +168,9 @@ function Figures({
 
 const SHOWN_ONLINE = 6;
 
+/** Since when a user is online, ISO 8601; '' if that is not known. */
+const sinceOf = ({ presence }: LatestOnlineQuery['users']['nodes'][number]): string => presence.since ?? '';
+
 /** What is asked for a range and a filter. A range up to now stays the same question while it moves on. */
 const questionOf = ({ key, from, to }: Range, filter: SessionFilter): string =>
   JSON.stringify([key ?? [from, to], filter]);
@@ -189,28 +198,47 @@ function Peak({ range, online }: { range: Range; online: number }): ReactNode {
   );
 }
 
-/** `isFiltered`: the page has a filter, which this card does not follow. */
-function OnlineNow({ range, isFiltered }: { range: Range; isFiltered: boolean }): ReactNode {
-  const presence = useOnline();
+/**
+ * How many users are online, and a few of them: those who were seen last. `isFiltered`: the page has a filter, which this card
+ * does not follow. When `turn` grows, they are read again.
+ */
+function OnlineNow({ range, isFiltered, turn }: { range: Range; isFiltered: boolean; turn: number }): ReactNode {
+  const [online, setOnline] = useState<number | null>(null);
+  const { data, error, again, retry, rest } = useAnswer(LatestOnlineDocument, { first: SHOWN_ONLINE }, 'online');
+  const latest = data?.users.nodes.toSorted((a, b) => sinceOf(b).localeCompare(sinceOf(a)));
+  useTurn(turn, again);
+  const look = useThrottled(again, REFRESH, rest);
+  useLive(
+    OnlineCountDocument,
+    {},
+    {
+      data({ onlineCount }) {
+        setOnline(onlineCount);
+        // The first number comes with the list: it is asked for once more only if the two differ.
+        if (online !== null || (latest && latest.length !== Math.min(SHOWN_ONLINE, onlineCount))) look();
+      },
+    },
+  );
   return (
     <Card title="Online now" tools={<Link href="/online">See all</Link>}>
       {isFiltered && <p className="peak muted">All users: the filter does not count here.</p>}
-      {presence && <Peak range={range} online={presence.online.length} />}
-      {!presence && <Loading lines={4} />}
-      {presence?.online.length === 0 && <Empty title="No one is online">Users appear here as they arrive.</Empty>}
-      {presence && presence.online.length > 0 && (
+      {online !== null && <Peak range={range} online={online} />}
+      {online === null && <Loading lines={4} />}
+      {online === 0 && <Empty title="No one is online">Users appear here as they arrive.</Empty>}
+      {online !== null && online > 0 && (
         <>
           <p className="online-count">
             <span className="dot online" aria-hidden="true" />
-            <b data-testid="online-count">{formatNumber(presence.online.length)}</b>{' '}
-            {presence.online.length === 1 ? 'user' : 'users'}
+            <b data-testid="online-count">{formatNumber(online)}</b> {online === 1 ? 'user' : 'users'}
           </p>
+          {error && !latest && <Problem error={error} retry={retry} byItself={false} />}
+          {!latest && !error && <Loading lines={4} />}
           <ul className="rows">
-            {presence.online.slice(0, SHOWN_ONLINE).map((user) => (
+            {latest?.map((user) => (
               <li key={user.identity}>
                 <Avatar identity={user.identity} name={user.name} online />
                 <UserLines user={user} />
-                <span className="muted row-end">{user.since && <Moment at={user.since} ago />}</span>
+                <span className="muted row-end">{sinceOf(user) && <Moment at={sinceOf(user)} ago />}</span>
               </li>
             ))}
           </ul>
@@ -339,7 +367,14 @@ export function OverviewPage(): ReactNode {
       },
     },
   );
-  const shownConditions = sessionConditions(conditions);
+  // The list of sessions has controls of their own for these two, and links to this page may have them.
+  const shownConditions = [
+    ...sessionConditions(conditions),
+    ...singleConditions(conditions, {
+      q: (value) => `Search: ${value}`,
+      status: (value) => (value === 'ACTIVE' ? 'Active' : 'Ended'),
+    }),
+  ];
   // If the server cannot be reached, it is said once, and not in each card.
   const isThere = data !== undefined || error === undefined || !isUnreachable(error);
 
@@ -405,7 +440,7 @@ export function OverviewPage(): ReactNode {
       )}
       {isThere && (
         <div className="columns">
-          <OnlineNow range={range} isFiltered={shownConditions.length > 0} />
+          <OnlineNow range={range} isFiltered={shownConditions.length > 0} turn={turn} />
           <WentWrong range={range} filter={filter} turn={turn} />
         </div>
       )}

@@ -28,6 +28,8 @@ export interface PagedList<Row> extends PagedListState<Row> {
   /** After an error: asks once more for the page that could not be read, if nothing is being asked. */
   readonly retry: () => void;
   readonly reload: () => void;
+  /** Reads the first page again and updates its rows in their places. */
+  readonly refresh: () => void;
 }
 
 /**
@@ -79,6 +81,13 @@ export function usePagedList<Row extends { readonly id: string }>(
     });
   }
 
+  async function refresh(): Promise<void> {
+    const { page } = await read(null);
+    if (!page || asked.current !== question) return;
+    const latest = new Map(page.nodes.map((row) => [row.id, row]));
+    setState((known) => ({ ...known, rows: known.rows.map((row) => latest.get(row.id) ?? row) }));
+  }
+
   const asked = useRef('');
   const begin = useEffectEvent(() => void ask(null));
   useEffect(() => {
@@ -100,5 +109,6 @@ export function usePagedList<Row extends { readonly id: string }>(
       if (!busy.current) void ask(isOld ? null : state.cursor);
     },
     reload: () => void ask(null),
+    refresh: () => void refresh(),
   };
 }

@@ -3,6 +3,7 @@ import { Link } from 'wouter';
 import type { CombinedError } from 'urql';
 import { explain, isTooMuch, isUnreachable } from './api';
 import { useNow } from './clock';
+import { useRights } from './credential';
 import { formatAgo, formatExact, formatMoment } from './format';
 import { Icon } from './icons';
 import { userPath } from './paths';
@@ -50,9 +51,14 @@ export const Avatar = ({
   </span>
 );
 
-/** A link to the user's page. It shows the name, or the identity if there is no name; the tooltip is the identity. */
+/**
+ * A link to the user's page, for a key that can open it. It shows the name, or the identity if there is no name; the tooltip is
+ * the identity.
+ */
 export function UserLink({ user }: { user: { identity: string; name?: string | null } | null | undefined }): ReactNode {
+  const { read } = useRights();
   if (!user) return <span className="muted">No user</span>;
+  if (!read) return <span className="user-link">{user.name ?? user.identity}</span>;
   return (
     <Link className="user-link" href={userPath(user.identity)} title={user.identity}>
       {user.name ?? user.identity}
@@ -72,10 +78,18 @@ export const UserLines = ({
   </span>
 );
 
-/** A message for an empty list, with what the user can do. */
-export const Empty = ({ title, children }: { title: string; children?: ReactNode }): ReactNode => (
+/** A message for an empty list, with what the user can do. `isPage`: it is all that the page has, so it is the heading. */
+export const Empty = ({
+  title,
+  isPage = false,
+  children,
+}: {
+  title: string;
+  isPage?: boolean;
+  children?: ReactNode;
+}): ReactNode => (
   <div className="state">
-    <p className="state-title">{title}</p>
+    {isPage ? <h1 className="state-title">{title}</h1> : <p className="state-title">{title}</p>}
     {children && <div className="state-text">{children}</div>}
   </div>
 );
@@ -178,13 +192,16 @@ export const Dimmed = ({
 
 /**
  * A list that loads more on demand: its rows (`children`), and below them `end`, or why the next rows could not be loaded.
- * Without rows: why they could not be loaded, or `empty`. `things`: what is listed, in the plural.
+ * Without rows: why they could not be loaded, or that there is nothing. `things`: what is listed, in the plural. `all`: the
+ * path of the list without conditions; null: it has none. `conflicts`: why nothing can match. `hint`: what the list waits for.
  */
 export function ListView({
   things,
   list: { rows, loading, error, retry },
   isOld,
-  empty,
+  all,
+  conflicts,
+  hint,
   end,
   children,
 }: {
@@ -196,7 +213,9 @@ export function ListView({
     readonly retry: () => void;
   };
   isOld: boolean;
-  empty: ReactNode;
+  all: string | null;
+  conflicts: ReadonlyMap<string, string>;
+  hint: string;
   end: string;
   children: ReactNode;
 }): ReactNode {
@@ -211,7 +230,15 @@ export function ListView({
   return (
     <>
       {problem}
-      {!problem && !loading && <Empty title={`No ${things} match`}>{empty}</Empty>}
+      {!problem && !loading && all === null && <Empty title={`No ${things} yet`}>{hint}</Empty>}
+      {!problem && !loading && all !== null && (
+        <Empty title={`No ${things} match`}>
+          {[...conflicts.values()].map((told) => (
+            <p key={told}>{told}</p>
+          ))}
+          <Link href={all}>Show all {things}</Link>
+        </Empty>
+      )}
       {loading && <Loading lines={10} label={`Loading ${things}`} />}
     </>
   );
@@ -249,10 +276,15 @@ export const Card = ({
 /** A button that copies a text and confirms it. */
 export function CopyButton({ text, label = 'Copy' }: { text: string; label?: string }): ReactNode {
   const [copied, setCopied] = useState(false);
-  // Browsers offer the clipboard only on https and on this machine. Elsewhere the user can select the text.
+  // Browsers offer the clipboard only on https and on this machine. Elsewhere the user selects the text.
+  if (!window.isSecureContext) return null;
   async function copy(): Promise<void> {
-    if (!window.isSecureContext) return;
-    await navigator.clipboard.writeText(text);
+    try {
+      await navigator.clipboard.writeText(text);
+    } catch {
+      // The user, or the browser for the user, does not allow it.
+      return;
+    }
     setCopied(true);
     window.setTimeout(() => setCopied(false), 1_500);
   }

@@ -1,5 +1,6 @@
 import type { ReactNode } from 'react';
 import { useQuery } from 'urql';
+import { useAsked } from './answer';
 import { AuditLog } from './audit-log';
 import { ClientSettings } from './client-settings';
 import { useRights } from './credential';
@@ -35,8 +36,8 @@ function Events(): ReactNode {
 
 /** What the page has for a key that may read the settings, or change them too. */
 function Known({ read, manage }: { read: boolean; manage: boolean }): ReactNode {
-  const [{ data, error }, ask] = useQuery({ query: ProjectDocument });
-  if (error && !data) return <Problem error={error} retry={() => ask({ requestPolicy: 'network-only' })} />;
+  const { data, error, retry } = useAsked({ query: ProjectDocument });
+  if (error && !data) return <Problem error={error} retry={retry} />;
   if (!data) return <Loading lines={8} label="Loading project" />;
   return (
     <>

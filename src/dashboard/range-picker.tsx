@@ -1,4 +1,4 @@
-import { useId, useState, type FormEvent, type ReactNode } from 'react';
+import { useId, useRef, useState, type FormEvent, type ReactNode } from 'react';
 import { Link } from 'wouter';
 import { navigate } from 'wouter/use-browser-location';
 import { useParams } from './address';
@@ -13,6 +13,13 @@ export function RangePicker({ range }: { range: Range }): ReactNode {
   const [isBackwards, setBackwards] = useState(false);
   const params = useParams();
   const id = useId();
+  const opener = useRef<HTMLButtonElement>(null);
+
+  /** What had the focus goes away with the form. */
+  function close(): void {
+    setOpen(false);
+    opener.current?.focus();
+  }
 
   function choose(event: FormEvent<HTMLFormElement>): void {
     event.preventDefault();
@@ -20,7 +27,7 @@ export function RangePicker({ range }: { range: Range }): ReactNode {
     const [from, to] = [instantIn(textOf(form, 'from')), instantIn(textOf(form, 'to'))];
     setBackwards(!(from < to));
     if (!(from < to)) return;
-    setOpen(false);
+    close();
     navigate(`/${withParams(params, rangeParams(from, to))}`);
   }
 
@@ -37,6 +44,7 @@ export function RangePicker({ range }: { range: Range }): ReactNode {
           </Link>
         ))}
         <button
+          ref={opener}
           type="button"
           aria-expanded={isOpen}
           aria-controls={id}
@@ -47,12 +55,7 @@ export function RangePicker({ range }: { range: Range }): ReactNode {
         </button>
       </div>
       {isOpen && (
-        <form
-          id={id}
-          className="popover"
-          onSubmit={choose}
-          onKeyDown={(event) => event.key === 'Escape' && setOpen(false)}
-        >
+        <form id={id} className="popover" onSubmit={choose} onKeyDown={(event) => event.key === 'Escape' && close()}>
           <label>
             From
             <input type="datetime-local" name="from" required defaultValue={localInput(range.from)} autoFocus />

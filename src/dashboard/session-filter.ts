@@ -1,4 +1,6 @@
 import {
+  conflictsIn,
+  isBackwards,
   jsonObject,
   listConditions,
   singleConditions,
@@ -7,6 +9,7 @@ import {
   yesNo,
   type Condition,
   type Offered,
+  type RangeParams,
 } from './conditions';
 import { formatMoment } from './format';
 import type { SessionEndReason, SessionFilter, SessionOrder, SessionOrderField } from './generated/graphql';
@@ -26,6 +29,7 @@ export const LISTS = [
   { param: 'device', field: 'devices', name: 'Device', hint: 'desktop', offered: { sessions: 'DEVICE' } },
   { param: 'version', field: 'versions', name: 'Version', hint: '1.4.2', offered: { sessions: 'VERSION' } },
   { param: 'country', field: 'countries', name: 'Country', hint: 'DE', offered: { sessions: 'COUNTRY' } },
+  { param: 'region', field: 'regions', name: 'Region', hint: 'Bavaria', offered: { sessions: 'REGION' } },
   { param: 'city', field: 'cities', name: 'City', hint: 'Berlin', offered: { sessions: 'CITY' } },
   {
     param: 'entry',
@@ -33,6 +37,13 @@ export const LISTS = [
     name: 'Entry page',
     hint: '/pricing',
     offered: { sessions: 'ENTRY_SOURCE' },
+  },
+  {
+    param: 'exit',
+    field: 'exitSources',
+    name: 'Exit page',
+    hint: '/checkout',
+    offered: { sessions: 'EXIT_SOURCE' },
   },
   { param: 'machine', field: 'deviceIds', name: 'Device ID', hint: '0197a2…', offered: null },
   { param: 'address', field: 'ipAddresses', name: 'IP address', hint: '203.0.113.7', offered: null },
@@ -83,33 +94,23 @@ export function readFilter(params: URLSearchParams): SessionFilter {
   const duration = { min: seconds(params, 'min'), max: seconds(params, 'max') };
   if (duration.min !== undefined || duration.max !== undefined) filter.duration = duration;
   filter.dataContains = jsonObject(params.get('data') ?? '') ?? undefined;
+  filter.userDataContains = jsonObject(params.get('userData') ?? '') ?? undefined;
   return filter;
 }
 
-/** The ranges of the filter: their two parameters, and what to say of those that contain nothing. The end of a time is not in it. */
-const RANGES = [
+const RANGES: readonly RangeParams[] = [
   {
     low: 'min',
     high: 'max',
-    isEmpty: (min: string, max: string) => Number(min) > Number(max),
+    isEmpty: (min, max) => Number(min) > Number(max),
     told: 'The minimum duration is larger than the maximum.',
   },
   { low: 'from', high: 'to', isEmpty: isBackwards, told: '“Started from” is not before “Started before”.' },
   { low: 'activeFrom', high: 'activeTo', isEmpty: isBackwards, told: '“Active from” is not before “Active until”.' },
-] as const;
+];
 
-function isBackwards(from: string, to: string): boolean {
-  return Date.parse(from) >= Date.parse(to);
-}
-
-/** Why no session can match the filter in the address, by the parameter that is too large; empty if some can. */
-export function conflictsOf(params: URLSearchParams): ReadonlyMap<string, string> {
-  const found = RANGES.filter(({ low, high, isEmpty }) => {
-    const [from, to] = [params.get(low), params.get(high)];
-    return from && to && isEmpty(from, to);
-  });
-  return new Map(found.map(({ high, told }) => [high, told]));
-}
+/** Why no session can match the filter in the address (conflictsIn). */
+export const conflictsOf = (params: URLSearchParams): ReadonlyMap<string, string> => conflictsIn(params, RANGES);
 
 /** The order in the address (`?sort=longest`); newest first if there is none. */
 export function readOrder(params: URLSearchParams): SessionOrder {
@@ -136,6 +137,7 @@ export function sessionConditions(params: URLSearchParams): Condition[] {
       min: (value) => `Duration at least ${value} s`,
       max: (value) => `Duration at most ${value} s`,
       data: (value) => `Data: ${value}`,
+      userData: (value) => `User’s data: ${value}`,
     }),
   ];
 }

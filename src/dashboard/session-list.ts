@@ -69,6 +69,8 @@ export function useSessionList(
   // Answers to an older filter or order are dropped.
   const asking = useRef(question);
   const busy = useRef(false);
+  /** The number of the latest page that was requested. The answer to an earlier one is dropped: its page has another start. */
+  const turn = useRef(0);
   const shown = answered === question ? state : { ...state, loading: true, fresh: 0, error: null };
 
   const set = (change: (known: SessionListState) => SessionListState): void =>
@@ -77,11 +79,13 @@ export function useSessionList(
   async function ask(after: string | null): Promise<void> {
     if (busy.current && after !== null) return;
     busy.current = true;
+    turn.current += 1;
+    const mine = turn.current;
     const askedAt = after === null ? Date.now() : shown.askedAt;
     const { data, error } = await client
       .query(SessionsDocument, { filter, orderBy, after }, { requestPolicy: 'network-only' })
       .toPromise();
-    if (asking.current !== question) return;
+    if (asking.current !== question || turn.current !== mine) return;
     busy.current = false;
     setAll(([of, known]) => {
       const before = of === question && after !== null ? known : { ...NOTHING, total: known.total };

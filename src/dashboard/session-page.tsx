@@ -2,12 +2,14 @@ import { useEffect, useEffectEvent, useId, useRef, useState, type ReactNode } fr
 import { useQuery } from 'urql';
 import { Link } from 'wouter';
 import { changeAddress, useParams } from './address';
+import { useAsked } from './answer';
 import { useApi } from './api';
 import { useNow } from './clock';
 import { SearchBox } from './filter-fields';
 import { formatCountry, formatDuration, formatMoment, formatNumber } from './format';
 import {
   EventTimeDocument,
+  EventValuesDocument,
   SessionDocument,
   SessionMovesDocument,
   type SessionHeadFragment,
@@ -15,14 +17,19 @@ import {
 } from './generated/graphql';
 import { Icon } from './icons';
 import { useLive } from './live';
+import { NotFound } from './not-found';
 import { Avatar, Card, Empty, Facts, Loading, Moment, PageHead, Problem, UserLink } from './parts';
 import { sessionPath, userPath } from './paths';
 import { Duration, Ending } from './session-table';
 import { useStepList, type StepList } from './step-list';
 import { Steps } from './steps';
 import { useTitle } from './title';
+import { fetchLater } from './turns';
 
 type Found = NonNullable<SessionQuery['session']>;
+
+/** Counting is not urgent. */
+const TYPES = { fetch: fetchLater };
 
 const placeOf = ({ location }: SessionHeadFragment): string | null =>
   location ? [location.city, location.region, formatCountry(location.country)].filter(Boolean).join(', ') : null;
@@ -78,11 +85,21 @@ function Others({ session }: { session: Found }): ReactNode {
   );
 }
 
-/** The search in the session, and the choice of a type. `types`: the types of the session that are known. */
-function StepTools({ types }: { types: readonly string[] }): ReactNode {
+/**
+ * The search in the session, and the choice of a type. `types`: the types of the events that are loaded; the server adds those
+ * of the others.
+ */
+function StepTools({ sessionId, types }: { sessionId: string; types: readonly string[] }): ReactNode {
   const chosen = useParams().get('type') ?? '';
   const id = useId();
-  const offered = [...new Set([...types, ...(chosen ? [chosen] : [])])].toSorted();
+  const [{ data }] = useQuery({
+    query: EventValuesDocument,
+    variables: { by: 'TYPE', filter: { sessionIds: [sessionId] } },
+    requestPolicy: 'cache-first',
+    context: TYPES,
+  });
+  const all = data?.eventBreakdown.groups.flatMap(({ value }) => value ?? []) ?? [];
+  const offered = [...new Set([...types, ...all, ...(chosen ? [chosen] : [])])].toSorted();
   return (
     <div className="step-tools">
       <SearchBox name="Search in this session" hint="Search in this session…" />
@@ -101,7 +118,10 @@ function StepTools({ types }: { types: readonly string[] }): ReactNode {
   );
 }
 
-/** An element at the end of the list that asks for more, once, when it comes near the window. */
+/**
+ * An element at the end of the list that asks for more, once, when it comes near the window. A list that is loading refuses
+ * that, so the element needs another key then.
+ */
 function NearEnd({ onNear }: { onNear: () => void }): ReactNode {
   const mark = useRef<HTMLParagraphElement>(null);
   const near = useEffectEvent(onNear);
@@ -132,7 +152,7 @@ function Footsteps({
   const { steps, hasMore, hasEarlier, isFull, loading, error } = list;
   const params = useParams();
   const isNarrow = params.has('q') || params.has('type');
-  if (error && steps.length === 0) return <Problem error={error} retry={list.reload} />;
+  if (error && steps.length === 0) return <Problem error={error} retry={list.retry} />;
   if (loading && steps.length === 0) return <Loading lines={8} label="Loading events" />;
   if (steps.length === 0 && !hasMore) {
     return isNarrow ? (
@@ -149,13 +169,13 @@ function Footsteps({
         </button>
       )}
       <Steps steps={steps} start={head.startedAt} target={target} />
-      {error && <Problem error={error} retry={list.more} />}
+      {error && <Problem error={error} retry={list.retry} />}
       {hasMore && isFull && (
         <button type="button" className="button more" onClick={list.goOn}>
           Go on after these {formatNumber(steps.length)} events
         </button>
       )}
-      {hasMore && !isFull && !error && <NearEnd key={steps.length} onNear={list.more} />}
+      {hasMore && !isFull && !error && <NearEnd key={`${steps.length} ${loading}`} onNear={list.more} />}
       {!hasMore && head.status === 'ACTIVE' && (
         <p className="waiting muted">
           <span className="spinner" aria-hidden="true" /> Waiting for new events
@@ -280,7 +300,7 @@ function SessionView({
           tools={head.status === 'ACTIVE' && <span className="live">Live</span>}
           className="footsteps"
         >
-          <StepTools types={list.steps.map(({ type }) => type)} />
+          <StepTools sessionId={found.id} types={list.steps.map(({ type }) => type)} />
           <Footsteps head={head} list={list} target={target} />
         </Card>
         <aside className="stack">
@@ -297,20 +317,16 @@ function SessionView({
 /** The page of one session: what the user did, event by event. The address may name an event (`?event=…`). */
 export function SessionPage({ id }: { id: string }): ReactNode {
   const [event] = useState(() => new URLSearchParams(window.location.search).get('event'));
-  const [{ data, error }, ask] = useQuery({ query: SessionDocument, variables: { id }, requestPolicy: 'network-only' });
+  const { data, error, retry } = useAsked({ query: SessionDocument, variables: { id }, requestPolicy: 'network-only' });
   const [{ data: at, fetching }] = useQuery({
     query: EventTimeDocument,
     variables: { id: event ?? '' },
     pause: event === null,
   });
-  if (error && !data) return <Problem error={error} retry={() => ask({ requestPolicy: 'network-only' })} />;
+  if (error && !data) return <Problem error={error} retry={retry} />;
   if (!data || (event !== null && fetching)) return <Loading lines={10} label="Loading session" />;
   if (!data.session) {
-    return (
-      <Empty title="Session not found">
-        It may have been erased. <Link href="/sessions">Go to sessions</Link>
-      </Empty>
-    );
+    return <NotFound title="Session not found" path="/sessions" list="sessions" />;
   }
   // A session that was merged answers as the one that it became.
   return <SessionView key={data.session.id} found={data.session} linked={at?.event ?? null} />;

@@ -1,4 +1,4 @@
-import { memo, useRef, type KeyboardEvent, type ReactNode } from 'react';
+import { memo, useRef, type ReactNode } from 'react';
 import { Link } from 'wouter';
 import { useNow } from './clock';
 import { formatDuration, formatNumber, formatSoftware } from './format';
@@ -8,7 +8,7 @@ import { useNarrow } from './media';
 import { Avatar, Moment, UserLines } from './parts';
 import { sessionPath } from './paths';
 import { END_REASONS } from './session-filter';
-import { useWindowRows } from './window-rows';
+import { stepRows, useWindowRows } from './window-rows';
 
 const HEIGHT = 48;
 const HEIGHT_OF_PHONES = 88;
@@ -97,13 +97,6 @@ const Row = memo(function Row({
   );
 });
 
-const STEPS: Record<string, number> = {
-  ArrowDown: 1,
-  ArrowUp: -1,
-  PageDown: 10,
-  PageUp: -10,
-};
-
 /** A column heading that sorts the list. Pressing it again reverses the order. */
 function SortHead({
   name,
@@ -150,25 +143,6 @@ export function SessionTable({
   const height = useNarrow() ? HEIGHT_OF_PHONES : HEIGHT;
   const [first, last] = useWindowRows(body, rows.length, height, onNearEnd);
 
-  function onKeyDown(event: KeyboardEvent): void {
-    const step = STEPS[event.key];
-    const row = (event.target as HTMLElement).closest<HTMLElement>('[data-index]');
-    if (step === undefined || !row) return;
-    event.preventDefault();
-    const next = Math.max(0, Math.min(rows.length - 1, Number(row.dataset['index']) + step));
-    const focus = (): boolean => {
-      const link = body.current?.querySelector<HTMLElement>(`[data-index="${next}"] .row-link`);
-      link?.focus({ preventScroll: true });
-      return link !== null && link !== undefined;
-    };
-    const top = (body.current?.getBoundingClientRect().top ?? 0) + next * height;
-    const room = window.innerHeight - 2 * height;
-    if (top < 3 * height) window.scrollBy(0, top - 3 * height);
-    else if (top > room) window.scrollBy(0, top - room);
-    // A row out of sight must be drawn before it can take the focus.
-    if (!focus()) window.requestAnimationFrame(() => window.requestAnimationFrame(focus));
-  }
-
   const head = (name: string, className: string, keys?: readonly [string, string]): ReactNode =>
     keys && sort !== null && onSort ? (
       <SortHead name={name} className={className} keys={keys} sort={sort} onSort={onSort} />
@@ -202,7 +176,7 @@ export function SessionTable({
         ref={body}
         className="session-body"
         style={{ height: rows.length * height }}
-        onKeyDown={onKeyDown}
+        onKeyDown={(event) => stepRows(event, rows.length, height)}
       >
         {rows.slice(first, last).map((session, place) => (
           <Row

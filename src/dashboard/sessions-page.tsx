@@ -1,7 +1,7 @@
 import { useState, type ReactNode } from 'react';
-import { Link } from 'wouter';
 import { navigate } from 'wouter/use-browser-location';
 import { changeAddress, useParams } from './address';
+import { isNarrowed } from './conditions';
 import { ActiveChips, SearchBox } from './filter-fields';
 import { FilterPanel } from './filter-panel';
 import { count, formatNumber } from './format';
@@ -24,7 +24,6 @@ export function SessionsPage(): ReactNode {
   const filter = readFilter(params);
   const list = useSessionList(filter, readOrder(params));
   const conditions = sessionConditions(params);
-  const conflicts = [...conflictsOf(params).values()];
   const sort = ORDERS.find(({ key }) => key === params.get('sort'))?.key ?? 'newest';
   function showNew(): void {
     window.scrollTo({ top: 0 });
@@ -99,18 +98,9 @@ export function SessionsPage(): ReactNode {
         things="sessions"
         list={list}
         isOld={list.loading}
-        empty={
-          <>
-            {conflicts.map((told) => (
-              <p key={told}>{told}</p>
-            ))}
-            {params.size > 0 ? (
-              <Link href="/sessions">Show all sessions</Link>
-            ) : (
-              'Sessions appear here as events arrive.'
-            )}
-          </>
-        }
+        all={isNarrowed(params) ? '/sessions' : null}
+        conflicts={conflictsOf(params)}
+        hint="Sessions appear here as events arrive."
         end={list.hasMore ? 'Loading more…' : list.rows.length > 20 ? 'End of the list.' : ''}
       >
         <SessionTable

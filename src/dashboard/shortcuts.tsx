@@ -5,7 +5,8 @@ import { navigate } from 'wouter/use-browser-location';
 const KEY = 'footsteps.letters';
 
 /** What can be stepped through with j and k: the link or button of each row, in the order of the page. */
-const ROWS = '#main .row-link, #main .step > button, #main .rows a:first-of-type, #main .online-latest a';
+const ROWS =
+  '#main .row-link, #main .step > button, #main .rows a:first-of-type, #main .online-who a, #main table.plain th a';
 
 const SHORTCUTS: readonly { keys: readonly string[]; does: string }[] = [
   { keys: ['Ctrl K'], does: 'Jump to a page, a user or a session' },

@@ -56,7 +56,8 @@ export interface StepList {
   readonly earlier: () => void;
   /** Begins anew after the last event that is loaded. */
   readonly goOn: () => void;
-  readonly reload: () => void;
+  /** After an error: asks once more for what could not be read, if nothing is being asked. */
+  readonly retry: () => void;
   /** The error after this event (null: after the start), else the first of the session. It is loaded, if it was not. */
   readonly findError: (after: string | null) => Promise<string | null>;
 }
@@ -75,6 +76,8 @@ export function useStepList(sessionId: string, { search, type }: StepFilter, at:
   /** The number of the latest request. The answer to an earlier one is dropped. */
   const turn = useRef(0);
   const busy = useRef(false);
+  /** Asks once more for what was asked last. */
+  const repeat = useRef<() => void>(() => {});
 
   /** Asks for a page and puts its answer into the run, unless something else was asked meanwhile. Whether it did. */
   async function ask<Data>(
@@ -84,6 +87,7 @@ export function useStepList(sessionId: string, { search, type }: StepFilter, at:
     turn.current += 1;
     const mine = turn.current;
     busy.current = true;
+    repeat.current = () => void ask(query, put);
     const asking = query();
     // An effect begins this, and changes no state itself.
     await Promise.resolve();
@@ -226,7 +230,9 @@ export function useStepList(sessionId: string, { search, type }: StepFilter, at:
     },
     earlier: () => void earlier(),
     goOn: () => void beginAfter(last),
-    reload,
+    retry() {
+      if (!busy.current) repeat.current();
+    },
     findError,
   };
 }

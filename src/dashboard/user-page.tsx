@@ -1,7 +1,9 @@
 import { useRef, useState, type ReactNode } from 'react';
-import { useMutation, useQuery } from 'urql';
+import { useMutation } from 'urql';
 import { Link } from 'wouter';
+import { useAsked } from './answer';
 import { useApi } from './api';
+import { useRights } from './credential';
 import { count, formatNumber } from './format';
 import {
   EraseUserDocument,
@@ -14,6 +16,7 @@ import {
 import { Icon } from './icons';
 import { useLive } from './live';
 import { OnlineLine } from './online-line';
+import { NotFound } from './not-found';
 import { Avatar, Empty, Loading, Moment, PageHead, Problem, Refusal } from './parts';
 import { usePresenceOf } from './presence';
 import { SessionTable } from './session-table';
@@ -22,7 +25,7 @@ import { Devices, Timeline, UserData } from './user-parts';
 
 type Found = NonNullable<UserQuery['user']>;
 
-/** Erases a user after a confirmation. */
+/** Erases a user after a confirmation. Needs MANAGE. */
 function Erase({ user, onErased }: { user: Found; onErased: (told: string) => void }): ReactNode {
   const dialog = useRef<HTMLDialogElement>(null);
   const [{ fetching, error }, erase] = useMutation(EraseUserDocument);
@@ -61,6 +64,7 @@ function Erase({ user, onErased }: { user: Found; onErased: (told: string) => vo
 
 function UserView({ found, onErased }: { found: Found; onErased: (told: string) => void }): ReactNode {
   const { client } = useApi();
+  const { manage } = useRights();
   const presence = usePresenceOf(found.identity);
   const [list, setList] = useState<Pick<Found['sessions'], 'nodes' | 'pageInfo'>>(found.sessions);
   const [total, setTotal] = useState(found.sessions.totalCount);
@@ -119,13 +123,19 @@ function UserView({ found, onErased }: { found: Found; onErased: (told: string) 
           <span className="with-avatar">
             <Avatar identity={identity} name={name} online={isOnline} />
             <span className="two-lines">
-              <span className="clip">{name ?? identity}</span>
-              {name && <span className="muted clip subtitle">{identity}</span>}
+              <span className="clip" title={name ?? identity}>
+                {name ?? identity}
+              </span>
+              {name && (
+                <span className="muted clip subtitle" title={identity}>
+                  {identity}
+                </span>
+              )}
             </span>
           </span>
         }
       >
-        <Erase user={found} onErased={onErased} />
+        {manage && <Erase user={found} onErased={onErased} />}
       </PageHead>
       <dl className="figures slim">
         <div className="figure">
@@ -181,7 +191,7 @@ function UserView({ found, onErased }: { found: Found; onErased: (told: string) 
 /** The page of one user: presence, when the user was online, and all sessions. */
 export function UserPage({ identity }: { identity: string }): ReactNode {
   const [erased, setErased] = useState<string | null>(null);
-  const [{ data, error }, ask] = useQuery({
+  const { data, error, retry } = useAsked({
     query: UserDocument,
     variables: { identity },
     requestPolicy: 'network-only',
@@ -194,14 +204,10 @@ export function UserPage({ identity }: { identity: string }): ReactNode {
       </Empty>
     );
   }
-  if (error) return <Problem error={error} retry={() => ask({ requestPolicy: 'network-only' })} />;
+  if (error) return <Problem error={error} retry={retry} />;
   if (!data) return <Loading lines={10} label="Loading user" />;
   if (!data.user) {
-    return (
-      <Empty title="No user with this identity">
-        It may have been erased. <Link href="/sessions">Go to sessions</Link>
-      </Empty>
-    );
+    return <NotFound title="No user with this identity" path="/users" list="users" />;
   }
   return <UserView found={data.user} onErased={setErased} />;
 }

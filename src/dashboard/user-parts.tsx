@@ -1,6 +1,6 @@
 import { useState, type ReactNode } from 'react';
-import { useQuery } from 'urql';
 import { Link } from 'wouter';
+import { useAsked } from './answer';
 import { count, formatNumber, formatSoftware } from './format';
 import {
   RunsOnDocument,
@@ -32,12 +32,12 @@ function inLine({ groups, totalCount }: BreakdownPartFragment): string {
 
 /** What all sessions of the user run on, counted by the server. */
 function AllDevices({ identity }: { identity: string }): ReactNode {
-  const [{ data, error }, ask] = useQuery({
+  const { data, error, retry } = useAsked({
     query: RunsOnDocument,
     variables: { filter: { identities: [identity] } },
     requestPolicy: 'network-only',
   });
-  if (error) return <Problem error={error} retry={() => ask({ requestPolicy: 'network-only' })} />;
+  if (error) return <Problem error={error} retry={retry} />;
   if (!data) return <Loading lines={3} label="Counting all sessions" />;
   return (
     <Facts
@@ -129,12 +129,12 @@ function TimelinePage({
   /** Null: the next page is there already. */
   onMore: ((after: string) => void) | null;
 }): ReactNode {
-  const [{ data, error }, ask] = useQuery({
+  const { data, error, retry } = useAsked({
     query: TimelineDocument,
     variables: { identity, after },
     requestPolicy: 'network-only',
   });
-  if (error && !data) return <Problem error={error} retry={() => ask({ requestPolicy: 'network-only' })} />;
+  if (error && !data) return <Problem error={error} retry={retry} />;
   if (!data) return <Loading lines={4} label="Loading timeline" />;
   const events = data.user?.events;
   const cursor = events?.pageInfo.hasNextPage ? events.pageInfo.endCursor : null;

@@ -1,18 +1,28 @@
-import { memo, type ReactNode } from 'react';
+import { memo, useRef, type ReactNode } from 'react';
 import { Link } from 'wouter';
 import { changeAddress, useParams } from './address';
 import { useApi } from './api';
-import { singleConditions, timeRange, type Condition } from './conditions';
+import { conflictsIn, isBackwards, isNarrowed, singleConditions, timeRange, type Condition } from './conditions';
 import { ActiveChips, MomentInput, SearchBox } from './filter-fields';
 import { formatMoment, formatNumber } from './format';
-import { UsersDocument, type UserFilter, type UserOrder, type UserRowFragment } from './generated/graphql';
+import {
+  OnlineCountDocument,
+  UsersDocument,
+  type UserFilter,
+  type UserOrder,
+  type UserRowFragment,
+} from './generated/graphql';
+import { useLive } from './live';
 import { MOST_ROWS, usePagedList, type PagedList } from './paged-list';
 import { Avatar, ListView, Moment, PageHead } from './parts';
 import { userPath } from './paths';
+import { useThrottled } from './throttle';
 import { WindowTable, type RowProps } from './window-table';
 
 /** Of a row, in pixels. */
 const HEIGHTS = { wide: 52, phone: 76 };
+/** When users come or go, the first page is read again, at most once in this time. Milliseconds. */
+const LOOK = 10_000;
 const COLUMNS = ['User', 'Presence', 'Last seen', 'First seen'];
 
 /** The orders that can be chosen. `key` is the value in the address. */
@@ -40,6 +50,16 @@ function readUserFilter(params: URLSearchParams): UserFilter {
     lastSeenAt: timeRange(params, 'lastFrom', 'lastTo'),
   };
 }
+
+const RANGES = [
+  {
+    low: 'firstFrom',
+    high: 'firstTo',
+    isEmpty: isBackwards,
+    told: '“First seen from” is not before “First seen before”.',
+  },
+  { low: 'lastFrom', high: 'lastTo', isEmpty: isBackwards, told: '“Last seen from” is not before “Last seen before”.' },
+];
 
 function userConditions(params: URLSearchParams): Condition[] {
   const moment = (value: string): string => formatMoment(new Date(value), Date.now());
@@ -91,19 +111,33 @@ function endOf({ hasMore, rows }: PagedList<UserRowFragment>): string {
   return rows.length > 20 ? 'End of the list.' : '';
 }
 
-/** The users of the project, with the filter and the order of the address. */
+/** The users of the project, with the filter and the order of the address. Rows keep their places; their presence is updated. */
 export function UsersPage(): ReactNode {
   const { client } = useApi();
   const params = useParams();
   const filter = readUserFilter(params);
   const { key, order } = ORDERS.find((one) => one.key === params.get('sort')) ?? ORDERS[0];
   const conditions = userConditions(params);
+  const conflicts = conflictsIn(params, RANGES);
   const list = usePagedList(JSON.stringify([filter, key]), async (after) => {
     const { data, error } = await client
       .query(UsersDocument, { filter, orderBy: order, after }, { requestPolicy: 'network-only' })
       .toPromise();
     return { page: data?.users, error };
   });
+  const look = useThrottled(list.refresh, LOOK);
+  /** Whether the first number has come. It says of no change. */
+  const isTold = useRef(false);
+  useLive(
+    OnlineCountDocument,
+    {},
+    {
+      data() {
+        if (isTold.current) look();
+        isTold.current = true;
+      },
+    },
+  );
   const get = (name: string): string => params.get(name) ?? '';
   return (
     <>
@@ -146,6 +180,7 @@ export function UsersPage(): ReactNode {
           <MomentInput
             name="First seen before"
             value={get('firstTo')}
+            told={conflicts.get('firstTo')}
             onChange={(firstTo) => changeAddress({ firstTo })}
           />
           <MomentInput
@@ -153,7 +188,12 @@ export function UsersPage(): ReactNode {
             value={get('lastFrom')}
             onChange={(lastFrom) => changeAddress({ lastFrom })}
           />
-          <MomentInput name="Last seen before" value={get('lastTo')} onChange={(lastTo) => changeAddress({ lastTo })} />
+          <MomentInput
+            name="Last seen before"
+            value={get('lastTo')}
+            told={conflicts.get('lastTo')}
+            onChange={(lastTo) => changeAddress({ lastTo })}
+          />
         </div>
       </details>
       {conditions.length > 0 && (
@@ -166,7 +206,9 @@ export function UsersPage(): ReactNode {
         things="users"
         list={list}
         isOld={list.isOld}
-        empty={params.size > 0 ? <Link href="/users">Show all users</Link> : 'Users appear here as they arrive.'}
+        all={isNarrowed(params) ? '/users' : null}
+        conflicts={conflicts}
+        hint="Users appear here as they arrive."
         end={endOf(list)}
       >
         <WindowTable

@@ -1,6 +1,7 @@
 import { useId, useRef, useState, type FormEvent, type ReactNode } from 'react';
-import { useClient, useMutation, useQuery } from 'urql';
-import { useLocation } from 'wouter';
+import { useClient, useMutation } from 'urql';
+import { Link, useLocation } from 'wouter';
+import { useAsked } from './answer';
 import { explain } from './api';
 import { formatDuration } from './format';
 import {
@@ -13,6 +14,7 @@ import {
   type DeliveryFragment,
   type WebhookQuery,
 } from './generated/graphql';
+import { Pager } from './pager';
 import { Card, Empty, Loading, Moment, PageHead, Problem } from './parts';
 import { useTitle } from './title';
 import { QueryFields, variablesIn } from './webhook-query';
@@ -25,13 +27,7 @@ const answerOf = ({ status, error }: DeliveryFragment): string =>
   [status, error].filter((part) => part !== null).join(': ');
 const isTaken = ({ status }: DeliveryFragment): boolean => typeof status === 'number' && status >= 200 && status < 300;
 
-function Deliveries({
-  deliveries,
-  more,
-}: {
-  deliveries: readonly DeliveryFragment[];
-  more: (() => void) | null;
-}): ReactNode {
+function Deliveries({ deliveries }: { deliveries: readonly DeliveryFragment[] }): ReactNode {
   if (deliveries.length === 0) return <Empty title="Nothing has been sent in the last 7 days" />;
   return (
     <div className="scroll" tabIndex={0} role="region" aria-label="Deliveries">
@@ -68,13 +64,6 @@ function Deliveries({
           ))}
         </tbody>
       </table>
-      {more && (
-        <div className="form-tools list-more">
-          <button type="button" className="button" onClick={more}>
-            Earlier
-          </button>
-        </div>
-      )}
     </div>
   );
 }
@@ -228,12 +217,13 @@ function Shown({
   webhook,
   reason,
   again,
-  more,
+  pager,
 }: {
   webhook: ShownWebhook;
   reason: string | null;
   again: () => void;
-  more: (() => void) | null;
+  /** The way to other pages of the deliveries. */
+  pager: ReactNode;
 }): ReactNode {
   const [tested, test] = useMutation(TestWebhookDocument);
   const [rotated, rotate] = useMutation(RotateWebhookSecretDocument);
@@ -290,7 +280,8 @@ function Shown({
           <GoTo webhook={webhook} onDone={again} />
         </Card>
         <Card title="Deliveries">
-          <Deliveries deliveries={webhook.deliveries.nodes} more={more} />
+          <Deliveries deliveries={webhook.deliveries.nodes} />
+          {pager}
         </Card>
         <Card title="Receiver and query">
           <Edit key={webhook.id} webhook={webhook} />
@@ -302,16 +293,24 @@ function Shown({
 
 /** One webhook: its state, its deliveries, and what can be done with it. */
 export function WebhookPage({ id }: { id: string }): ReactNode {
-  const [after, setAfter] = useState<string | null>(null);
-  const [{ data, error }, ask] = useQuery({ query: WebhookDocument, variables: { id, after } });
-  const again = (): void => ask({ requestPolicy: 'network-only' });
-  if (error && !data) return <Problem error={error} retry={again} />;
+  /** The cursors of the pages of deliveries before this one; the last is that of this page. */
+  const [cursors, setCursors] = useState<readonly string[]>([]);
+  const { data, error, retry, again } = useAsked({
+    query: WebhookDocument,
+    variables: { id, after: cursors.at(-1) ?? null },
+  });
+  if (error && !data) return <Problem error={error} retry={retry} />;
   if (!data) return <Loading lines={8} label="Loading webhook" />;
   // The node of another type has none of these fields.
   const webhook = data.node && 'query' in data.node ? (data.node as ShownWebhook) : null;
-  if (!webhook) return <Empty title="There is no such webhook" />;
-  const { hasNextPage, endCursor } = webhook.deliveries.pageInfo;
+  if (!webhook) {
+    return (
+      <Empty title="There is no such webhook" isPage>
+        <Link href="/webhooks">Go to webhooks</Link>
+      </Empty>
+    );
+  }
+  const pager = <Pager cursors={cursors} pageInfo={webhook.deliveries.pageInfo} onChange={setCursors} />;
   const reason = data.reasons?.enumValues?.find(({ name }) => name === webhook.disabledReason)?.description ?? null;
-  const more = hasNextPage && endCursor ? () => setAfter(endCursor) : null;
-  return <Shown webhook={webhook} reason={reason} again={again} more={more} />;
+  return <Shown webhook={webhook} reason={reason} again={again} pager={pager} />;
 }

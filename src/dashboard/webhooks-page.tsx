@@ -1,6 +1,7 @@
 import { useId, useState, type FormEvent, type ReactNode } from 'react';
-import { useMutation, useQuery } from 'urql';
+import { useMutation } from 'urql';
 import { Link } from 'wouter';
+import { useAsked } from './answer';
 import { formatDuration } from './format';
 import { CreateWebhookDocument, WebhooksDocument, type WebhookRowFragment } from './generated/graphql';
 import { Card, CopyButton, Empty, Loading, Moment, PageHead, Problem, Refusal } from './parts';
@@ -85,13 +86,12 @@ function MakeWebhook({ onMade }: { onMade: () => void }): ReactNode {
 
 /** The webhooks of the project, and the form for a new one. */
 export function WebhooksPage(): ReactNode {
-  const [{ data, error }, ask] = useQuery({ query: WebhooksDocument });
-  const again = (): void => ask({ requestPolicy: 'network-only' });
+  const { data, error, retry, again } = useAsked({ query: WebhooksDocument });
   const webhooks = data?.project.webhooks;
   return (
     <>
       <PageHead title="Webhooks" />
-      {error && !data && <Problem error={error} retry={again} />}
+      {error && !data && <Problem error={error} retry={retry} />}
       {!data && !error && <Loading lines={6} label="Loading webhooks" />}
       {webhooks && (
         <div className="stack">

@@ -1,4 +1,4 @@
-import { useEffect, useEffectEvent, useState, type RefObject } from 'react';
+import { useEffect, useEffectEvent, useState, type KeyboardEvent, type RefObject } from 'react';
 
 /** How many rows are drawn above, and below, the rows in sight. */
 const SPARE = 12;
@@ -34,4 +34,33 @@ export function useWindowRows(
     };
   }, [list, count, height]);
   return [Math.min(first, count), Math.min(last, count)];
+}
+
+/** How many rows each key goes on. */
+const STEPS: Record<string, number> = {
+  ArrowDown: 1,
+  ArrowUp: -1,
+  PageDown: 10,
+  PageUp: -10,
+};
+
+/** The keys of a list of `count` rows of the same height, in pixels: they move the focus to the link of another row. */
+export function stepRows(event: KeyboardEvent<HTMLElement>, count: number, height: number): void {
+  const step = STEPS[event.key];
+  const row = (event.target as HTMLElement).closest<HTMLElement>('[data-index]');
+  if (step === undefined || !row) return;
+  event.preventDefault();
+  const list = event.currentTarget;
+  const next = Math.max(0, Math.min(count - 1, Number(row.dataset['index']) + step));
+  const focus = (): boolean => {
+    const link = list.querySelector<HTMLElement>(`[data-index="${next}"] .row-link`);
+    link?.focus({ preventScroll: true });
+    return link !== null;
+  };
+  const top = list.getBoundingClientRect().top + next * height;
+  const room = window.innerHeight - 2 * height;
+  if (top < 3 * height) window.scrollBy(0, top - 3 * height);
+  else if (top > room) window.scrollBy(0, top - room);
+  // A row out of sight must be drawn before it can take the focus.
+  if (!focus()) window.requestAnimationFrame(() => window.requestAnimationFrame(focus));
 }

@@ -1,6 +1,6 @@
 import { useRef, type ComponentType, type ReactNode } from 'react';
 import { useNarrow } from './media';
-import { useWindowRows } from './window-rows';
+import { stepRows, useWindowRows } from './window-rows';
 
 /** A row of the table: its place in the list, and its upper edge in pixels. */
 export interface RowProps<Item> {
@@ -11,7 +11,7 @@ export interface RowProps<Item> {
 
 /**
  * A table of any number of rows, of which only those in sight are drawn. All rows have the same height: one of two, in pixels.
- * `onNearEnd` is called when the last rows come near.
+ * `onNearEnd` is called when the last rows come near. Arrow keys move the focus between rows.
  */
 export function WindowTable<Item extends { readonly id: string }>({
   label,
@@ -44,7 +44,13 @@ export function WindowTable<Item extends { readonly id: string }>({
           ))}
         </div>
       </div>
-      <div role="rowgroup" ref={body} className="session-body" style={{ height: rows.length * height }}>
+      <div
+        role="rowgroup"
+        ref={body}
+        className="session-body"
+        style={{ height: rows.length * height }}
+        onKeyDown={(event) => stepRows(event, rows.length, height)}
+      >
         {rows.slice(first, last).map((item, place) => (
           <Row key={item.id} item={item} index={first + place} top={(first + place) * height} />
         ))}

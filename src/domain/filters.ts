@@ -29,10 +29,18 @@ export const SESSION_TEXTS = {
     description: 'Sessions from any of these countries, as ISO 3166-1 alpha-2 codes.',
     stored: (code: string) => code.toUpperCase(),
   },
+  regions: {
+    column: 'region',
+    description: 'Sessions from any of these regions (states, provinces), by name.',
+  },
   cities: { column: 'city', description: 'Sessions from any of these cities, by name.' },
   entrySources: {
     column: 'entry_source',
     description: 'Sessions that were entered by any of these sources (entrySource).',
+  },
+  exitSources: {
+    column: 'exit_source',
+    description: 'Sessions whose latest source is any of these (exitSource).',
   },
 } as const;
 

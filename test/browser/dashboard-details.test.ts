@@ -298,6 +298,58 @@ test('the list of events and of users is dimmed while another filter is read; wh
   await context.close();
 }, 60_000);
 
+test('a server that takes longer than the page waits is heard: what is under way is not asked again', async () => {
+  const key = await createProject(url);
+  const [session] = await send(url, key, [{ user: ada, type: 'page view', source: '/pricing' }]);
+  const { page, context } = await openDashboard(browser, url, key);
+  let asked = 0;
+  let release!: () => void;
+  const held = new Promise<void>((resolve) => (release = resolve));
+  await page.route('**/graphql', async (route) => {
+    if (!route.request().postData()?.includes('query Session(')) return route.fallback();
+    asked += 1;
+    if (asked === 1) return route.abort();
+    await held;
+    return route.fallback();
+  });
+  await page.goto(`${url}/sessions/${encodeURIComponent(session!)}`);
+  await page.getByText('The server cannot be reached.').waitFor();
+  await eventually(() => asked === 2);
+  // Signs that the server is back, as a stream that opens gives them.
+  for (let sign = 0; sign < 3; sign += 1) await page.evaluate(() => window.dispatchEvent(new Event('online')));
+  release();
+  await page.locator('.step').getByText('/pricing').waitFor();
+  expect(asked).toBe(2);
+
+  // So it is with the events of the session that come later, and the button to try again does what it says.
+  await send(
+    url,
+    key,
+    Array.from({ length: 150 }, (_, place) => ({
+      user: ada,
+      type: place < 149 ? 'page view' : 'the last',
+      source: `/${place}`,
+    })),
+  );
+  let isCut = true;
+  await page.route('**/graphql', (route) => {
+    const body = route.request().postData() ?? '';
+    return isCut && body.includes('query StepsPage(') && body.includes('"after":"') ? route.abort() : route.fallback();
+  });
+  await page.reload();
+  await page.locator('.step').first().waitFor();
+  await page.evaluate(() => window.scrollTo(0, document.documentElement.scrollHeight));
+  const told = page.locator('.problem', { hasText: 'The server cannot be reached.' });
+  await told.waitFor();
+  // A type that is not loaded can be chosen all the same.
+  await page.locator('option[value="the last"]').waitFor({ state: 'attached' });
+  isCut = false;
+  await told.waitFor({ state: 'detached' });
+  await page.evaluate(() => window.scrollTo(0, document.documentElement.scrollHeight));
+  await page.locator('.step').getByText('/149').waitFor();
+  await context.close();
+}, 60_000);
+
 test('a page whose browser is online again asks at once, without waiting', async () => {
   const key = await projectWith(url, [{ user: ada }]);
   const { page, context } = await openDashboard(browser, url, key);
@@ -340,11 +392,17 @@ test('the sign-in says what a key lacks, and the menu has the pages that the key
   const reader = await openDashboard(browser, url, await keyWith(key, ['READ']));
   await reader.page.goto(`${url}/webhooks`);
   await reader.page.getByText('It needs the scope MANAGE.').waitFor();
+  // What the key may not do is not offered.
+  await reader.page.goto(`${url}/users/${encodeURIComponent(ada.identity)}`);
+  await reader.page.locator('.figure', { hasText: 'First seen' }).waitFor();
+  expect(await reader.page.getByRole('button', { name: 'Erase…' }).count()).toBe(0);
   await reader.context.close();
   const present = await openDoor(browser, url);
   await present.page.getByLabel('API key or access token').fill(await keyWith(key, ['PRESENCE']));
   await present.page.keyboard.press('Enter');
-  await present.page.locator('[data-identity="ada@example.com"]').waitFor();
+  const onlineRow = present.page.locator('[data-identity="ada@example.com"]');
+  await onlineRow.getByText('Ada', { exact: true }).waitFor();
+  expect(await onlineRow.getByRole('link').count()).toBe(0);
   await present.context.close();
 }, 60_000);
 
@@ -384,12 +442,18 @@ test('a range that contains nothing is said, at the field and in the empty list'
   const day = encodeURIComponent('2026-01-31T00:00:00.000Z');
   await page.goto(`${url}/sessions?from=${day}&to=${day}`);
   await page.getByText('“Started from” is not before “Started before”.').waitFor();
+  await page.goto(`${url}/events?from=${day}&to=${day}`);
+  await page.getByText('The time of “From” is not before that of “Before”.').waitFor();
+  await page.goto(`${url}/users?lastFrom=${day}&lastTo=${day}`);
+  await page.locator('.state').getByText('“Last seen from” is not before “Last seen before”.').waitFor();
   await page.goto(`${url}/`);
   await page.getByRole('button', { name: 'Custom' }).click();
   await page.getByLabel('From', { exact: true }).fill('2026-01-31T10:00');
   await page.getByLabel('To', { exact: true }).fill('2026-01-31T09:00');
   await page.keyboard.press('Enter');
   await page.getByText('“From” is not before “To”.').waitFor();
+  await page.keyboard.press('Escape');
+  await eventually(() => page.evaluate(() => document.activeElement?.textContent === 'Custom'));
   await context.close();
 }, 60_000);
 

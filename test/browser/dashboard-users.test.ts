@@ -56,6 +56,15 @@ test('users: searched, by presence and in every order, all in the address; a row
   await page.locator('.chip', { hasText: /^Last seen from/ }).click();
   await shown('Ben', 'Ada');
   expect(await page.getByRole('textbox', { name: 'Last seen from' }).inputValue()).toBe('');
+  // Who leaves while the list is open stays in its place.
+  const row = page.locator('.user-row').first();
+  await row.getByText('Online', { exact: true }).waitFor();
+  await send(url, key, [{ type: 'sessionend', user: ben }]);
+  await row.getByText('Offline', { exact: true }).waitFor();
+  // The arrows go from row to row, as in the list of sessions.
+  await row.locator('.row-link').focus();
+  await page.keyboard.press('ArrowDown');
+  expect(await page.evaluate(() => document.activeElement?.textContent)).toBe('Ada');
   await page.goto(`${url}/users?q=nobody`);
   await page.getByText('No users match').waitFor();
   await page.getByRole('link', { name: 'Show all users' }).click();

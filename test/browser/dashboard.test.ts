@@ -103,6 +103,22 @@ test('an access token signs in too; if a key is revoked meanwhile, the page retu
   });
   await page.getByText('This key or token is no longer valid').waitFor();
   await context.close();
+
+  // A page that asks nothing by itself notices it too.
+  const third = await post(
+    url,
+    key,
+    'mutation { createApiKey(name: "y", scopes: [READ, MANAGE]) { key apiKey { id } } }',
+  );
+  const { key: maker, apiKey } = third.data.createApiKey;
+  const quiet = await openDashboard(browser, url, maker);
+  await quiet.page.clock.install();
+  await quiet.page.goto(`${url}/webhooks`);
+  await quiet.page.getByText('No webhooks yet').waitFor();
+  await post(url, key, 'mutation ($id: ID!) { revokeApiKey(id: $id) { id } }', { id: apiKey.id });
+  await quiet.page.clock.fastForward(60_000);
+  await quiet.page.getByText('This key or token is no longer valid').waitFor();
+  await quiet.context.close();
 }, 60_000);
 
 test('the overview counts and compares, and updates itself when another process sends events', async () => {
@@ -245,6 +261,8 @@ test('sessions: every filter narrows the list and is in the address, as are orde
     ['bot=yes'],
     ['bot=no', 'Ben', 'Ada'],
     ['errors=no', 'Ben'],
+    ['exit=/checkout', 'Ada'],
+    ['userData={"plan":"pro"}'],
     ['min=100', 'Ada'],
     ['max=100', 'Ben'],
     [`from=${iso(Date.now() - hour / 2)}`, 'Ben'],
@@ -416,6 +434,12 @@ test('project: settings and origins are saved; keys are made, shown once and rev
 test('the screen that waits for a first event shows it when it arrives', async () => {
   const key = await createProject(url);
   const { page, context } = await openDashboard(browser, url, key);
+  // There is nothing yet, which is not what no condition finds.
+  for (const things of ['sessions', 'users', 'events']) {
+    await page.goto(`${url}/${things}?sort=old`);
+    await page.getByText(`No ${things} yet`).waitFor();
+  }
+  await page.goto(url);
   await page.getByText('Waiting for an event').waitFor();
   await sendFromAnotherProcess(url, key, [{ type: 'page view', source: '/hello', user: ada }]);
   await page.getByText('It works: an event has arrived').waitFor();
