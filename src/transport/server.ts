@@ -24,6 +24,7 @@ import { LargeSends } from './graphql/large-sends.js';
 import { createOpenStreams } from './graphql/open-streams.js';
 import { createSharedSubscriptions } from './graphql/shared-subscriptions.js';
 import { createSingleConnections } from './graphql/single-connection.js';
+import { MoreDoors } from './http/more-doors.js';
 import { checkOrigin } from './http/origin.js';
 import type { Places } from './http/places.js';
 import { answerPost, isPlainPost } from './graphql/post-operation.js';
@@ -53,7 +54,7 @@ const LINGER = 1_000;
 /**
  * How many connections may wait for the server to accept them. The kernel takes at most net.core.somaxconn (4,096 on Linux).
  * Node's default is 511: when thousands of pages come back at once, the kernel drops what is above that, and a client tries
- * again only after 1, 3 or 7 seconds.
+ * again only after 1, 3 or 7 seconds. With more doors (MoreDoors) they are accepted soon.
  */
 const BACKLOG = 4_096;
 
@@ -376,9 +377,11 @@ export function createServer(deps: {
     connections.delete(socket);
     if (connections.size === 0) lastGone?.();
   }
+  const doors = new MoreDoors(http, BACKLOG, (socket) => http.emit('connection', socket));
   http.on('connection', (socket: Socket) => {
     if (connections.has(socket)) return;
     shared.connectionCame();
+    doors.connectionCame(performance.now());
     connections.add(socket);
     socket.once('close', () => leave(socket));
   });
@@ -417,6 +420,7 @@ export function createServer(deps: {
       draining = true;
       // Node accepts the connections that are already made in the next turn.
       await new Promise((resolve) => setImmediate(resolve));
+      doors.close();
       // The close of the HTTP server would cut connections on which a request may be on its way.
       const closed = new Promise<void>((resolve) => NetServer.prototype.close.call(http, () => resolve()));
       const goodbyes = within(GOODBYE, (resolve) => {

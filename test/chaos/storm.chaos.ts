@@ -140,7 +140,7 @@ test('5,000 pages lose their connection, come back and start within 5 s: no fals
     await eventually(() => views.every(({ online }) => online.size === CLIENTS), 30_000);
 
     // Other clients have their connections open, as backends and pages do. A new connection waits behind those that came before
-    // it: Node 20 accepts one in a turn of the event loop.
+    // it: a server accepts few in a turn of the event loop (MoreDoors).
     const ask = (url: string): Promise<unknown> => post(url, other.key, '{ project { name } }');
     await Promise.all(servers.flatMap(({ url }) => Array.from({ length: 12 }, () => ask(url))));
     const load = startLoad({ url: () => dice.pick(servers).url, key: other.key, dice, clients: 3 });

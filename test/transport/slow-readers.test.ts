@@ -6,7 +6,7 @@ import { openDoors, type Doors } from '../support/doors.js';
 import { startSlowLine, type SlowLine } from '../support/slow-line.js';
 
 /** Several of each pass while the large answer is read: as with 12 s, a minute, 12 MB and 160 kB a second, only sooner. */
-const PING_EVERY = 250;
+const PING_EVERY = 500;
 const STUCK_AFTER = 3_000;
 const RATE = 1_500_000;
 

@@ -45,12 +45,13 @@ export async function askForMinutes(database: Queryable, until: Date): Promise<v
 
 /**
  * The transactions that may still add a change to minutes that were asked for before this call are those before the answer
- * (xid8).
+ * (xid8): a transaction's own id, which no transaction that began earlier to write can have passed. (The end of a snapshot would
+ * not do: it is after the last transaction that has ended, and others may be under way beyond it.)
  */
 export async function transactionHorizon(database: Queryable): Promise<string> {
   const [row] = await database.query<{ horizon: string }>({
     name: 'minutes.horizon',
-    text: 'SELECT pg_snapshot_xmax(pg_current_snapshot())::text AS horizon',
+    text: 'SELECT pg_current_xact_id()::text AS horizon',
   });
   return row!.horizon;
 }
