@@ -1,4 +1,4 @@
-import { useState, type ReactNode } from 'react';
+import { useEffect, useEffectEvent, useState, type ReactNode } from 'react';
 import { useQuery } from 'urql';
 import { Link } from 'wouter';
 import { navigate } from 'wouter/use-browser-location';
@@ -214,11 +214,16 @@ function OnlineNow({ range, isFiltered, turn }: { range: Range; isFiltered: bool
     {
       data({ onlineCount }) {
         setOnline(onlineCount);
-        // The first number comes with the list: it is asked for once more only if the two differ.
-        if (online !== null || (latest && latest.length !== Math.min(SHOWN_ONLINE, onlineCount))) look();
+        if (online !== null) look();
       },
     },
   );
+  // The first number comes with the list, in any order: it is asked for once more only if the two differ.
+  const isOther = online !== null && latest !== undefined && latest.length !== Math.min(SHOWN_ONLINE, online);
+  const compare = useEffectEvent(look);
+  useEffect(() => {
+    if (isOther) compare();
+  }, [isOther]);
   return (
     <Card title="Online now" tools={<Link href="/online">See all</Link>}>
       {isFiltered && <p className="peak muted">All users: the filter does not count here.</p>}

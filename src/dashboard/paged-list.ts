@@ -28,8 +28,10 @@ export interface PagedList<Row> extends PagedListState<Row> {
   /** After an error: asks once more for the page that could not be read, if nothing is being asked. */
   readonly retry: () => void;
   readonly reload: () => void;
-  /** Reads the first page again and updates its rows in their places. */
+  /** Reads the first page again and updates its rows in their places. Without rows, or after an error, it does nothing. */
   readonly refresh: () => void;
+  /** How long the list should rest before the next refresh: ten times as long as the latest took. Milliseconds. */
+  readonly rest: () => number;
 }
 
 /**
@@ -81,8 +83,12 @@ export function usePagedList<Row extends { readonly id: string }>(
     });
   }
 
+  const took = useRef(0);
   async function refresh(): Promise<void> {
+    if (state.rows.length === 0 || state.error) return;
+    const begun = performance.now();
     const { page } = await read(null);
+    took.current = performance.now() - begun;
     if (!page || asked.current !== question) return;
     const latest = new Map(page.nodes.map((row) => [row.id, row]));
     setState((known) => ({ ...known, rows: known.rows.map((row) => latest.get(row.id) ?? row) }));
@@ -110,5 +116,6 @@ export function usePagedList<Row extends { readonly id: string }>(
     },
     reload: () => void ask(null),
     refresh: () => void refresh(),
+    rest: () => took.current * 10,
   };
 }

@@ -111,7 +111,10 @@ function endOf({ hasMore, rows }: PagedList<UserRowFragment>): string {
   return rows.length > 20 ? 'End of the list.' : '';
 }
 
-/** The users of the project, with the filter and the order of the address. Rows keep their places; their presence is updated. */
+/**
+ * The users of the project, with the filter and the order of the address. Rows keep their places. When the number of users online
+ * changes, the first hundred are read again.
+ */
 export function UsersPage(): ReactNode {
   const { client } = useApi();
   const params = useParams();
@@ -125,15 +128,15 @@ export function UsersPage(): ReactNode {
       .toPromise();
     return { page: data?.users, error };
   });
-  const look = useThrottled(list.refresh, LOOK);
-  /** Whether the first number has come. It says of no change. */
+  const look = useThrottled(list.refresh, LOOK, list.rest);
+  /** Whether the first number has come. It says of no change since then, but the rows may have been read before. */
   const isTold = useRef(false);
   useLive(
     OnlineCountDocument,
     {},
     {
       data() {
-        if (isTold.current) look();
+        if (isTold.current || list.rows.length > 0) look();
         isTold.current = true;
       },
     },

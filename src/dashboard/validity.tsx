@@ -1,7 +1,7 @@
 import { useEffect, type ReactNode } from 'react';
 import { useApi } from './api';
 import { useCredential } from './credential';
-import { ProjectNameDocument } from './generated/graphql';
+import { StillValidDocument } from './generated/graphql';
 import { readToken } from './token';
 
 /** The server is asked once in this time whether it still takes the key. Milliseconds. */
@@ -17,7 +17,7 @@ export function Validity(): ReactNode {
   useEffect(() => {
     const look = (): void => {
       if (document.hidden) return;
-      void client.query(ProjectNameDocument, {}, { requestPolicy: 'network-only' }).toPromise();
+      void client.query(StillValidDocument, {}, { requestPolicy: 'network-only' }).toPromise();
     };
     const left = (readToken(secret ?? '')?.expiresAt.getTime() ?? 0) - Date.now();
     const end = left > 0 ? window.setTimeout(look, left + 1_000) : undefined;

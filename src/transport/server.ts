@@ -6,6 +6,7 @@ import {
 } from 'node:http';
 import { Server as NetServer, type AddressInfo, type Socket } from 'node:net';
 import { Readable } from 'node:stream';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { GraphQLSchema } from 'graphql';
 import { AppError } from '../errors.js';
 import type { Observer } from '../observation.js';
@@ -377,9 +378,11 @@ export function createServer(deps: {
     connections.delete(socket);
     if (connections.size === 0) lastGone?.();
   }
+  let accepted = 0;
   const doors = new MoreDoors(http, BACKLOG, (socket) => http.emit('connection', socket));
   http.on('connection', (socket: Socket) => {
     if (connections.has(socket)) return;
+    accepted += 1;
     shared.connectionCame();
     doors.connectionCame(performance.now());
     connections.add(socket);
@@ -418,9 +421,15 @@ export function createServer(deps: {
       }),
     async close(endStreams) {
       draining = true;
-      // Node accepts the connections that are already made in the next turn.
-      await new Promise((resolve) => setImmediate(resolve));
-      doors.close();
+      // Connections that are already made wait to be accepted, a few in each turn. A close would reset them.
+      const acceptUntil = performance.now() + GOODBYE;
+      for (let before = -1; before !== accepted && performance.now() < acceptUntil;) {
+        before = accepted;
+        // Between two of these calls, the event loop looks for connections.
+        await nextTurn();
+        await nextTurn();
+      }
+      const doorsClosed = doors.close();
       // The close of the HTTP server would cut connections on which a request may be on its way.
       const closed = new Promise<void>((resolve) => NetServer.prototype.close.call(http, () => resolve()));
       const goodbyes = within(GOODBYE, (resolve) => {
@@ -443,7 +452,7 @@ export function createServer(deps: {
       setTimeout(() => http.closeAllConnections(), 500).unref();
       // This also stops the timer for slow requests, which the close of the net server does not do.
       http.close();
-      await closed;
+      await Promise.all([closed, doorsClosed]);
       stuckSockets.close();
       streams.close();
       await graphql.http.dispose();

@@ -3,6 +3,8 @@ import { createServer, request, type Server } from 'node:http';
 import { connect, type AddressInfo, type Socket } from 'node:net';
 import { afterEach, expect, test } from 'vitest';
 import { DOORS, MoreDoors } from '../../src/transport/http/more-doors.js';
+import { startTestApp } from '../support/app.js';
+import { createTestDatabase } from '../support/database.js';
 
 /** A server to which many connect at once accepts them at more doors. */
 
@@ -22,7 +24,7 @@ async function open(): Promise<{ http: Server; doors: MoreDoors; port: number; a
   http.listen(0, '127.0.0.1');
   await once(http, 'listening');
   closers.push(() => {
-    doors.close();
+    void doors.close();
     http.closeAllConnections();
     http.close();
   });
@@ -66,11 +68,26 @@ test('a rush opens more doors: all are answered, meanwhile too, and a turn accep
 test('who closes leaves no door open', async () => {
   const { http, port, doors } = await open();
   while (doors.count < DOORS) await Promise.all(Array.from({ length: 30 }, () => ask(port)));
-  doors.close();
+  const closed = doors.close();
   http.closeAllConnections();
   http.close();
-  await once(http, 'close');
+  await Promise.all([once(http, 'close'), closed]);
   // The process that copied the handle may be ending yet.
   let why = '';
   while (!why.includes('ECONNREFUSED')) why = await ask(port).then(() => 'answered', String);
+});
+
+test('a server that stops answers those who are connected and not accepted yet', async () => {
+  const db = await createTestDatabase();
+  const app = await startTestApp(db);
+  const port = Number(new URL(app.url).port);
+  const sockets = Array.from({ length: 200 }, () => connect(port, '127.0.0.1'));
+  const answers = sockets.map((socket) => {
+    socket.write('GET /health/live HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n');
+    return socket.toArray().then((parts) => Buffer.concat(parts).toString(), String);
+  });
+  await Promise.all(sockets.map((socket) => once(socket, 'connect')));
+  await app.close('test');
+  expect((await Promise.all(answers)).filter((text) => !text.startsWith('HTTP/1.1 200'))).toEqual([]);
+  await db.drop();
 });
