@@ -9,6 +9,10 @@ interface Found {
   readonly to: Date | null;
 }
 
+/** SQL: the outages of at least $2 milliseconds, also one that no beat has ended yet at $1. */
+const OUTAGES = `SELECT away_from, back_at FROM long_outages
+  UNION ALL SELECT beat_at, $1 FROM pulse WHERE id AND beat_at <= $1::timestamptz - $2 * interval '1 ms'`;
+
 /**
  * From when on the feed of a project is kept at `now`, without the outages of LONG_OUTAGE and more (domain/change.ts). Null as the
  * project: that of the project that keeps it longest. Returns null if there is no such project. An outage that no beat has ended
@@ -23,10 +27,7 @@ export async function changesKeptSince(
     name: 'changes.kept',
     text: `SELECT p.days, o.away_from AS "from", o.back_at AS "to"
            FROM (SELECT max(change_retention_days) AS days FROM projects ${projectId === null ? '' : 'WHERE id = $3'}) p
-           LEFT JOIN (
-             SELECT away_from, back_at FROM long_outages
-             UNION ALL SELECT beat_at, $1 FROM pulse WHERE id AND beat_at <= $1::timestamptz - $2 * interval '1 ms'
-           ) o ON true ORDER BY o.back_at DESC`,
+           LEFT JOIN (${OUTAGES}) o ON true ORDER BY o.back_at DESC`,
     values: [now, LONG_OUTAGE, ...(projectId === null ? [] : [projectId])],
   });
   const days = rows[0]?.days ?? null;
@@ -41,7 +42,8 @@ export async function changesKeptSince(
 export async function forgetOutages(database: Queryable, now: Date): Promise<void> {
   const rows = await database.query<{ from: Date; to: Date }>({
     name: 'changes.outages',
-    text: 'SELECT away_from AS "from", back_at AS "to" FROM long_outages ORDER BY back_at DESC',
+    text: `SELECT away_from AS "from", back_at AS "to" FROM (${OUTAGES}) o ORDER BY back_at DESC`,
+    values: [now, LONG_OUTAGE],
   });
   const outages = rows.map(({ from, to }): Away => ({ from: from.getTime(), to: to.getTime() }));
   await database.query({

@@ -406,6 +406,7 @@ test('pages of subscribers that do not read are dropped where others need the me
   const start = await feed.reader.now();
   const types = Array.from({ length: 12 }, (_, at) => `log ${at}`);
   for (const type of types) await stage.send({ type, t: 0 });
+  await untilReadable(stage.database);
   const events = { ...WHOLE_FEED, kinds: ['EVENT'] } as const;
   let paid = 0;
   const pay = async (): Promise<void> => void (paid += 1);

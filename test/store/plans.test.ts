@@ -70,7 +70,7 @@ import { readSummedBreakdown, readSummedSeries, readSummedTotals } from '../../s
 import { listUsers, readUserData, usersByIdentities } from '../../src/store/sessions/users.js';
 import { idDays } from '../../src/services/ingest/repeats.js';
 import { createSums } from '../../src/services/upkeep/sums.js';
-import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { createTestDatabase, untilOthersEnd, type TestDatabase } from '../support/database.js';
 
 /** A big table: a million events in 50,000 sessions of 5,000 users over three weeks, and the plans of what reads it. */
 
@@ -729,6 +729,7 @@ test('figures from stored sums: their reads follow from the spans, and not from 
     values: [projectId, midnight(2)],
   });
   const sums = createSums({ database: explained, clock: { now: () => now }, observe: () => {} });
+  await untilOthersEnd(database);
   await sums.runOnce(now);
   await sums.close();
   expect(plans.length).toBeGreaterThan(300);

@@ -3,7 +3,8 @@ import pg from 'pg';
 import { inject } from 'vitest';
 import { createPrismaDatabase } from '../../src/adapters/postgres/postgres.js';
 import type { Observer } from '../../src/observation.js';
-import type { PrismaDatabase } from '../../src/store/database.js';
+import type { PrismaDatabase, Queryable } from '../../src/store/database.js';
+import { eventually } from './app.js';
 
 export interface TestDatabase {
   url: string;
@@ -43,4 +44,20 @@ export async function createTestDatabase(): Promise<TestDatabase> {
       await admin.end();
     },
   };
+}
+
+/** Waits until all transactions that write now, also those of other tests in the same Postgres, have ended. */
+export async function untilOthersEnd(database: Queryable): Promise<void> {
+  const [mine] = await database.query<{ id: string }>({
+    name: 'test.transaction',
+    text: 'SELECT pg_current_xact_id()::text AS id',
+  });
+  await eventually(async () => {
+    const [row] = await database.query<{ ended: boolean }>({
+      name: 'test.ended',
+      text: 'SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint >= $1::bigint AS ended',
+      values: [mine!.id],
+    });
+    return row!.ended;
+  });
 }

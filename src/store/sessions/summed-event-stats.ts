@@ -9,6 +9,7 @@ import { intervalsOf, pointsOf, type SeriesRange } from '../intervals.js';
 import { eventDimensionOf, readEventBreakdown, type Breakdown } from './breakdown.js';
 import { readEventSeries, readEventTotals, type EventStatsPoint, type EventTotals } from './event-stats.js';
 import {
+  areTooManyUsers,
   countUsers,
   fromSums,
   hasSums,
@@ -96,7 +97,9 @@ export async function readSummedEventTotals(
     hasSums(reach, filter, 'occurredAt') &&
     (await fromSums(database, EVENTS, reach, asked, async (tx, sources) => {
       const { text, values } = figuresOf(sources, raw('1'));
-      const [figures] = await tx.query<Figures>({ name: 'eventSums.figures', text, values });
+      const found = await tx.query<Figures>({ name: 'eventSums.figures', text, values });
+      if (areTooManyUsers(found)) return null;
+      const [figures] = found;
       return { total: figures!.events, users: await countUsers(figures!), earliest: sources.earliest };
     }));
   return summed || readEventTotals(database, reach, filter);
@@ -116,9 +119,10 @@ export async function readSummedEventSeries(
   if (!hasSums(reach, filter, 'occurredAt')) return readEventSeries(database, reach, filter, range);
   const intervals = intervalsOf(range);
   const bounds = [range.from, ...intervals.starts.slice(1)];
-  const rows = await fromSums(database, EVENTS, reach, { range, bounds, mostFromRows }, (tx, sources) => {
+  const rows = await fromSums(database, EVENTS, reach, { range, bounds, mostFromRows }, async (tx, sources) => {
     const { text, values } = figuresOf(sources, intervals.placeOf('e.occurred_at'));
-    return tx.query<Figures>({ name: 'eventSums.figures', text, values });
+    const found = await tx.query<Figures>({ name: 'eventSums.figures', text, values });
+    return areTooManyUsers(found) ? null : found;
   });
   if (!rows) return readEventSeries(database, reach, filter, range);
   const summed = (await withUsers(rows)).map(({ place, events, users }) => ({ place, events, users }));

@@ -8,6 +8,7 @@ import { Prisma } from '../generated/prisma/client.js';
 import { intervalsOf, pointsOf, type SeriesRange } from '../intervals.js';
 import { dimensionOf, readSessionBreakdown, type Breakdown } from './breakdown.js';
 import {
+  areTooManyUsers,
   countUsers,
   fromSums,
   hasSums,
@@ -126,10 +127,9 @@ export async function readSummedTotals(
       reach,
       { range: filter?.startedAt ?? {}, mostFromRows },
       async (tx, sources) => {
-        const [[figures], durations] = await Promise.all([
-          readFigures(tx, sources, raw('1')),
-          readDurations(tx, sources),
-        ]);
+        const [found, durations] = await Promise.all([readFigures(tx, sources, raw('1')), readDurations(tx, sources)]);
+        if (areTooManyUsers(found)) return null;
+        const [figures] = found;
         const { sessions, withErrors, duration } = figures!;
         const [medianDuration, p95Duration] = durations.percentiles([0.5, 0.95]);
         return {
@@ -157,9 +157,10 @@ export async function readSummedSeries(
   if (!hasSums(reach, filter, 'startedAt')) return readSeries(database, reach, filter, range);
   const intervals = intervalsOf(range);
   const bounds = [range.from, ...intervals.starts.slice(1)];
-  const rows = await fromSums(database, SESSIONS, reach, { range, bounds, mostFromRows }, (tx, sources) =>
-    readFigures(tx, sources, intervals.placeOf('s.started_at')),
-  );
+  const rows = await fromSums(database, SESSIONS, reach, { range, bounds, mostFromRows }, async (tx, sources) => {
+    const found = await readFigures(tx, sources, intervals.placeOf('s.started_at'));
+    return areTooManyUsers(found) ? null : found;
+  });
   if (!rows) return readSeries(database, reach, filter, range);
   const summed = (await withUsers(rows)).map(({ place, sessions, users, duration }) => ({
     place,

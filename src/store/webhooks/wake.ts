@@ -29,7 +29,7 @@ export async function wakeWebhooks(database: Queryable, projectIds: readonly str
  *
  * One look into the primary key of `changes` for each, in the days from its place on: 11 ms for 1,000
  * of 100,000 webhooks, with 1,000,000 rows in `changes`. Those to wake are looked up and locked one by one, and written where they
- * were found: as joins, Postgres planned two scans of all webhooks.
+ * were found: as joins, Postgres planned two scans of all webhooks. (One that is changed in that moment is woken by the next call.)
  */
 export async function wakeReadyWebhooks(
   database: Queryable,
