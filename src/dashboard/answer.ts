@@ -7,6 +7,9 @@ import { useRetry } from './reach';
 /** The longest rest after an answer. A computer that slept meanwhile seems to have waited for hours. Milliseconds. */
 const LONGEST_REST = 60_000;
 
+/** How long the server should rest before it is asked again, after an answer that took so long. Milliseconds. */
+export const restAfter = (took: number): number => Math.min(took * 10, LONGEST_REST);
+
 /** An answer and whether it is the answer to what is asked now. */
 interface Answer<Data> {
   /** It stays when the same is asked again and that fails. */
@@ -61,7 +64,7 @@ export function useAnswer<Data, Variables extends AnyVariables>(
   const begun = useRef<{ question: string; at: number } | null>(null);
   /** How long the latest answer took, with the wait for its turn. Milliseconds. */
   const took = useRef({ question, time: 0 });
-  const rest = (): number => (took.current.question === question ? Math.min(took.current.time * 10, LONGEST_REST) : 0);
+  const rest = (): number => (took.current.question === question ? restAfter(took.current.time) : 0);
 
   /** Takes down how long the answer took. Returns the rest before it is asked again, null if that was not noted. */
   const onAnswer = useEffectEvent((): number | null => {

@@ -1,5 +1,6 @@
 import { useEffect, useEffectEvent, useRef, useState } from 'react';
 import type { CombinedError } from 'urql';
+import { restAfter } from './answer';
 
 /** So many rows are held. A narrower filter leads further. */
 export const MOST_ROWS = 20_000;
@@ -30,7 +31,7 @@ export interface PagedList<Row> extends PagedListState<Row> {
   readonly reload: () => void;
   /** Reads the first page again and updates its rows in their places. Without rows, or after an error, it does nothing. */
   readonly refresh: () => void;
-  /** How long the list should rest before the next refresh: ten times as long as the latest took. Milliseconds. */
+  /** How long the list should rest after the latest refresh (restAfter). Milliseconds. */
   readonly rest: () => number;
 }
 
@@ -116,6 +117,6 @@ export function usePagedList<Row extends { readonly id: string }>(
     },
     reload: () => void ask(null),
     refresh: () => void refresh(),
-    rest: () => took.current * 10,
+    rest: () => restAfter(took.current),
   };
 }
