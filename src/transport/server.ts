@@ -21,6 +21,7 @@ import { createGraphiQL } from './http/graphiql.js';
 import { createGraphQL } from './graphql/graphql.js';
 import { checkJsonSize } from './http/check-json-size.js';
 import { maskError } from './graphql/mask-error.js';
+import { Deflater } from './graphql/deflate.js';
 import { LargeSends } from './graphql/large-sends.js';
 import { createOpenStreams } from './graphql/open-streams.js';
 import { createSharedSubscriptions } from './graphql/shared-subscriptions.js';
@@ -169,17 +170,19 @@ export function createServer(deps: {
   const downloads = createDownloads(schema);
   const graphiql = deps.graphiql ? createGraphiQL(schema) : null;
   const largeSends = new LargeSends();
+  const deflater = new Deflater();
   const graphql = createGraphQL({
     schema,
     services,
     streams,
     places,
     largeSends,
+    deflater,
     readers: deps.readers ?? createReaders(services.database),
     observe,
     commentEvery: deps.commentEvery,
   });
-  const shared = createSharedSubscriptions({ share: graphql.share, largeSends, observe });
+  const shared = createSharedSubscriptions({ share: graphql.share, largeSends, deflater, observe });
   const singleConnections = createSingleConnections({
     graphql,
     shared,

@@ -1,11 +1,16 @@
 // A WebSocket that keeps nothing of what it reads: a thousand of them in one process take less of the machine than the
 // server that they measure. What comes is handed on in the pieces in which it comes.
 import { createConnection } from 'node:net';
+import { constants, inflateRawSync } from 'node:zlib';
 
 const TEXT = 1;
 const PING = 9;
 const PONG = 10;
 const CLOSE = 8;
+/** In a frame: its message is compressed. */
+const RSV1 = 0x40;
+/** What compressed messages leave out at their end. */
+const FLUSH = Buffer.from([0, 0, 0xff, 0xff]);
 const END_OF_HEAD = Buffer.from('\r\n\r\n');
 
 /** A frame as clients send it. Its mask is nothing, so that it need not be applied. */
@@ -28,9 +33,11 @@ function headerSize(data, at) {
 
 /**
  * Connects to `url` (http://host:port) and speaks graphql-transport-ws. `on.piece(bytes)` is called with each piece of a message,
- * `on.end()` at the message's end, `on.open()` once, `on.close()` once. Answers how to send a text and how to drop the connection.
+ * `on.end()` at the message's end, `on.open()` once, `on.close()` once, `on.received(count)` with the bytes of messages as they come.
+ * With `inflates` it takes compressed messages; such a one is handed on in one piece. Answers how to send a text and how to drop
+ * the connection.
  */
-export function openRawWebSocket(url, on) {
+export function openRawWebSocket(url, on, { inflates = false } = {}) {
   const { hostname, port } = new URL(url);
   const socket = createConnection(Number(port), hostname);
   socket.setNoDelay(true);
@@ -42,11 +49,14 @@ export function openRawWebSocket(url, on) {
   let isLast = false;
   let left = 0;
   const control = [];
+  /** The pieces of the compressed message that is being read. Null: it is not compressed. */
+  let compressed = null;
 
   socket.on('connect', () =>
     socket.write(
       `GET /graphql HTTP/1.1\r\nHost: ${hostname}:${port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n` +
-        'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: graphql-transport-ws\r\n\r\n',
+        'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: graphql-transport-ws\r\n' +
+        `${inflates ? 'Sec-WebSocket-Extensions: permessage-deflate\r\n' : ''}\r\n`,
     ),
   );
   socket.on('error', () => {});
@@ -56,6 +66,10 @@ export function openRawWebSocket(url, on) {
     if (opcode === PING) socket.write(frameOf(PONG, Buffer.concat(control)));
     if (opcode === CLOSE) socket.end(frameOf(CLOSE, Buffer.concat(control)));
     control.length = 0;
+    if (compressed && opcode < CLOSE && isLast) {
+      on.piece(inflateRawSync(Buffer.concat([...compressed, FLUSH]), { finishFlush: constants.Z_SYNC_FLUSH }));
+      compressed = null;
+    }
     if (opcode < CLOSE && isLast) on.end();
   }
 
@@ -67,6 +81,7 @@ export function openRawWebSocket(url, on) {
         if (size === 0) break;
         opcode = data[at] & 0x0f;
         isLast = (data[at] & 0x80) !== 0;
+        if ((data[at] & RSV1) !== 0) compressed = [];
         const short = data[at + 1] & 0x7f;
         left = short < 126 ? short : short === 126 ? data.readUInt16BE(at + 2) : Number(data.readBigUInt64BE(at + 2));
         at += size;
@@ -77,8 +92,12 @@ export function openRawWebSocket(url, on) {
         if (at === data.length) return;
       }
       const piece = data.subarray(at, at + left);
-      if (opcode < CLOSE) on.piece(piece);
-      else control.push(piece);
+      if (opcode >= CLOSE) control.push(piece);
+      else {
+        on.received(piece.length);
+        if (compressed) compressed.push(piece);
+        else on.piece(piece);
+      }
       at += piece.length;
       left -= piece.length;
       if (left === 0) endFrame();

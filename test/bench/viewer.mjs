@@ -64,7 +64,7 @@ export class Viewer {
   head = null;
   message = null;
 
-  /** `options`: url, key, query, variables, isSample, watchesAway. `changed` is called whenever its state may have changed. */
+  /** `options`: url, key, query, variables, isSample, watchesAway, inflates. `changed` is called whenever its state may have changed. */
   constructor(options, changed) {
     this.options = options;
     this.changed = changed;
@@ -73,13 +73,15 @@ export class Viewer {
   connect() {
     this.state = 'connecting';
     this.head = this.message = null;
-    const { url, key } = this.options;
-    const socket = openRawWebSocket(url, {
+    const { url, key, inflates } = this.options;
+    const on = {
       open: () => socket.send(JSON.stringify({ type: 'connection_init', payload: { authorization: `Bearer ${key}` } })),
       piece: (bytes) => this.read(bytes),
       end: () => this.end(),
       close: () => this.socket === socket && this.tryAgain('closed'),
-    });
+      received: (count) => (this.bytes += count),
+    };
+    const socket = openRawWebSocket(url, on, { inflates });
     this.socket = socket;
   }
 
@@ -119,7 +121,6 @@ export class Viewer {
   }
 
   read(bytes) {
-    this.bytes += bytes.length;
     if (this.message) {
       this.readOn(bytes);
       return;

@@ -158,7 +158,7 @@ test('of an event in parts only the last has an id', () => {
   noteCursor(results[0], { cursor: 'one', hasMore: true });
   noteCursor(results[1], { cursor: 'two', hasMore: false });
   noteCursor(results[2], { cursor: 'three' });
-  const words = results.map((result) => Buffer.from(messageOf(result)).toString());
+  const words = results.map((result) => messageOf(result).text.toString());
   expect(words.map((text) => /^id: (.*)$/m.exec(text)?.[1])).toEqual([undefined, 'two', undefined]);
 });
 

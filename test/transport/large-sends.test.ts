@@ -1,6 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { execute, GraphQLInt, GraphQLObjectType, GraphQLSchema, GraphQLString, parse } from 'graphql';
 import { beforeEach, expect, test } from 'vitest';
+import { Deflater } from '../../src/transport/graphql/deflate.js';
 import { LargeSends } from '../../src/transport/graphql/large-sends.js';
 import { Line } from '../../src/transport/graphql/line.js';
 import { createSharedSubscriptions, type Subscription } from '../../src/transport/graphql/shared-subscriptions.js';
@@ -122,6 +123,7 @@ async function watch(
   const shared = createSharedSubscriptions({
     share: (args) => (event) => execute({ ...args, rootValue: event }),
     largeSends: sends,
+    deflater: new Deflater(),
     observe: () => {},
   });
   const caller = { kind: 'project', reach: { projectId, userIds: null }, scopes: new Set() };
@@ -131,6 +133,7 @@ async function watch(
     {
       line: new Line(2),
       isOpen: () => true,
+      inflates: false,
       send(message) {
         now += EACH;
         sent.push(`${projectId} ${message.isLarge ? 'large' : 'small'}`);

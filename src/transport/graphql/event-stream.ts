@@ -7,7 +7,9 @@ import {
   type GraphQLError,
 } from 'graphql';
 import { isAsyncIterable, type FetchAPI, type Plugin } from 'graphql-yoga';
+import { SharedText } from './deflate.js';
 import { withoutHttp } from './mask-error.js';
+import { textStream } from './text-stream.js';
 
 /** How long a browser's EventSource waits before it connects again. Milliseconds. */
 const RETRY = 3_000;
@@ -26,9 +28,13 @@ export const EVENT_STREAM_HEADERS = {
   'X-Accel-Buffering': 'no',
 };
 
-const encoder = new TextEncoder();
-/** The encoded message of a result. Streams that share the result share the message. */
-const made = new WeakMap<ExecutionResult, Uint8Array>();
+/** A comment, which clients ignore. */
+export const COMMENT = Buffer.from(':\n\n');
+const BEGINNING = Buffer.from(`retry: ${RETRY}\n\n`);
+const COMPLETE = Buffer.from('event: complete\ndata:\n\n');
+
+/** The message of a result. Streams that share the result share the message. */
+const made = new WeakMap<ExecutionResult, SharedText>();
 /** The cursor of the event from which a result was made. */
 const cursors = new WeakMap<ExecutionResult, string>();
 /** The errors with which subscriptions have failed. (Yoga copies a result that has errors, but keeps the errors.) */
@@ -78,7 +84,7 @@ export function goOnAfter(args: ExecutionArgs, cursor: string): ExecutionArgs {
 }
 
 /** The message that a stream sends for a result. */
-export function messageOf(result: ExecutionResult): Uint8Array {
+export function messageOf(result: ExecutionResult): SharedText {
   let message = made.get(result);
   if (!message) {
     const cursor = cursors.get(result);
@@ -86,22 +92,30 @@ export function messageOf(result: ExecutionResult): Uint8Array {
     // The HTTP status has been sent already, so the errors go without it.
     const words = JSON.stringify(errors ? { ...rest, errors: errors.map(withoutHttp) } : rest);
     const id = cursor === undefined ? '' : `id: ${cursor}\n`;
-    made.set(result, (message = encoder.encode(`event: next\n${id}data: ${words}\n\n`)));
+    made.set(result, (message = new SharedText(Buffer.from(`event: next\n${id}data: ${words}\n\n`))));
   }
   return message;
 }
 
-function answerWith(results: AsyncIterable<ExecutionResult>, commentEvery: number, fetchAPI: FetchAPI): Response {
+function answerWith(
+  results: AsyncIterable<ExecutionResult>,
+  acceptEncoding: string | null,
+  commentEvery: number,
+  fetchAPI: FetchAPI,
+): Response {
   const iterator = results[Symbol.asyncIterator]();
   let comments: NodeJS.Timeout | undefined;
   let hasFailed = false;
+  let push: (bytes: Uint8Array) => void;
+  const texts = textStream(acceptEncoding, (bytes) => push(bytes));
   const body = new fetchAPI.ReadableStream<Uint8Array>({
     start(controller) {
+      push = (bytes) => controller.enqueue(bytes);
       // Some browsers take a stream for open only when its first bytes have come.
-      controller.enqueue(encoder.encode(`retry: ${RETRY}\n\n`));
+      texts.write(BEGINNING);
       comments = setInterval(() => {
         // A client that has not read the last comment needs no other.
-        if ((controller.desiredSize ?? 0) > 0) controller.enqueue(encoder.encode(':\n\n'));
+        if ((controller.desiredSize ?? 0) > 0) texts.write(COMMENT);
       }, commentEvery);
     },
     async pull(controller) {
@@ -109,13 +123,14 @@ function answerWith(results: AsyncIterable<ExecutionResult>, commentEvery: numbe
         const { value, done } = await iterator.next();
         if (!done) {
           hasFailed = value.errors?.some((error) => endings.has(error)) ?? false;
-          controller.enqueue(messageOf(value));
+          texts.writeShared(messageOf(value));
           return;
         }
         clearInterval(comments);
         // A subscription ends by a failure, or because the server ends it (it closes, the token has run out). In the second
         // case the stream stops without `complete`, so that clients connect again.
-        if (hasFailed) controller.enqueue(encoder.encode('event: complete\ndata:\n\n'));
+        if (hasFailed) texts.write(COMPLETE);
+        texts.end();
         controller.close();
       } catch (error) {
         clearInterval(comments);
@@ -127,7 +142,7 @@ function answerWith(results: AsyncIterable<ExecutionResult>, commentEvery: numbe
       await iterator.return?.();
     },
   });
-  return new fetchAPI.Response(body, { headers: EVENT_STREAM_HEADERS });
+  return new fetchAPI.Response(body, { headers: { ...EVENT_STREAM_HEADERS, ...texts.headers } });
 }
 
 /**
@@ -141,8 +156,9 @@ export function useEventStreams(commentEvery = COMMENT_EVERY): Plugin {
       // If the client does not accept an event stream, there is no result processor.
       if (!process.resultProcessor || !isAsyncIterable(process.result)) return;
       const results = process.result as AsyncIterable<ExecutionResult>;
+      const acceptEncoding = process.request.headers.get('accept-encoding');
       process.setResultProcessor(
-        (_result, fetchAPI) => answerWith(results, commentEvery, fetchAPI),
+        (_result, fetchAPI) => answerWith(results, acceptEncoding, commentEvery, fetchAPI),
         'text/event-stream',
       );
     },

@@ -20,10 +20,11 @@ import type { Observer } from '../../observation.js';
 import type { Context, Services } from '../../schema/context.js';
 import { checkAnswerSize } from './answer-size.js';
 import { createRunOperation, openSource } from './compiled-operations.js';
+import type { Deflater } from './deflate.js';
 import { goOnAfter, messageOf, noteCursor, noteEnding, useEventStreams } from './event-stream.js';
 import { pointsOf } from '../../services/access/rate-limits.js';
 import type { Readers } from '../../services/access/reading-turns.js';
-import { LARGE, type LargeSends } from './large-sends.js';
+import type { LargeSends } from './large-sends.js';
 import { maskError } from './mask-error.js';
 import { EXECUTING, MessageTurns } from './message-turns.js';
 import type { OpenStreams } from './open-streams.js';
@@ -31,6 +32,7 @@ import type { Places } from '../http/places.js';
 import { MOST_BYTES } from '../http/receive-body.js';
 import { checkNesting, checkQuerySize, QUERY_LIMITS } from './query-size.js';
 import { selectionOf } from './subscription-kind.js';
+import { takesGzip } from './text-stream.js';
 import { createSharedExecutions, isLost, type ShareExecution } from './shared-executions.js';
 
 /** What the transport passes with each operation: the authenticated caller, and what belongs to the request. */
@@ -134,11 +136,13 @@ function createExecute(mask: Mask): Execute {
  * a large one waits here for its turn.
  */
 const createSubscribe =
-  (share: ShareExecution, mask: Mask, largeSends: LargeSends) =>
+  (share: ShareExecution, mask: Mask, largeSends: LargeSends, deflater: Deflater) =>
   async (args: ExecutionArgs): Promise<AsyncIterableIterator<ExecutionResult> | ExecutionResult> => {
     const context = args.contextValue as Context & { request: Request };
     const execute = share(args);
-    const last = context.request.headers.get('last-event-id');
+    const { headers } = context.request;
+    const last = headers.get('last-event-id');
+    const inflates = takesGzip(headers.get('accept-encoding'));
     const failed = (error: Error): ExecutionResult =>
       mask({ errors: [new GraphQLError(error.message, { originalError: error })] }, context);
     const opened = await openSource(last ? goOnAfter(args, last) : args).catch(failed);
@@ -154,8 +158,10 @@ const createSubscribe =
           return noteEnding(result);
         }
         noteCursor(result, event);
-        if (messageOf(result).length >= LARGE) {
+        const message = messageOf(result);
+        if (message.isLarge) {
           const project = projectNameOf(context.caller);
+          if (inflates) await message.compress(deflater, project);
           await new Promise<void>((resolve) => {
             largeSends.add(project, () => {
               resolve();
@@ -364,11 +370,12 @@ export function createGraphQL(deps: {
   places: Places;
   readers: Readers;
   largeSends: LargeSends;
+  deflater: Deflater;
   observe: Observer;
   /** The interval, in milliseconds, at which a silent event stream gets a comment. */
   commentEvery?: number | undefined;
 }): GraphQLEngine {
-  const { schema, services, streams, places, largeSends, readers, observe, commentEvery } = deps;
+  const { schema, services, streams, places, largeSends, deflater, readers, observe, commentEvery } = deps;
   const masked = new WeakSet<object>();
   const mask = createMask(observe, masked);
   const execute = createExecute(mask);
@@ -392,7 +399,7 @@ export function createGraphQL(deps: {
     schema,
     context: contextOf,
     plugins: [
-      useChecks(execute, createSubscribe(share, mask, largeSends), documents),
+      useChecks(execute, createSubscribe(share, mask, largeSends, deflater), documents),
       useLifetimes(streams, places),
       useStreamsOnly(),
       useAnswerThatIsThere(),

@@ -4,8 +4,9 @@ import type { Observer } from '../../observation.js';
 import type { Context } from '../../schema/context.js';
 import { checkSubscriptionScope } from '../../schema/scopes.js';
 import { openSource } from './compiled-operations.js';
+import { SharedText, type Deflater } from './deflate.js';
 import { admitOperation } from './graphql.js';
-import { LARGE, type LargeSends } from './large-sends.js';
+import type { LargeSends } from './large-sends.js';
 import type { Line } from './line.js';
 import { MessageTurns, SEND, SENDING } from './message-turns.js';
 import { isLost, type ShareExecution } from './shared-executions.js';
@@ -41,6 +42,8 @@ interface Subscriber {
   readonly isOpen: () => boolean;
   /** The line of its connection: a message is made and sent when the connection has room for it. */
   readonly line: Line;
+  /** Whether it takes large messages compressed: then they are, before they are sent. */
+  readonly inflates: boolean;
   readonly send: (message: Message) => void;
   /** Replaces the errors of a result by those that the caller may see. */
   readonly mask: (result: ExecutionResult) => ExecutionResult;
@@ -49,39 +52,30 @@ interface Subscriber {
 /** A result, encoded once for all connections that wait for it. */
 export class Message {
   /** The result, and the bracket that closes the object around it: both protocols have one. */
-  private readonly rest: Buffer;
-  /** The chunks that were made last: some clients use the same id for all their subscriptions, others never. */
-  private last: { readonly head: string; readonly chunks: readonly Buffer[] } | null = null;
+  readonly rest: SharedText;
+  /** The message that was made last: some clients use the same id for all their subscriptions, others never. */
+  private last: { readonly head: string; readonly whole: Buffer } | null = null;
 
   constructor(result: ExecutionResult) {
-    this.rest = Buffer.from(`${JSON.stringify(result)}}`);
+    this.rest = new SharedText(Buffer.from(`${JSON.stringify(result)}}`));
   }
 
-  /** Then the result is a chunk of its own, which connections share: a copy for each would fill the memory. */
+  /** Then the result is sent as a part of its own, which connections share: a copy for each would fill the memory. */
   get isLarge(): boolean {
-    return this.rest.length >= LARGE;
+    return this.rest.isLarge;
   }
 
-  /** The chunks of one message, to be sent in order with nothing in between: `head`, the result, the bracket, `tail`. */
-  between(head: string, tail: string): readonly Buffer[] {
-    if (this.last?.head === head) return this.last.chunks;
-    const chunks = this.isLarge ? this.asChunks(head, tail) : [this.asOne(head, tail)];
-    this.last = { head, chunks };
-    return chunks;
-  }
-
-  private asChunks(head: string, tail: string): Buffer[] {
-    return [Buffer.from(head), this.rest, Buffer.from(tail)].filter(({ length }) => length > 0);
-  }
-
-  /** Made in one piece: each buffer takes as long as all else that a small message costs before it is written. */
-  private asOne(head: string, tail: string): Buffer {
+  /** A small message in one piece: `head`, the result, the bracket, `tail`. More pieces would take as long as all else. */
+  between(head: string, tail: string): Buffer {
+    if (this.last?.head === head) return this.last.whole;
+    const { text } = this.rest;
     const before = Buffer.byteLength(head);
-    const after = before + this.rest.length;
+    const after = before + text.length;
     const whole = Buffer.allocUnsafe(after + Buffer.byteLength(tail));
     whole.write(head);
-    this.rest.copy(whole, before);
+    text.copy(whole, before);
     whole.write(tail, after);
+    this.last = { head, whole };
     return whole;
   }
 }
@@ -89,9 +83,10 @@ export class Message {
 export function createSharedSubscriptions(deps: {
   share: ShareExecution;
   largeSends: LargeSends;
+  deflater: Deflater;
   observe: Observer;
 }): SharedSubscriptions {
-  const { share, largeSends, observe } = deps;
+  const { share, largeSends, deflater, observe } = deps;
   let sent = 0;
   const turns = new MessageTurns(SENDING, () => sent * SEND);
   /** Messages by result. */
@@ -127,7 +122,7 @@ export function createSharedSubscriptions(deps: {
       turns.connectionCame();
       largeSends.connectionCame();
     },
-    async subscribe(args, { isOpen, line, send, mask }) {
+    async subscribe(args, { isOpen, line, inflates, send, mask }) {
       await admitOperation(args);
       // After the source is open, each error must also close it.
       let execute = share(args);
@@ -159,6 +154,11 @@ export function createSharedSubscriptions(deps: {
 
       /** Sends a large message when its turn has come. Resolves when it is written, or was given up. */
       function sendInTurn(): Promise<void> {
+        // It may have been given up while it was compressed.
+        if (!isWanted()) {
+          message = null;
+          return Promise.resolve();
+        }
         return new Promise<void>((resolve) => {
           const done = (): void => {
             // It would keep the message in memory.
@@ -182,7 +182,8 @@ export function createSharedSubscriptions(deps: {
         if (!isWanted()) return undefined;
         if (isLost(result)) throw result.errors![0]!;
         message = messageOf(result, mask);
-        return message.isLarge ? sendInTurn() : turns.begin(project, sendNow);
+        if (!message.isLarge) return turns.begin(project, sendNow);
+        return inflates ? message.rest.compress(deflater, project).then(sendInTurn) : sendInTurn();
       }
 
       /** Makes the message of the event and sends it. */

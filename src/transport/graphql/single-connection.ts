@@ -17,6 +17,7 @@ import { paramsIn } from './post-operation.js';
 import { Message, type SharedSubscriptions, type Subscription } from './shared-subscriptions.js';
 import { selectionOf } from './subscription-kind.js';
 import { createStreamReservations, type Operation, type SingleStream } from './stream-reservations.js';
+import type { TextStream } from './text-stream.js';
 
 /** Characters of an operation's id: clients send UUIDs. */
 const LONGEST_ID = 128;
@@ -58,8 +59,14 @@ const isSubscription = ({ document, operationName }: ExecutionArgs): boolean =>
   getOperationAST(document, operationName)?.operation === OperationTypeNode.SUBSCRIPTION;
 
 /** Sends a message. */
-function write(response: ServerResponse, chunks: readonly Buffer[]): void {
-  for (const chunk of chunks) response.write(chunk);
+function write(texts: TextStream, message: Message, head: string, tail: string): void {
+  if (!message.isLarge) {
+    texts.write(message.between(head, tail));
+    return;
+  }
+  texts.write(Buffer.from(head));
+  texts.writeShared(message.rest);
+  texts.write(Buffer.from(tail));
 }
 
 const headOf = (id: string): string => `event: next\ndata: {"id":${JSON.stringify(id)},"payload":`;
@@ -79,7 +86,7 @@ export function createSingleConnections(deps: {
   /** Opens a subscription whose messages go to the stream. Throws if a limit refuses it. */
   async function subscribe(
     stream: SingleStream,
-    response: ServerResponse,
+    texts: TextStream,
     id: string,
     args: ExecutionArgs,
     bytes: number,
@@ -100,9 +107,10 @@ export function createSingleConnections(deps: {
       forget();
     };
     const head = headOf(id);
-    const send = (message: Message) => write(response, message.between(head, '\n\n'));
+    const send = (message: Message) => write(texts, message, head, '\n\n');
+    const { inflates } = texts;
     try {
-      const answer = await shared.subscribe(args, { line: stream.line!, isOpen: isOn, send, mask });
+      const answer = await shared.subscribe(args, { line: stream.line!, isOpen: isOn, inflates, send, mask });
       if ('next' in answer) void answer.next().then(over, over);
       else over();
       return answer;
@@ -157,8 +165,8 @@ export function createSingleConnections(deps: {
       const message = `extensions.operationId must be a text of 1 to ${LONGEST_ID} characters: it names the operation.`;
       throw new AppError('BAD_USER_INPUT', message, { field: 'extensions.operationId' });
     }
-    const { response, operations } = stream;
-    if (!response) throw new AppError('CONFLICT', 'The stream is not open yet. Open it with GET first.');
+    const { texts, operations } = stream;
+    if (!texts) throw new AppError('CONFLICT', 'The stream is not open yet. Open it with GET first.');
     if (operations.has(id))
       throw new AppError('CONFLICT', 'The stream already has an operation with this operationId. Use another one.');
     const operation: Operation = { subscription: null };
@@ -170,15 +178,14 @@ export function createSingleConnections(deps: {
       if (!isOn()) return;
       operations.delete(id as string);
       const end = `\n\nevent: complete\ndata: {"id":${JSON.stringify(id)}}\n\n`;
-      write(response!, new Message(result).between(headOf(id as string), end));
+      write(texts!, new Message(result), headOf(id as string), end);
     }
 
     async function run(): Promise<Subscription | ExecutionResult> {
       try {
         const { errors, args } = graphql.open(door, params!);
         if (errors) return { errors: errors.map(withoutHttp) };
-        if (isSubscription(args))
-          return await subscribe(stream, response!, id as string, args, text.length, isOn, mask);
+        if (isSubscription(args)) return await subscribe(stream, texts!, id as string, args, text.length, isOn, mask);
         const answering = execute(stream, args, isOn);
         stream.turn = Promise.allSettled([answering]);
         return await answering;
@@ -238,7 +245,7 @@ export function createSingleConnections(deps: {
       }
       const token = tokenOf(request, url);
       const stream = reservations.find(token, door.caller);
-      if (request.method === 'GET') reservations.open(token!, stream, response, door);
+      if (request.method === 'GET') reservations.open(token!, stream, request, response, door);
       else if (request.method === 'POST') {
         await begin(stream, door, text);
         response.writeHead(202).end();

@@ -1,16 +1,17 @@
 import { randomUUID } from 'node:crypto';
-import type { ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { callerReachName, type Caller } from '../../domain/access.js';
 import { AppError } from '../../errors.js';
 import { createCounts } from '../../services/counts.js';
 import { holdersOf } from '../http/holders.js';
 import type { Places } from '../http/places.js';
 import { connectionLine } from './connection-line.js';
-import { COMMENT_EVERY, EVENT_STREAM_HEADERS } from './event-stream.js';
+import { COMMENT, COMMENT_EVERY, EVENT_STREAM_HEADERS } from './event-stream.js';
 import type { Door } from './graphql.js';
 import type { Line } from './line.js';
 import type { OpenStreams } from './open-streams.js';
 import type { Subscription } from './shared-subscriptions.js';
+import { textStream, type TextStream } from './text-stream.js';
 
 /** A reservation that is not opened within this time is forgotten. Clients open it at once. Milliseconds. */
 const RESERVED_FOR = 60_000;
@@ -29,8 +30,8 @@ export interface Operation {
 export interface SingleStream {
   /** The reach of its owner (callerReachName). Only callers with the same reach may use the stream. */
   readonly reach: string;
-  /** Null until the stream is opened. */
-  response: ServerResponse | null;
+  /** What is written to it. Null until the stream is opened. */
+  texts: TextStream | null;
   /** The line of the messages of its subscriptions. Null until the stream is opened. */
   line: Line | null;
   readonly places: Pick<Places, 'ofSubscription'>;
@@ -50,7 +51,7 @@ interface StreamReservations {
   /** The stream of a token, for a caller with the same reach as its owner. Throws NOT_FOUND. */
   find(token: string | null, caller: Caller): SingleStream;
   /** Opens a stream. It takes the place of a socket. Throws CONFLICT if it is open already, TOO_MANY_SUBSCRIPTIONS. */
-  open(token: string, stream: SingleStream, response: ServerResponse, door: Door): void;
+  open(token: string, stream: SingleStream, request: IncomingMessage, response: ServerResponse, door: Door): void;
   /** Ends all streams and reservations. */
   close(): void;
 }
@@ -90,7 +91,7 @@ export function createStreamReservations(deps: {
       const reach = callerReachName(caller);
       byToken.set(token, {
         reach,
-        response: null,
+        texts: null,
         line: null,
         places: places.ofConnection(),
         operations: new Map(),
@@ -107,8 +108,8 @@ export function createStreamReservations(deps: {
       throw new AppError('NOT_FOUND', 'There is no such stream, or it has ended. Reserve another one with PUT.');
     },
 
-    open(token, stream, response, { caller, sender }) {
-      if (stream.response) throw new AppError('CONFLICT', 'The stream is open already. Reserve another one with PUT.');
+    open(token, stream, request, response, { caller, sender }) {
+      if (stream.texts) throw new AppError('CONFLICT', 'The stream is open already. Reserve another one with PUT.');
       // The client has gone. No close event would come to free the places.
       if (response.destroyed) return;
       const leaveAddress = places.ofAddress(sender.ipAddress);
@@ -122,7 +123,8 @@ export function createStreamReservations(deps: {
       // From here on it is not a reservation any more.
       stream.end();
       byToken.set(token, stream);
-      stream.response = response;
+      const texts = textStream(request.headers['accept-encoding'], (bytes) => response.write(bytes));
+      stream.texts = texts;
       stream.line = connectionLine(response);
       let isOver = false;
       stream.end = () => {
@@ -137,17 +139,19 @@ export function createStreamReservations(deps: {
         // From here on no operation writes.
         stream.operations.clear();
         for (const { subscription } of operations) void subscription?.return();
+        // The connection may have gone.
+        if (!response.destroyed) texts.end();
         response.end();
       };
       const comments = setInterval(() => {
         // A client that has not read the last comment needs no other.
-        if (response.writableLength === 0) response.write(':\n\n');
+        if (response.writableLength === 0) texts.write(COMMENT);
       }, commentEvery);
       const forget = streams.open(caller, stream.end);
       response.once('close', stream.end);
-      response.writeHead(200, EVENT_STREAM_HEADERS);
+      response.writeHead(200, { ...EVENT_STREAM_HEADERS, ...texts.headers });
       // Some browsers take a stream for open only when its first bytes have come.
-      response.write(':\n\n');
+      texts.write(COMMENT);
     },
 
     close() {

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { acceptedCodings } from './codings.js';
 
 /** A file that is the same for every client. Memory holds it once, as it is sent, however many clients read it. */
 export interface StaticFile {
@@ -32,16 +33,6 @@ export function staticFile(
   };
 }
 
-/** The content codings that a client accepts. It does not accept a coding with q=0. */
-const accepted = (header: string | string[] | undefined): Set<string> =>
-  new Set(
-    String(header ?? '')
-      .toLowerCase()
-      .split(',')
-      .filter((part) => !/;\s*q=0(\.0*)?\s*$/.test(part))
-      .map((part) => part.split(';')[0]!.trim()),
-  );
-
 /**
  * Answers a GET or HEAD with the file in the smallest form that the client accepts, or with 304 if the client already has
  * the file.
@@ -52,7 +43,7 @@ export function answerFile(request: IncomingMessage, response: ServerResponse, f
     response.end();
     return;
   }
-  const takes = accepted(request.headers['accept-encoding']);
+  const takes = acceptedCodings(request.headers['accept-encoding']);
   const coding = [...file.packed.keys()].find((one) => takes.has(one));
   const body = coding ? file.packed.get(coding)! : file.plain;
   response.writeHead(status, {

@@ -15,15 +15,36 @@ import type { Line } from '../graphql/line.js';
 import type { Message, SharedSubscriptions } from '../graphql/shared-subscriptions.js';
 import { selectionOf } from '../graphql/subscription-kind.js';
 import type { Places } from '../http/places.js';
+import { deflatedFrame, inflates } from './compression.js';
 import { createJoinedWrites } from './joined-writes.js';
 import { refusalOf } from './refusal.js';
 import type { SocketPace } from './socket-pace.js';
 import type { SocketRights } from './socket-rights.js';
 
-/** Sends a message of a subscription. A large one, of several chunks, is written at once: its turn is timed (large-sends.ts). */
-function send({ socket, request }: Extra, chunks: readonly Buffer[], join: (connection: Socket) => void): void {
-  if (chunks.length === 1) join(request.socket);
-  for (const [at, chunk] of chunks.entries()) socket.send(chunk, { binary: false, fin: at === chunks.length - 1 });
+/** Sends a message of a subscription to a socket. `head`: what stands before its result. */
+function send(
+  { socket, request: { socket: connection } }: Extra,
+  message: Message,
+  head: string,
+  join: (connection: Socket) => void,
+): void {
+  if (!message.isLarge) {
+    join(connection);
+    socket.send(message.between(head, ''), { binary: false });
+    return;
+  }
+  // A large one is written at once: its turn is timed (large-sends.ts).
+  const { text, compressed } = message.rest;
+  if (!compressed || !inflates(socket)) {
+    socket.send(head, { fin: false });
+    socket.send(text, { binary: false });
+    return;
+  }
+  // This goes past the ws package, which has no way to send what is compressed already. It writes each of its own frames whole and
+  // at once, because it compresses nothing itself: so this frame comes between two of them.
+  connection.cork();
+  for (const part of deflatedFrame(head, compressed)) connection.write(part);
+  connection.uncork();
 }
 
 /** The state of a socket after connection_ack. */
@@ -99,7 +120,8 @@ export function createPrepare(deps: {
       const subscriber = {
         line,
         isOpen: () => socket.readyState === socket.OPEN,
-        send: (message: Message) => send(extra, message.between(head, ''), join),
+        inflates: inflates(socket),
+        send: (message: Message) => send(extra, message, head, join),
         mask,
       };
       const subscribe = async () => {

@@ -5,15 +5,23 @@ import { startProgram, startRedis } from '../processes.mjs';
 
 const MEGABYTE = 1024 * 1024;
 
-/** Row P6: a viewer of 100,000 on a line of 1 MB a second, at 200 edges a second. */
-export async function onASlowLine({ postgres }) {
+/**
+ * Row P6: a viewer of 100,000 on a line of 1 MB a second, at 200 edges a second: one who takes messages as they are, and one who
+ * takes them compressed, as browsers do.
+ */
+export const onASlowLine = async ({ postgres }) => [
+  ...(await viewOnASlowLine(postgres, false)),
+  ...(await viewOnASlowLine(postgres, true)),
+];
+
+async function viewOnASlowLine(postgres, inflates) {
   const PATIENCE = 60_000;
   const crowd = await openCrowd({ postgres }, { online: 100_000 });
   const { footsteps, steady } = crowd;
   const rest = memoryOf(footsteps.pid);
   const line = await startProgram('slow-line.mjs');
   const { url } = await line.ask({ target: Number(new URL(footsteps.url).port), rate: 1_000_000 });
-  const viewers = await crowd.startViewers({ count: 1, url });
+  const viewers = await crowd.startViewers({ count: 1, url, inflates });
   await crowd.start({ edges: { kind: 'comers', perSecond: 40, each: 5 } });
   await pause(1_000);
   forgetPeak(footsteps.pid);
@@ -32,7 +40,8 @@ export async function onASlowLine({ postgres }) {
   // Of those that came before it was live, one was needed.
   const alone = seen.bytes / Math.max(1, seen.snapshots) / 1_000_000;
   return [
-    figure('P6', 'a viewer of 100,000 on a line of 1 MB/s, 200 edges/s: live after', 's', took),
+    figure('P6', `a viewer of 100,000 ${inflates ? '(compressed) ' : ''}on a line of 1 MB/s, 200 edges/s: live after`, 's', took),
+    figure('P6', 'a snapshot', 'MB', alone),
     ratio('P6', 'the same', 's', took, 'the line alone', alone, 2),
     figure('P6', 'snapshots in the 30 s after that', 'in all', then.snapshots, 0),
     figure('P6', 'the oldest that it showed in them', 'ms', then.stalest, 2_000),
