@@ -170,7 +170,7 @@ export function createServer(deps: {
   const downloads = createDownloads(schema);
   const graphiql = deps.graphiql ? createGraphiQL(schema) : null;
   const largeSends = new LargeSends();
-  const deflater = new Deflater();
+  const deflater = new Deflater(observe);
   const graphql = createGraphQL({
     schema,
     services,

@@ -1,9 +1,10 @@
 import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
-import type { Socket } from 'node:net';
-import { constants, gunzipSync, inflateRawSync } from 'node:zlib';
+import { randomBytes } from 'node:crypto';
+import { connect, type Socket } from 'node:net';
+import zlib, { constants, createGunzip, deflateRawSync, gunzipSync, inflateRawSync } from 'node:zlib';
 import fc from 'fast-check';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { WebSocket, type ClientOptions } from 'ws';
 import { Deflater, SharedText } from '../../src/transport/graphql/deflate.js';
 import { textStream } from '../../src/transport/graphql/text-stream.js';
@@ -43,7 +44,7 @@ async function openSocket(options: ClientOptions, credential = key) {
   await once(socket, 'open');
   socket.send(JSON.stringify({ type: 'connection_init', payload: { authorization: `Bearer ${credential}` } }));
   await eventually(() => heard.length > 0);
-  return { socket, heard, received: () => connection.bytesRead };
+  return { socket, connection, heard, received: () => connection.bytesRead };
 }
 
 const subscribe = (socket: WebSocket, id: string, query = PRESENCE): void =>
@@ -92,8 +93,8 @@ describe('WebSockets', () => {
     ['permessage-deflate; client_max_window_bits', 'permessage-deflate; client_max_window_bits'],
     ['permessage-deflate; server_max_window_bits=12; client_max_window_bits=12', 'all'],
     ['permessage-deflate;server_no_context_takeover;client_no_context_takeover', 'all'],
-    ['permessage-deflate; server_max_window_bits=9, permessage-deflate', ' permessage-deflate'],
-    ['x-webkit-deflate-frame, permessage-deflate', ' permessage-deflate'],
+    ['permessage-deflate; server_max_window_bits=9, permessage-deflate', 'permessage-deflate'],
+    ['x-webkit-deflate-frame,permessage-deflate', 'permessage-deflate'],
     ['permessage-deflate; server_max_window_bits=11', undefined],
     ['permessage-deflate; server_max_window_bits', undefined],
     ['permessage-deflate; client_max_window_bits=16', undefined],
@@ -107,28 +108,111 @@ describe('WebSockets', () => {
     expect(offerToMeet(header)).toBe(met === 'all' ? header : met);
   });
 
-  test('a client whose offer cannot be met goes without compression', async () => {
-    const { socket, heard } = await openSocket({
-      perMessageDeflate: false,
-      headers: { 'Sec-WebSocket-Extensions': 'permessage-deflate; server_max_window_bits=9, foo;;=' },
-    });
-    expect(socket.extensions).toBe('');
-    subscribe(socket, '1');
-    await eventually(() => heard.length > 1);
-    expect(usersIn(heard[1]!)).toHaveLength(USERS);
+  test.each([
+    ['permessage-deflate; server_max_window_bits=9, foo;;=', undefined],
+    ['permessage-deflate; server_max_window_bits=9, permessage-deflate', 'permessage-deflate; client_no_context'],
+    [['x-webkit-deflate-frame', 'permessage-deflate; client_max_window_bits'], 'permessage-deflate; client_no_context'],
+  ])('after the offer %j of its handshake, a client gets its messages', async (offers, told) => {
+    const { hostname, port } = new URL(app.url);
+    const lines = [offers].flat().map((offer) => `Sec-WebSocket-Extensions: ${offer}`);
+    const connection = connect(Number(port), hostname);
+    let text = '';
+    connection.on('data', (data: Buffer) => (text += data.toString('latin1')));
+    const head = ['GET /graphql HTTP/1.1', `Host: ${hostname}`, 'Upgrade: websocket', 'Connection: Upgrade', ...lines];
+    const key13 = ['Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==', 'Sec-WebSocket-Version: 13'];
+    connection.write([...head, ...key13, 'Sec-WebSocket-Protocol: graphql-transport-ws', '', ''].join('\r\n'));
+    await eventually(() => text.includes('\r\n\r\n'));
+    expect(text).toMatch(/^HTTP\/1.1 101 /);
+    const answered = /^Sec-WebSocket-Extensions: (.*)$/m.exec(text)?.[1];
+    if (told) expect(answered).toContain('server_no_context_takeover');
+    else expect(answered).toBeUndefined();
+    connection.destroy();
+  });
+
+  const INGEST = 'mutation ($events: [EventInput!]!) { ingestEvents(events: $events) { accepted } }';
+  const subscribing = (id: string, query: string, variables = {}): string =>
+    JSON.stringify({ id, type: 'subscribe', payload: { query, variables } });
+  const closeOf = async (socket: WebSocket): Promise<[number, string]> => {
+    const [code, reason] = (await once(socket, 'close')) as [number, Buffer];
+    return [code, reason.toString()];
+  };
+
+  test('what clients compress is read: large messages one behind the other, and thousands of small ones', async () => {
+    const { socket, heard } = await openSocket({ perMessageDeflate: { threshold: 0 } });
+    const texts = Array.from({ length: 1_000 }, (_, at) => ({
+      type: 'view',
+      user: { identity: `user-${at % USERS}` },
+      message: 'A message of some length, as it is sent again and again. '.repeat(20),
+    }));
+    // They become some 100 times as large, and arrive together.
+    for (const id of ['first', 'second']) socket.send(subscribing(id, INGEST, { events: texts }));
+    await eventually(() => heard.filter((text) => text.includes('{"accepted":1000}')).length === 2);
+    for (let at = 0; at < 2_000; at += 1) socket.send(subscribing(`small ${at}`, '{ project { name } }'));
+    await eventually(() => heard.filter((text) => text.includes('"project"')).length === 2_000);
     socket.terminate();
   });
 
-  test('what clients compress is read, and may not be many times as large as what they sent', async () => {
-    const { socket, heard } = await openSocket({ perMessageDeflate: { threshold: 0 } });
-    const events = Array.from({ length: 500 }, (_, at) => ({ type: 'view', user: { identity: `user-${at % USERS}` } }));
-    const query = 'mutation ($events: [EventInput!]!) { ingestEvents(events: $events) { accepted } }';
-    socket.send(JSON.stringify({ id: 'events', type: 'subscribe', payload: { query, variables: { events } } }));
-    await eventually(() => heard.some((text) => text.includes('"complete"')));
-    expect(heard.find((text) => text.includes('"events"'))).toContain('{"accepted":500}');
-    socket.send(JSON.stringify({ id: 'long', type: 'subscribe', payload: { query: `{ ${' '.repeat(4_000_000)} }` } }));
-    const [code, reason] = (await once(socket, 'close')) as [number, Buffer];
-    expect([code, reason.toString()]).toEqual([1009, 'Compressed too much: send it as it is']);
+  test('a message that is more than 250 times as large as what came closes the socket', async () => {
+    const { socket } = await openSocket({ perMessageDeflate: { threshold: 0 } });
+    socket.send(subscribing('long', `{ ${' '.repeat(4_000_000)} }`));
+    expect(await closeOf(socket)).toEqual([1009, 'Compressed too much: send it as it is']);
+    // As it is, it may be as long.
+    const plain = await openSocket({ perMessageDeflate: false });
+    plain.socket.send(subscribing('long', `{ project { name } ${' '.repeat(400_000)} }`));
+    await eventually(() => plain.heard.length > 1);
+    expect(plain.heard[1]).toContain('"project"');
+    plain.socket.terminate();
+  });
+
+  /** Writes a frame of a client below the ws package: compressed, of a message that begins. */
+  const writeFrame = (connection: Socket, payload: Buffer, { isLast = true, isFirst = true } = {}): void => {
+    const opcode = (isLast ? 0x80 : 0) | (isFirst ? 0x41 : 0);
+    const head = Buffer.from([opcode, 0xfe, payload.length >> 8, payload.length & 0xff, 0, 0, 0, 0]);
+    connection.write(Buffer.concat([head, payload]));
+  };
+
+  test('data that cannot be inflated closes the socket', async () => {
+    const { socket, connection } = await openSocket({});
+    writeFrame(connection, Buffer.from('this is not deflate'));
+    expect(await closeOf(socket)).toEqual([1007, 'Compressed data that cannot be read']);
+  });
+
+  test('pieces of a message wait as they came: nothing is inflated before the last', async () => {
+    const { socket, connection, heard } = await openSocket({});
+    const text = subscribing(
+      'pieces',
+      `{ project { name } ${' '.repeat(400_000)} } # ${randomBytes(10_000).toString('hex')}`,
+    );
+    const packed = deflateRawSync(text, { finishFlush: constants.Z_SYNC_FLUSH }).subarray(0, -4);
+    const inflating = vi.spyOn(zlib, 'inflateRawSync');
+    const size = 1_000;
+    for (let from = 0; from < packed.length; from += size) {
+      const isLast = from + size >= packed.length;
+      if (isLast) {
+        socket.ping();
+        await once(socket, 'pong');
+        expect(heard).toHaveLength(1);
+        expect(inflating).not.toHaveBeenCalled();
+      }
+      writeFrame(connection, packed.subarray(from, from + size), { isLast, isFirst: from === 0 });
+    }
+    await eventually(() => heard.length > 1);
+    expect(heard[1]).toContain('"project"');
+    socket.terminate();
+  });
+
+  test('a client that is too fast waits: what came in one chunk is not inflated at once', async () => {
+    const { socket, connection, heard } = await openSocket({});
+    // 400 messages of 16 kB come in some 30 kB.
+    const texts = Array.from({ length: 400 }, (_, at) =>
+      subscribing(`${at}`, `{ project { name } ${' '.repeat(16_000)} }`),
+    );
+    connection.cork();
+    for (const text of texts)
+      writeFrame(connection, deflateRawSync(text, { finishFlush: constants.Z_SYNC_FLUSH }).subarray(0, -4));
+    connection.uncork();
+    await eventually(() => heard.filter((text) => text.includes('"project"')).length === 400);
+    socket.terminate();
   });
 
   test('before connection_ack nothing large comes out of little', async () => {
@@ -137,11 +221,11 @@ describe('WebSockets', () => {
     });
     await once(socket, 'open');
     socket.send(JSON.stringify({ type: 'connection_init', payload: { authorization: 'x'.repeat(5_000) } }));
-    expect((await once(socket, 'close'))[0]).toBe(1009);
+    expect(await closeOf(socket)).toEqual([1009, 'Compressed too much: send it as it is']);
   });
 
   test('of everything that can stand before and in a message, the frame is what ws reads', async () => {
-    const deflater = new Deflater();
+    const deflater = new Deflater(() => {});
     await fc.assert(
       fc.asyncProperty(
         fc.string({ unit: 'binary' }),
@@ -149,7 +233,7 @@ describe('WebSockets', () => {
         fc.nat(3_000),
         async (before, text, times) => {
           const rest = Buffer.from(text.repeat(times));
-          const [head, body] = deflatedFrame(before, await deflater.deflate('one', rest));
+          const [head, body] = deflatedFrame(before, (await deflater.deflate('one', rest))!);
           const frame = Buffer.concat([head, body]);
           expect(frame[0]).toBe(0xc1);
           const short = frame[1]!;
@@ -169,14 +253,14 @@ describe('WebSockets', () => {
 describe('one compression for all', () => {
   class Counting extends Deflater {
     readonly texts: string[] = [];
-    override deflate(project: string, text: Buffer): Promise<Buffer> {
+    override deflate(project: string, text: Buffer): Promise<Buffer | null> {
       this.texts.push(text.toString());
       return super.deflate(project, text);
     }
   }
 
   test('a text that many wait for is compressed once', async () => {
-    const deflater = new Counting();
+    const deflater = new Counting(() => {});
     const shared = new SharedText(Buffer.from('x'.repeat(20_000)));
     await Promise.all(Array.from({ length: 100 }, () => shared.compress(deflater, 'one')));
     expect(deflater.texts).toHaveLength(1);
@@ -184,13 +268,13 @@ describe('one compression for all', () => {
   });
 
   test('texts of many projects wait their turn, and none is lost', async () => {
-    const deflater = new Deflater();
+    const deflater = new Deflater(() => {});
     const done: string[] = [];
     const texts = Array.from({ length: 40 }, (_, at) => `${at < 38 ? 'one' : 'two'} ${at}`);
     await Promise.all(
       texts.map(async (text) => {
         const compressed = await deflater.deflate(text.split(' ')[0]!, Buffer.from(text));
-        expect(inflateRawSync(compressed, { finishFlush: constants.Z_SYNC_FLUSH }).toString()).toBe(text);
+        expect(inflateRawSync(compressed!, { finishFlush: constants.Z_SYNC_FLUSH }).toString()).toBe(text);
         done.push(text);
       }),
     );
@@ -236,8 +320,17 @@ describe('event streams', () => {
     expect(usersIn(data[0]!)).toEqual(usersIn(data[2]!));
   });
 
+  test('each text has an empty block behind it, so that every client hands it on at once', () => {
+    const pushed: Buffer[] = [];
+    const stream = textStream('gzip', (bytes) => pushed.push(Buffer.from(bytes)));
+    for (const text of ['retry: 3000\n\n', ':\n\n', 'x'.repeat(70_000)]) {
+      stream.write(Buffer.from(text));
+      expect(pushed.at(-1)!.subarray(-5)).toEqual(Buffer.of(0, 0, 0, 0xff, 0xff));
+    }
+  });
+
   test('of all texts, a stream is a gzip file with the right sums', async () => {
-    const deflater = new Deflater();
+    const deflater = new Deflater(() => {});
     const texts = fc.array(
       fc.record({ text: fc.string({ unit: 'binary' }), times: fc.nat(9_000), isShared: fc.boolean() }),
     );

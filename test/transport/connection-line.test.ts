@@ -40,7 +40,10 @@ interface Deaf {
 }
 
 async function socket(): Promise<Deaf> {
-  const client = new WebSocket(`${doors.url.replace('http', 'ws')}/graphql`, 'graphql-transport-ws');
+  const client = new WebSocket(`${doors.url.replace('http', 'ws')}/graphql`, 'graphql-transport-ws', {
+    // Compressed, all of them have room below the server.
+    perMessageDeflate: false,
+  });
   await new Promise((resolve) => client.once('open', resolve));
   client.send(JSON.stringify({ type: 'connection_init', payload: { authorization: `Bearer ${key}` } }));
   await new Promise((resolve) => client.once('message', resolve));

@@ -123,7 +123,7 @@ async function watch(
   const shared = createSharedSubscriptions({
     share: (args) => (event) => execute({ ...args, rootValue: event }),
     largeSends: sends,
-    deflater: new Deflater(),
+    deflater: new Deflater(() => {}),
     observe: () => {},
   });
   const caller = { kind: 'project', reach: { projectId, userIds: null }, scopes: new Set() };

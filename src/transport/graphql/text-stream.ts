@@ -19,6 +19,8 @@ export interface TextStream {
 const HEAD = Buffer.of(0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff);
 /** An empty block of deflate, which is the last one. */
 const LAST_BLOCK = Buffer.of(1, 0, 0, 0xff, 0xff);
+/** An empty block. Some clients (those in Go) hand texts on only when one comes; `Deflater` ends with one too. */
+const FLUSH = Buffer.of(0, 0, 0, 0xff, 0xff);
 const TWO_TO_32 = 2 ** 32;
 
 /**
@@ -37,7 +39,7 @@ class GzipStream implements TextStream {
   write(text: Uint8Array): void {
     this.count(text);
     for (let from = 0; from < text.length; from += LONGEST_STORED)
-      this.push(storedBlock(text.subarray(from, from + LONGEST_STORED)));
+      this.push(storedBlock(text.subarray(from, from + LONGEST_STORED), FLUSH));
   }
 
   writeShared({ text, compressed }: SharedText): void {

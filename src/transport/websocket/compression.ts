@@ -1,24 +1,25 @@
+import { promisify } from 'node:util';
+import { constants, inflateRaw, inflateRawSync, type ZlibOptions } from 'node:zlib';
 import type { WebSocket } from 'ws';
+import type { ZlibTurns } from '../http/zlib-turns.js';
 import { storedBlock, WINDOW_BITS } from '../graphql/deflate.js';
 
 /**
- * Compression of messages on WebSockets (RFC 7692, permessage-deflate). Browsers and most clients offer it. The ws package
- * agrees on it and inflates what clients send, but compresses nothing itself: it would do so once for each connection. Only
- * large messages of subscriptions are compressed, once for all connections that get them (`Deflater`); `deflatedFrame` puts them
- * into a frame. So no connection has a compressor of its own, which would take more memory than all else that it holds.
+ * Compression of messages on WebSockets (RFC 7692, permessage-deflate). Browsers and most clients offer it, and the ws package
+ * agrees on it. The rest is done here, because the package would compress each message once for each connection, would keep an
+ * inflater for each (16 kB and more), and would inflate all that comes.
+ *
+ * Only large messages of subscriptions are compressed, once for all connections that get them (`Deflater`); `deflatedFrame` puts
+ * them into a frame. `inflateWithin` reads what clients compress.
  */
 
 const EXTENSION = 'permessage-deflate';
 
-/** Options of the ws package. A client's message stands alone too, so that its inflater goes when the message is there. */
-export const DEFLATE = {
-  serverNoContextTakeover: true,
-  clientNoContextTakeover: true,
-  // The package itself compresses nothing.
-  threshold: Infinity,
-  // The most messages of clients, of all connections, that are inflated at the same time.
-  concurrencyLimit: 4,
-};
+/**
+ * Options of the ws package: each message stands alone, in both directions, and the package itself compresses nothing. (It heeds
+ * `threshold` only with `serverNoContextTakeover`. If it compressed, frames that are written past it could come in a wrong order.)
+ */
+export const DEFLATE = { serverNoContextTakeover: true, clientNoContextTakeover: true, threshold: Infinity };
 
 /** The parameters of an offer that the server can meet. `server_max_window_bits` must leave room for WINDOW_BITS. */
 const PARAMETERS: ReadonlyMap<string, (value: number | null) => boolean> = new Map([
@@ -44,10 +45,88 @@ function canMeet(offer: string): boolean {
  * The first offer in a Sec-WebSocket-Extensions header that the server can meet. Undefined: none, so the connection goes
  * without compression. (The ws package refuses a connection whose offers it cannot meet.)
  */
-export const offerToMeet = (header: string | undefined): string | undefined => header?.split(',').find(canMeet);
+export const offerToMeet = (header: string | undefined): string | undefined =>
+  header
+    ?.split(',')
+    .map((offer) => offer.trim())
+    .find(canMeet);
 
 /** Whether the client of a socket takes compressed messages. */
 export const inflates = (socket: WebSocket): boolean => socket.extensions.includes(EXTENSION);
+
+/** Messages up to this size are always inflated: that takes a thread 2 ms. */
+const ALWAYS_INFLATED = 1_048_576;
+/**
+ * A larger message may be so many times as large as what came for it. A thousand errors with the same stack, of users of their own,
+ * are up to 118 times as large as their compressed form; 8 MiB of one letter, 1,000 times.
+ */
+const MOST_TIMES = 250;
+/** A message that came in so few bytes is inflated at once: that takes some 10 µs, and a thread for it would take more. */
+const AT_ONCE = 512;
+const TOO_LARGE = { code: 1009, reason: 'Compressed too much: send it as it is' };
+const INVALID = { code: 1007, reason: 'Compressed data that cannot be read' };
+
+type Done = (error: Error | null, text?: Buffer) => void;
+/** The part of the ws package's extension that is replaced. `isLast`: the piece is the last one of its message. */
+interface Extension {
+  decompress: (piece: Buffer, isLast: boolean, done: Done) => void;
+}
+
+const NOTHING = Buffer.alloc(0);
+const inflateLater = promisify<Buffer, ZlibOptions, Buffer>(inflateRaw);
+
+/**
+ * Inflates what the client of a socket compresses, instead of the ws package. Pieces of a message wait as they came, until the last
+ * one is there, and then until `ready` has called its function: so at most two messages of all sockets are there inflated and not
+ * yet handed on. A message that is larger than `most()`, or many times as large as its bytes, closes the socket with 1009.
+ */
+export function inflateWithin(
+  socket: WebSocket,
+  limits: {
+    readonly turns: ZlibTurns;
+    /** Whose turn it is. */
+    readonly project: () => string;
+    readonly most: () => number;
+    readonly ready: (run: () => void) => void;
+  },
+): void {
+  // The package has no public way to reach it.
+  const { _extensions: extensions } = socket as unknown as { readonly _extensions: Record<string, Extension> };
+  const extension = extensions[EXTENSION];
+  if (!extension) return;
+  let pieces: Buffer[] = [];
+
+  function fail(error: NodeJS.ErrnoException, done: Done): void {
+    const { code, reason } = error.code === 'ERR_BUFFER_TOO_LARGE' ? TOO_LARGE : INVALID;
+    socket.close(code, reason);
+    done(error);
+  }
+
+  // `done` must not be called before the function has returned: the package would call itself once for each frame.
+  extension.decompress = (piece, isLast, done) => {
+    pieces.push(piece);
+    if (!isLast) {
+      process.nextTick(done, null, NOTHING);
+      return;
+    }
+    const compressed = pieces.length === 1 ? piece : Buffer.concat(pieces);
+    pieces = [];
+    const options = {
+      finishFlush: constants.Z_SYNC_FLUSH,
+      maxOutputLength: Math.min(limits.most(), Math.max(ALWAYS_INFLATED, compressed.length * MOST_TIMES)),
+    };
+    const inflate = async (): Promise<Buffer> =>
+      compressed.length <= AT_ONCE
+        ? inflateRawSync(compressed, options)
+        : limits.turns.during(limits.project(), () => inflateLater(compressed, options));
+    limits.ready(() => {
+      inflate().then(
+        (text) => done(null, text),
+        (error: NodeJS.ErrnoException) => fail(error, done),
+      );
+    });
+  };
+}
 
 /** In a frame: it is the last of its message; the message is compressed; it is a text. */
 const FIN = 0x80;

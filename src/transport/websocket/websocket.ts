@@ -3,7 +3,7 @@ import { GraphQLError, type ExecutionArgs } from 'graphql';
 import { CloseCode, handleProtocols, makeServer } from 'graphql-ws';
 import type { Extra } from 'graphql-ws/use/ws';
 import { WebSocketServer, type WebSocket } from 'ws';
-import type { Caller } from '../../domain/access.js';
+import { projectNameOf, type Caller } from '../../domain/access.js';
 import type { Sender } from '../../domain/sender.js';
 import { AppError } from '../../errors.js';
 import type { Observer } from '../../observation.js';
@@ -25,12 +25,13 @@ import type { SenderOf } from '../http/sender.js';
 import { createPrepare, type Held } from './operations.js';
 import { toldErrors } from './refusal.js';
 import { closeReason } from './close-reason.js';
-import { DEFLATE, offerToMeet } from './compression.js';
+import { DEFLATE, inflateWithin, offerToMeet } from './compression.js';
 import { ControlRate } from './control-rate.js';
 import { SocketPace } from './socket-pace.js';
 import { watchPulse } from './socket-pulse.js';
 import { SocketRights, validityOf } from './socket-rights.js';
 import type { Unfinished } from '../http/unfinished.js';
+import { ZlibTurns } from '../http/zlib-turns.js';
 
 /**
  * The close codes of a socket whose caller may not use it. graphql-ws clients take 4401 as final. After 4403 they connect again
@@ -54,12 +55,6 @@ const CONTROL_HEADER = 6;
  * packet.
  */
 const MOST_PIECES = 16_384;
-/**
- * Messages of more than ALWAYS_INFLATED bytes may be, together, so many times as large as the bytes that came for them. Events
- * that resemble each other are up to 40 times as large as their compressed form; 8 MiB of one letter, 1,000 times.
- */
-const MOST_INFLATED = 100;
-const ALWAYS_INFLATED = 131_072;
 /** Options of the ws package. Its types do not have all of them. */
 const LIMITS = {
   maxPayload: MOST_BYTES,
@@ -69,9 +64,6 @@ const LIMITS = {
 };
 /** The most characters of a subscription's id. Clients send UUIDs or numbers. */
 const LONGEST_ID = 128;
-
-/** The close code for a message that is too large (RFC 6455, 7.4.1). */
-const TOO_LARGE = 1009;
 
 const PING = JSON.stringify({ type: 'ping' });
 
@@ -155,6 +147,7 @@ export function createWebSockets(deps: {
     sockets.handleUpgrade(request, socket, head, (opened) => sockets.emit('connection', opened, request));
   });
   const held = new WeakMap<WebSocket, Held>();
+  const inflating = new ZlibTurns();
   /** The queries and mutations under way. Subscriptions are not here, because they have no end to wait for. */
   const underWay = new Set<Promise<unknown>>();
 
@@ -307,15 +300,22 @@ export function createWebSockets(deps: {
     const sayPing = (): void => void (held.has(socket) && socket.send(PING));
     const pulse = watchPulse(socket, request.socket, sayPing, pingEvery);
     const part = unfinished.begin(() => socket.terminate());
+    inflateWithin(socket, {
+      turns: inflating,
+      project: () => (held.has(socket) ? projectNameOf(held.get(socket)!.rights.caller) : ''),
+      most: () => (held.has(socket) ? MOST_BYTES : MOST_BEFORE),
+      ready(run) {
+        const own = held.get(socket);
+        if (own) own.pace.whenReading(run);
+        else run();
+      },
+    });
     let before = 0;
-    /** So many bytes the next large messages may have, compressed or not. */
-    let credit = 0;
     // This listener must run before the listener of ws, which takes whole messages out of the bytes that have come.
     request.socket.prependListener('data', (chunk: Buffer) => {
       const own = held.get(socket);
       // Answers to pings wait in the socket too, so each chunk checks the limits.
       own?.pace.look();
-      credit = Math.min(credit + chunk.length * MOST_INFLATED, MOST_BYTES);
       if (!own) before += chunk.length;
       if (own || before <= MOST_BEFORE + FRAMES) part.add(chunk.length);
       else socket.terminate();
@@ -346,13 +346,8 @@ export function createWebSockets(deps: {
         onMessage: (take) =>
           socket.on('message', (data: Buffer) => {
             part.done();
-            if (data.length > ALWAYS_INFLATED) credit -= data.length;
             // The client may have sent more before it noticed.
             if (isEnding(socket, request)) return;
-            if (credit < 0 || (!held.has(socket) && data.length > MOST_BEFORE)) {
-              socket.close(TOO_LARGE, 'Compressed too much: send it as it is');
-              return;
-            }
             arriving = data.length;
             const text = data.toString();
             try {
