@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import { randomBytes } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
-import zlib, { constants, createGunzip, deflateRawSync, gunzipSync, inflateRawSync } from 'node:zlib';
+import zlib, { constants, deflateRawSync, gunzipSync, inflateRawSync } from 'node:zlib';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { WebSocket, type ClientOptions } from 'ws';

@@ -102,7 +102,22 @@ export function inflateWithin(
     done(error);
   }
 
-  // `done` must not be called before the function has returned: the package would call itself once for each frame.
+  async function handOn(compressed: Buffer, options: ZlibOptions, done: Done): Promise<void> {
+    // `done` must not be called before `decompress` has returned: the package would call itself once for each frame.
+    await Promise.resolve();
+    let text: Buffer;
+    try {
+      text =
+        compressed.length <= AT_ONCE
+          ? inflateRawSync(compressed, options)
+          : await limits.turns.during(limits.project(), () => inflateLater(compressed, options));
+    } catch (error) {
+      fail(error as NodeJS.ErrnoException, done);
+      return;
+    }
+    done(null, text);
+  }
+
   extension.decompress = (piece, isLast, done) => {
     pieces.push(piece);
     if (!isLast) {
@@ -115,16 +130,7 @@ export function inflateWithin(
       finishFlush: constants.Z_SYNC_FLUSH,
       maxOutputLength: Math.min(limits.most(), Math.max(ALWAYS_INFLATED, compressed.length * MOST_TIMES)),
     };
-    const inflate = async (): Promise<Buffer> =>
-      compressed.length <= AT_ONCE
-        ? inflateRawSync(compressed, options)
-        : limits.turns.during(limits.project(), () => inflateLater(compressed, options));
-    limits.ready(() => {
-      inflate().then(
-        (text) => done(null, text),
-        (error: NodeJS.ErrnoException) => fail(error, done),
-      );
-    });
+    limits.ready(() => void handOn(compressed, options, done));
   };
 }
 
