@@ -298,13 +298,16 @@ const fill = (stage: Stage, count: number, { from = 0, every = 1, users = 1_000 
   );
 
 /** `database`, with `before` called before each statement of a transaction. */
-const watched = (database: Database, before: (name: string, tx: Queryable) => Promise<unknown>): Database => ({
+const watched = (
+  database: Database,
+  before: (name: string, tx: Queryable, values?: readonly unknown[]) => Promise<unknown>,
+): Database => ({
   ...database,
   transaction: (work) =>
     database.transaction((tx) =>
       work({
         async query(statement) {
-          await before(statement.name, tx);
+          await before(statement.name, tx, statement.values);
           return tx.query(statement);
         },
       }),
@@ -369,6 +372,53 @@ test('one server at a time makes sums', async () => {
   await free();
   await makeAt(stage, DAY);
   expect(await marksOf(stage)).toBe(0);
+});
+
+test('what changes while many blocks get their first sums does not wait for all of them, and they do get them', async () => {
+  const stage = await createStage(db);
+  await withoutOthers(stage);
+  await withEventPartitions(stage);
+  const BLOCKS = 24;
+  await fill(stage, BLOCKS, { from: -3 * DAY, every: 3 * HOUR });
+  const oldEvents = Array.from({ length: BLOCKS }, (_, n) => ({ t: -2 * DAY + n * 3 * HOUR }));
+  await runAs(stage.database, true, (tx) => addEvents(tx, stage, oldEvents));
+  const now = DAY;
+  stage.at(now);
+  const made: string[] = [];
+  const ends: number[] = [];
+  let newest: string | null = null;
+  const changed = watched(stage.database, async (name, _tx, values) => {
+    if (name === 'eventSums.move') ends.push(made.length);
+    if (!name.endsWith('.deleteMarks')) return;
+    const block = (values![1] as Date).toISOString();
+    made.push(`${name} ${block}`);
+    newest ??= block;
+    // From the tenth block on, the newest one changes each time when it has been made, and an hour passes.
+    if (made.length < 10 || (made.length > 10 && made.at(-1) !== made[0])) return;
+    stage.at(now + made.length * HOUR);
+    await query(stage, `UPDATE sessions SET version = $3 WHERE project_id = $1 AND started_at >= $2`, [
+      stage.projectId,
+      newest,
+      String(made.length),
+    ]);
+  });
+  await makeAt(stage, now, changed);
+  // Each block of sessions has its first sums, newest first.
+  const first = [...new Set(made)].filter((one) => one.startsWith('sums.'));
+  expect(first).toHaveLength(BLOCKS);
+  expect(first).toEqual(first.toSorted().toReversed());
+  // The newest is made again and again in between, and not more often than others.
+  const again = made.flatMap((one, at) => (one === made[0] && at > 0 ? [at] : []));
+  expect(again[0]).toBeLessThan(13);
+  expect(again.length).toBeGreaterThan(BLOCKS / 2);
+  expect(again.length).toBeLessThanOrEqual(made.length / 2);
+  // The sums of events have come further meanwhile.
+  expect(ends.length).toBeGreaterThan(5);
+  expect(await endOf(stage)).toBeGreaterThan(now);
+  await makeAt(stage, now + 100 * HOUR);
+  expect([await marksOf(stage), await eventMarksOf(stage)]).toEqual([0, 0]);
+  await expectSame(stage, { from: null, to: null }, 'DAY', 'UTC');
+  await expectSameEvents(stage);
 });
 
 test('many users are counted to within a few percent, and too many values are read from the sessions', async () => {
