@@ -9,6 +9,7 @@ import {
 } from '../../src/domain/breakdown.js';
 import type { TimeInterval } from '../../src/domain/filters.js';
 import { uuidAt } from '../../src/domain/event-id.js';
+import { BLOCK } from '../../src/domain/spans.js';
 import { userIdOf } from '../../src/domain/identity.js';
 import { createEraseUser } from '../../src/services/projects/erase-user.js';
 import { createMaintenance } from '../../src/services/upkeep/maintenance.js';
@@ -16,6 +17,7 @@ import { createSums } from '../../src/services/upkeep/sums.js';
 import type { Database, Queryable } from '../../src/store/database.js';
 import { readEventBreakdown, readSessionBreakdown } from '../../src/store/sessions/breakdown.js';
 import { readSeries, readTotals } from '../../src/store/sessions/session-stats.js';
+import { MOST_ADDED } from '../../src/store/sessions/from-sums.js';
 import { EVENT_SUMS, moveEnds, nextEnd } from '../../src/store/sessions/event-sums.js';
 import { readEventSeries, readEventTotals } from '../../src/store/sessions/event-stats.js';
 import { SESSION_SUMS } from '../../src/store/sessions/session-sums.js';
@@ -668,10 +670,10 @@ interface MadeEvent {
 }
 
 /** Runs a statement. `isYoung`: as if what it changes were younger than half an hour, which the stage's times never are. */
-const runAs = (queryable: Database, isYoung: boolean, work: (tx: Queryable) => Promise<unknown>) =>
+const runAs = <Result>(queryable: Database, isYoung: boolean, work: (tx: Queryable) => Promise<Result>) =>
   queryable.transaction(async (tx) => {
     if (isYoung) await tx.query({ name: 'test.young', text: 'SET LOCAL session_replication_role = replica' });
-    await work(tx);
+    return work(tx);
   });
 
 /** Stores events. Answers their ids. */
@@ -794,6 +796,107 @@ test('whatever becomes of events, and whenever sums are made', async () => {
   );
   expect(used).toBeGreaterThan(20);
 }, 180_000);
+
+test('of a block in which events were added only these are read, and after another change all of it', async () => {
+  const stage = await createStage(db);
+  await withoutOthers(stage);
+  await withEventPartitions(stage);
+  // A day, and half of the next.
+  const first = Array.from({ length: 36 }, (_, n) => ({
+    t: n * HOUR - 12 * HOUR + 60,
+    user: `user${n % 5}`,
+    tags: ['x'],
+  }));
+  const [id] = await runAs(stage.database, true, (tx) => addEvents(tx, stage, first));
+  await makeAt(stage, 3 * DAY);
+  const totalOf = async (from: number | null = null, to: number | null = null): Promise<number> => {
+    const time = (t: number | null) => (t === null ? null : stage.time(t));
+    const filter = { occurredAt: { from: time(from), to: time(to) } };
+    return (await readSummedEventTotals(stage.database, reachOf(stage), filter, ALWAYS)).total;
+  };
+  const change = (text: string): Promise<unknown> => query(stage, text, [stage.projectId, id]);
+  await runAs(stage.database, false, (tx) =>
+    addEvents(tx, stage, [
+      { t: 200, user: 'late', text: 'late', tags: ['y', 'x'] },
+      { t: 5 * HOUR, user: 'user1' },
+      { t: 14 * HOUR, user: null, text: null },
+    ]),
+  );
+  expect(await eventMarksOf(stage)).toBe(3);
+  await expectSameEvents(stage);
+  await expectSameEvents(stage, { from: null, to: null }, 'HOUR', 'Asia/Kathmandu');
+  // At the ends of the range a part of a block is read, in which an event was added.
+  for (const range of [
+    { from: stage.time(100), to: stage.time(5 * HOUR + 1) },
+    { from: stage.time(201), to: stage.time(14 * HOUR) },
+  ])
+    await expectSameEvents(stage, range, 'HOUR', 'Asia/Kolkata');
+
+  // The sums of these blocks are used: what is wrong in them is in the answer.
+  await query(
+    stage,
+    `UPDATE event_sums SET events = events + 1000 WHERE project_id = $1 AND start = $2 AND dimension = 'ALL'`,
+    [stage.projectId, stage.time(0)],
+  );
+  expect(await totalOf()).toBe(1_039);
+  expect(await totalOf(0, 3 * HOUR)).toBe(1_004);
+  // An event that is gone, or another change: the events are read.
+  for (const [text, total] of [
+    ['UPDATE events SET version = $$new$$ WHERE project_id = $1 AND user_id IS NOT NULL AND $2::uuid IS NOT NULL', 39],
+    ['DELETE FROM events WHERE project_id = $1 AND id = $2', 38],
+  ] as const) {
+    await change(text);
+    expect(await totalOf()).toBe(total);
+    await expectSameEvents(stage);
+  }
+  await makeAt(stage, 3 * DAY);
+  expect(await eventMarksOf(stage)).toBe(0);
+  await expectSameEvents(stage);
+});
+
+test('of a block in which many events were added all of it is read, and a transaction names its first ones', async () => {
+  const stage = await createStage(db);
+  await withoutOthers(stage);
+  await withEventPartitions(stage);
+  await runAs(stage.database, true, (tx) => addEvents(tx, stage, [{ t: -DAY }, { t: 10 }, { t: DAY }]));
+  await makeAt(stage, 3 * DAY);
+  const reach = reachOf(stage);
+  await query(
+    stage,
+    'UPDATE event_sums SET events = events + 10000 WHERE project_id = $1 AND start = $2 AND seconds = $3',
+    [stage.projectId, stage.time(0), BLOCK],
+  );
+  const total = async () => (await readSummedEventTotals(stage.database, reach, null, ALWAYS)).total;
+  const add = (count: number) =>
+    runAs(stage.database, false, (tx) =>
+      addEvents(
+        tx,
+        stage,
+        Array.from({ length: count }, (_, n) => ({ t: 100 + n, user: `late${n % 7}` })),
+      ),
+    );
+  for (let count = 0; count < MOST_ADDED; count += 50) await add(50);
+  expect([await eventMarksOf(stage), await total()]).toEqual([MOST_ADDED, 10_003 + MOST_ADDED]);
+  await add(1);
+  expect(await total()).toBe(4 + MOST_ADDED);
+  await makeAt(stage, 3 * DAY);
+  await expectSameEvents(stage);
+
+  // A hundred events are named, and the others mark their blocks.
+  await add(300);
+  expect(await eventMarksOf(stage)).toBe(101);
+  expect(await total()).toBe(304 + MOST_ADDED);
+  await makeAt(stage, 3 * DAY);
+
+  // The mark that stands for others does not name its event.
+  await add(20);
+  const [marked] = await EVENT_SUMS.latestMarked(stage.database, stage.time(3 * DAY), reach);
+  await EVENT_SUMS.thinMarks(stage.database, marked!, new AbortController().signal, 5);
+  expect(await eventMarksOf(stage)).toBe(5);
+  await expectSameEvents(stage);
+  await makeAt(stage, 3 * DAY);
+  await expectSameEvents(stage);
+});
 
 test('late events, signing in, merges, erasure and retention are in the figures of events at once', async () => {
   const stage = await createStage(db, { retentionDays: 30, inactivityTimeout: 600 });

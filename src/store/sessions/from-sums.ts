@@ -1,7 +1,7 @@
 import { setImmediate as pause } from 'node:timers/promises';
 import type { Reach } from '../../domain/access.js';
 import type { TimeRange } from '../../domain/filters.js';
-import { BLOCK, coverOf, DAY, startOfSpan, type Cover, type Stretch } from '../../domain/spans.js';
+import { BLOCK, coverOf, DAY, startOfSpan, type Cover, type Missing, type Stretch } from '../../domain/spans.js';
 import { ID_BYTES, UserSketch } from '../../domain/user-sketch.js';
 import type { Database, Queryable } from '../database.js';
 import { Prisma } from '../generated/prisma/client.js';
@@ -21,6 +21,13 @@ export const MOST_FROM_ROWS = 10_000;
 /** If more blocks of the range are marked, the sums are of little use, and the rows are read. */
 const MOST_MARKED = 100;
 
+/**
+ * Of a block in which rows were added, so many are read one by one, beside its sums: 2 ms. If there are more, all of it is read, and
+ * so it is with more of the whole range.
+ */
+export const MOST_ADDED = 500;
+const MOST_ADDED_OF_RANGE = 4_000;
+
 /** If more intervals consist of several pieces, their users would be more than an operation may read: 3.5 kB each. */
 const MOST_PUT_TOGETHER = 1_000;
 /** Points or groups whose users are counted without a pause: 0.1 ms each. */
@@ -34,6 +41,10 @@ export interface SummedRows {
   readonly name: string;
   readonly table: string;
   readonly marks: string;
+  /** The column of marks with the id of the row that was added, if nothing else has changed. Null: no mark says so. */
+  readonly added: string | null;
+  /** When a row was, by its id. Milliseconds since the epoch. */
+  timeOf(id: string): number;
   /** The column with the number of rows. */
   readonly count: string;
   /** SQL: the sum of the durations of a sum `s`, in milliseconds. */
@@ -54,19 +65,28 @@ export interface Sources {
   readonly of: SummedRows;
   readonly reach: Reach;
   readonly cover: Cover;
+  /** Rows that are in no sum, though their spans have sums: their ids. */
+  readonly added: readonly string[];
   readonly range: Stretch;
   /** When the first row of the range was. */
   readonly earliest: Date;
 }
 
-/** The marked blocks of a range, at most one more than MOST_MARKED. From block to block, however many marks each has. */
-async function markedBlocks(
+/** What the marks of a range say. */
+interface Marks {
+  readonly missing: Missing;
+  /** The rows that are to be added to the sums of the other blocks. */
+  readonly added: readonly string[];
+}
+
+/** Null: more than MOST_MARKED blocks are missing. From block to block, however many marks each has. */
+async function readMarks(
   tx: Queryable,
-  { name, marks }: SummedRows,
+  { name, marks, added: column }: SummedRows,
   { projectId }: Reach,
   { from, to }: Stretch,
-): Promise<Set<number>> {
-  const rows = await tx.query<{ block: Date }>({
+): Promise<Marks | null> {
+  const rows = await tx.query<{ block: Date; added: (string | null)[] }>({
     name: `${name}.marks`,
     text: `WITH RECURSIVE blocks AS (
              (SELECT block FROM ${marks} WHERE project_id = $1 AND block >= $2 AND block < $3 ORDER BY block LIMIT 1)
@@ -74,10 +94,24 @@ async function markedBlocks(
              SELECT n.block FROM blocks b CROSS JOIN LATERAL (
                SELECT block FROM ${marks} WHERE project_id = $1 AND block > b.block AND block < $3 ORDER BY block LIMIT 1
              ) n
-           ) SELECT block FROM blocks LIMIT ${MOST_MARKED + 1}`,
+           ) SELECT b.block, ARRAY(
+               SELECT ${column ?? 'NULL::uuid'} FROM ${marks} m
+               WHERE m.project_id = $1 AND m.block = b.block LIMIT ${column === null ? 1 : MOST_ADDED + 1}
+             ) AS added
+             FROM blocks b LIMIT ${MOST_MARKED + 1}`,
     values: [projectId, new Date(startOfSpan(from, BLOCK)), new Date(to)],
   });
-  return new Set(rows.map(({ block }) => block.getTime()));
+  if (rows.length > MOST_MARKED) return null;
+  const blocks = new Set<number>();
+  const added: string[] = [];
+  for (const { block, added: ids } of rows) {
+    const named = ids.filter((id) => id !== null);
+    if (named.length < ids.length || ids.length > MOST_ADDED || added.length + ids.length > MOST_ADDED_OF_RANGE)
+      blocks.add(block.getTime());
+    else added.push(...named);
+  }
+  const days = new Set(rows.map(({ block }) => startOfSpan(block.getTime(), DAY)));
+  return { missing: { blocks, days }, added };
 }
 
 /** The stored sums `s` of a dimension, joined with the `pieces p` of the cover. */
@@ -121,15 +155,26 @@ export function fromSums<Result>(
     };
     const until = Math.max(range.from, Math.min(range.to, await of.untilOf(tx, reach)));
     const summed = { from: range.from, to: until };
-    const marked = await markedBlocks(tx, of, reach, summed);
-    if (marked.size > MOST_MARKED) return null;
-    const { pieces, rest } = coverOf(bounds?.map((at) => at.getTime()) ?? [range.from], summed, marked, shortest);
+    const marks = await readMarks(tx, of, reach, summed);
+    if (!marks) return null;
+    const { pieces, rest } = coverOf(
+      bounds?.map((at) => at.getTime()) ?? [range.from],
+      summed,
+      marks.missing,
+      shortest,
+    );
     const putTogether = pieces.filter(({ place }, at) => pieces[at - 1]?.place === place);
     if (new Set(putTogether.map(({ place }) => place)).size > MOST_PUT_TOGETHER) return null;
     const cover = { pieces, rest: until < range.to ? [...rest, { from: until, to: range.to }] : rest };
     const left = cover.rest.reduce((sum, { from, to }) => sum + to - from, 0);
     if (left > (range.to - range.from) / 2) return null;
-    const sources = { of, reach, cover, range, earliest: ends.first };
+    // What is in the rest is read there.
+    const isInRest = (at: number): boolean => rest.some(({ from, to }) => at >= from && at < to);
+    const added = marks.added.filter((id) => {
+      const at = of.timeOf(id);
+      return at >= summed.from && at < summed.to && !isInRest(at);
+    });
+    const sources = { of, reach, cover, added, range, earliest: ends.first };
     const { text, values } =
       sql`SELECT coalesce(sum(s.${raw(of.count)}), 0)::float8 AS count FROM ${piecesOf(sources, ALL)}`;
     const [row] = await tx.query<{ count: number }>({ name: `${of.name}.size`, text, values });

@@ -1,6 +1,6 @@
 import type { Reach } from '../../domain/access.js';
 import type { EventDimension } from '../../domain/breakdown.js';
-import { firstUuidAt } from '../../domain/event-id.js';
+import { firstUuidAt, timeIn } from '../../domain/event-id.js';
 import type { EventFilter } from '../../domain/filters.js';
 import { BLOCK, type Stretch } from '../../domain/spans.js';
 import type { Database } from '../database.js';
@@ -33,6 +33,8 @@ const EVENTS: SummedRows = {
   name: 'eventSums',
   table: 'event_sums',
   marks: 'event_sum_marks',
+  added: 'added',
+  timeOf: timeIn,
   count: 'events',
   duration: 'NULL::float8',
   async endsOf(tx, { projectId }, { from, to }) {
@@ -54,14 +56,18 @@ const EVENTS: SummedRows = {
   },
 };
 
-/** Rows of `columns` of the events `e`, `from` the table and what is joined, that are in no sum. One stretch after the other. */
-function restOf({ reach, cover: { rest } }: Sources, columns: Sql, from = raw('events e')): Sql {
+/**
+ * Rows of `columns` of the events `e`, `from` the table and what is joined, that are in no sum. One stretch after the other, and then
+ * those that were added.
+ */
+function restOf({ reach, cover: { rest }, added }: Sources, columns: Sql, from = raw('events e')): Sql {
   const ids = (which: (stretch: Stretch) => number): Sql =>
     sql`${rest.map((stretch) => firstUuidAt(which(stretch)))}::uuid[]`;
+  const events = sql`SELECT ${columns} FROM ${from} WHERE e.project_id = ${reach.projectId}::uuid`;
   return sql`SELECT m.* FROM unnest(${ids((stretch) => stretch.from)}, ${ids(({ to }) => to)}) r (start, finish)
-    CROSS JOIN LATERAL (
-      SELECT ${columns} FROM ${from} WHERE e.project_id = ${reach.projectId}::uuid AND e.id >= r.start AND e.id < r.finish OFFSET 0
-    ) m`;
+    CROSS JOIN LATERAL (${events} AND e.id >= r.start AND e.id < r.finish OFFSET 0) m
+    UNION ALL
+    SELECT m.* FROM unnest(${added}::uuid[]) a (id) CROSS JOIN LATERAL (${events} AND e.id = a.id OFFSET 0) m`;
 }
 
 interface Figures extends Users {

@@ -35,6 +35,9 @@ const SESSIONS: SummedRows = {
   name: 'sums',
   table: 'session_sums',
   marks: 'session_sum_marks',
+  // A late event changes a session that was there.
+  added: null,
+  timeOf: () => Number.NaN,
   count: 'sessions',
   duration: 's.duration::float8',
   async endsOf(tx, { projectId }, { from, to }) {
