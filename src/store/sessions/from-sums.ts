@@ -244,7 +244,7 @@ type Group = Users & {
 
 /**
  * The `first` largest groups. `rows` has the columns value, user_id and duration of what is in no sum. Null: a sum has too many
- * values.
+ * values. The users of sums are wide: only those of these groups are read, by the primary key.
  */
 export async function readGroups(
   tx: Queryable,
@@ -253,17 +253,18 @@ export async function readGroups(
   rows: Sql,
   first: number,
 ): Promise<Breakdown | null> {
-  const { name, count, duration } = sources.of;
+  const { reach } = sources;
+  const { name, table, count, duration } = sources.of;
   const { text, values } = sql`
     WITH rest AS MATERIALIZED (
-      SELECT value, user_id, count(*) AS n, sum(duration) AS duration FROM (${rows}) m GROUP BY value, user_id
+      SELECT value, sum(n) AS n, sum(duration) AS duration, count(user_id) AS users, ${USER_LIST} AS user_list
+      FROM (SELECT value, user_id, count(*) AS n, sum(duration) AS duration FROM (${rows}) m GROUP BY value, user_id) k
+      GROUP BY value
+    ), summed AS MATERIALIZED (
+      SELECT s.seconds, s.start, s.place, s.value, s.${raw(count)} AS n, ${raw(duration)} AS duration FROM ${piecesOf(sources, by)}
     ), groups AS MATERIALIZED (
       SELECT value, sum(n)::integer AS count, sum(duration)::float8 AS duration
-      FROM (
-        SELECT s.value, s.${raw(count)} AS n, ${raw(duration)} AS duration FROM ${piecesOf(sources, by)}
-        UNION ALL
-        SELECT value, n, duration FROM rest
-      ) parts GROUP BY value
+      FROM (SELECT value, n, duration FROM summed UNION ALL SELECT value, n, duration FROM rest) parts GROUP BY value
     ), top AS MATERIALIZED (
       SELECT * FROM groups WHERE count > 0 ORDER BY ${LARGEST_FIRST} LIMIT ${first}::integer
     ), named AS (
@@ -271,17 +272,22 @@ export async function readGroups(
     ), counted AS (
       SELECT name, is_null, ${USERS}
       FROM (
-        SELECT n.name, n.is_null, s.users, s.user_list, s.user_bits FROM ${piecesOf(sources, by)}
-        JOIN named n ON n.name = coalesce(s.value, '') AND n.is_null = (s.value IS NULL)
+        SELECT n.name, n.is_null, s.users, s.user_list, s.user_bits FROM summed m
+        JOIN named n ON n.name = coalesce(m.value, '') AND n.is_null = (m.value IS NULL)
+        CROSS JOIN LATERAL (
+          SELECT users, user_list, user_bits FROM ${raw(table)} s
+          WHERE s.project_id = ${reach.projectId}::uuid AND s.dimension = ${by} AND s.seconds = m.seconds AND s.start = m.start
+            AND s.place = m.place OFFSET 0
+        ) s
         UNION ALL
-        SELECT n.name, n.is_null, count(user_id), ${USER_LIST}, NULL FROM rest r
-        JOIN named n ON n.name = coalesce(r.value, '') AND n.is_null = (r.value IS NULL) GROUP BY n.name, n.is_null
+        SELECT n.name, n.is_null, r.users, r.user_list, NULL FROM rest r
+        JOIN named n ON n.name = coalesce(r.value, '') AND n.is_null = (r.value IS NULL)
       ) parts GROUP BY name, is_null
     )
     SELECT t.total, t."hasTooMany", n.value, n.count, n.duration, u.parts, u.users, u.list, u.bits, coalesce(u.lists, 0) AS lists
     FROM (
       SELECT (SELECT coalesce(sum(count), 0)::integer FROM groups) AS total,
-             EXISTS (SELECT FROM ${piecesOf(sources, by)} WHERE s.place = ${TOO_MANY}::integer) AS "hasTooMany"
+             EXISTS (SELECT FROM summed WHERE place = ${TOO_MANY}::integer) AS "hasTooMany"
     ) t LEFT JOIN (named n JOIN counted u USING (name, is_null)) ON true
     ORDER BY ${LARGEST_FIRST}`;
   const found = await tx.query<Group>({ name: `${name}.breakdown.${by}`, text, values });
