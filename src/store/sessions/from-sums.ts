@@ -70,6 +70,8 @@ export interface Sources {
   readonly range: Stretch;
   /** When the first row of the range was. */
   readonly earliest: Date;
+  /** Whether lists of users may name a user several times (groupsOfRest). */
+  readonly hasRepeats: boolean;
 }
 
 /** What the marks of a range say. */
@@ -124,7 +126,25 @@ export function piecesOf({ of, reach, cover: { pieces } }: Sources, dimension: s
 }
 
 /** The users of grouped rows as a list, as sums have it. */
-export const USER_LIST = raw(`string_agg(substring(uuid_send(user_id) FROM 1 FOR 8), ''::bytea)`);
+const USER_LIST = raw(`string_agg(substring(uuid_send(user_id) FROM 1 FOR ${ID_BYTES}), ''::bytea)`);
+
+/**
+ * SQL: the rows that are in no sum, grouped by the column `by`, with `figures` (names, and for each the number that a row adds), users
+ * and user_list. To have each user once in a list costs twice as much as all the rest. So of few rows a user is there once for each
+ * row, and `users` is null.
+ */
+export function groupsOfRest({ hasRepeats }: Sources, rows: Sql, by: string, figures: Record<string, string>): Sql {
+  const names = Object.keys(figures);
+  const each = (figure: (name: string) => string): Sql =>
+    raw(names.map((name) => `${figure(name)} AS ${name}`).join(', '));
+  const column = raw(by);
+  return hasRepeats
+    ? sql`SELECT ${column}, ${each((name) => `sum(${figures[name]!})`)}, NULL::bigint AS users, ${USER_LIST} AS user_list
+          FROM (${rows}) r GROUP BY ${column}`
+    : sql`SELECT ${column}, ${each((name) => `sum(${name})`)}, count(user_id) AS users, ${USER_LIST} AS user_list
+          FROM (SELECT ${column}, user_id, ${each((name) => `sum(${figures[name]!})`)} FROM (${rows}) r GROUP BY ${column}, user_id) u
+          GROUP BY ${column}`;
+}
 
 /** What is asked for: a range, in which intervals begin at `bounds`, and the shortest spans that may be taken. */
 interface Asked {
@@ -134,13 +154,18 @@ interface Asked {
   readonly mostFromRows: number;
 }
 
+/** An answer whose lists of users are too long (MOST_LISTS). */
+const TOO_MANY_USERS = Symbol('too many users');
+/** Up to so many rows in no sum, a user may be there several times: they are half of MOST_LISTS. */
+const MOST_REPEATS = 150_000;
+
 /** What `work` reads in one snapshot from sums and rows. Null: the rows alone are to be read. */
 export function fromSums<Result>(
   database: Database,
   of: SummedRows,
   reach: Reach,
   { range: asked, bounds, shortest, mostFromRows }: Asked,
-  work: (tx: Queryable, sources: Sources) => Promise<Result | null>,
+  work: (tx: Queryable, sources: Sources) => Promise<Result | null | typeof TOO_MANY_USERS>,
 ): Promise<Result | null> {
   return database.transaction(async (tx) => {
     await tx.query({
@@ -174,18 +199,26 @@ export function fromSums<Result>(
       const at = of.timeOf(id);
       return at >= summed.from && at < summed.to && !isInRest(at);
     });
-    const sources = { of, reach, cover, added, range, earliest: ends.first };
+    const sources = { of, reach, cover, added, range, earliest: ends.first, hasRepeats: false };
     const { text, values } =
       sql`SELECT coalesce(sum(s.${raw(of.count)}), 0)::float8 AS count FROM ${piecesOf(sources, ALL)}`;
     const [row] = await tx.query<{ count: number }>({ name: `${of.name}.size`, text, values });
-    return row!.count > mostFromRows ? work(tx, sources) : null;
+    if (row!.count <= mostFromRows) return null;
+    // As many in the rest as in the same time in sums.
+    const covered = pieces.reduce((sum, { seconds }) => sum + seconds * 1_000, 0);
+    for (const hasRepeats of [true, false]) {
+      if (hasRepeats && (row!.count / covered) * left > MOST_REPEATS) continue;
+      const result = await work(tx, { ...sources, hasRepeats });
+      if (result !== TOO_MANY_USERS) return result;
+    }
+    return null;
   });
 }
 
-/** What sums and rows have together. With one part alone `users` is its number; otherwise the parts are to be put together. */
+/** What sums and rows have together. With one part alone `users` may be its number; otherwise the parts are to be put together. */
 export interface Users {
   readonly parts: number;
-  readonly users: number;
+  readonly users: number | null;
   /** In base64. */
   readonly list: string | null;
   readonly bits: string | null;
@@ -197,18 +230,20 @@ export interface Users {
  * in no sum, or in sums with few users each. Beyond that the rows are read.
  */
 const MOST_LISTS = 2_500_000;
-const LISTS = 'sum(CASE WHEN count(*) > 1 THEN sum(length(user_list)) END) OVER ()';
+const IS_READ = '(count(*) > 1 OR max(users) IS NULL)';
+const LISTS = `sum(CASE WHEN ${IS_READ} THEN sum(length(user_list)) END) OVER ()`;
 export const USERS = raw(`count(*)::integer AS parts, max(users)::integer AS users,
-  CASE WHEN count(*) > 1 AND ${LISTS} <= ${MOST_LISTS} THEN encode(string_agg(user_list, ''::bytea), 'base64') END AS list,
+  CASE WHEN ${IS_READ} AND ${LISTS} <= ${MOST_LISTS} THEN encode(string_agg(user_list, ''::bytea), 'base64') END AS list,
   CASE WHEN count(*) > 1 THEN ${sendBits('bit_or(user_bits)')} END AS bits,
   coalesce(${LISTS}, 0)::float8 AS lists`);
 
-/** Whether the users of these rows are too many to be read (MOST_LISTS). */
-export const areTooManyUsers = ([row]: readonly Users[]): boolean => row !== undefined && row.lists > MOST_LISTS;
+/** These rows, unless their users are too many to be read. */
+export const unlessTooMany = <Row extends Users>(rows: Row[]): Row[] | typeof TOO_MANY_USERS =>
+  rows[0] !== undefined && rows[0].lists > MOST_LISTS ? TOO_MANY_USERS : rows;
 
 export async function countUsers({ parts, users, list, bits }: Users): Promise<number> {
-  if (parts === 1) return users;
-  const sketch = new UserSketch();
+  if (parts === 1 && users !== null) return users;
+  const sketch = new UserSketch(parts === 1 ? Infinity : undefined);
   if (bits) sketch.addTable(bitsOf(bits));
   const listed = Buffer.from(list ?? '', 'base64');
   const length = USERS_AT_ONCE * ID_BYTES;
@@ -220,8 +255,8 @@ export async function countUsers({ parts, users, list, bits }: Users): Promise<n
 }
 
 /** The rows, each with the number of its users. */
-export async function withUsers<Row extends Users>(rows: readonly Row[]): Promise<Row[]> {
-  const counted: Row[] = [];
+export async function withUsers<Row extends Users>(rows: readonly Row[]): Promise<(Row & { users: number })[]> {
+  const counted: (Row & { users: number })[] = [];
   for (const row of rows) {
     counted.push({ ...row, users: await countUsers(row) });
     if (counted.length % AT_ONCE === 0) await pause();
@@ -252,14 +287,12 @@ export async function readGroups(
   by: string,
   rows: Sql,
   first: number,
-): Promise<Breakdown | null> {
+): Promise<Breakdown | null | typeof TOO_MANY_USERS> {
   const { reach } = sources;
   const { name, table, count, duration } = sources.of;
   const { text, values } = sql`
     WITH rest AS MATERIALIZED (
-      SELECT value, sum(n) AS n, sum(duration) AS duration, count(user_id) AS users, ${USER_LIST} AS user_list
-      FROM (SELECT value, user_id, count(*) AS n, sum(duration) AS duration FROM (${rows}) m GROUP BY value, user_id) k
-      GROUP BY value
+      ${groupsOfRest(sources, rows, 'value', { n: '1', duration: 'duration' })}
     ), summed AS MATERIALIZED (
       SELECT s.seconds, s.start, s.place, s.value, s.${raw(count)} AS n, ${raw(duration)} AS duration FROM ${piecesOf(sources, by)}
     ), groups AS MATERIALIZED (
@@ -290,8 +323,9 @@ export async function readGroups(
              EXISTS (SELECT FROM summed WHERE place = ${TOO_MANY}::integer) AS "hasTooMany"
     ) t LEFT JOIN (named n JOIN counted u USING (name, is_null)) ON true
     ORDER BY ${LARGEST_FIRST}`;
-  const found = await tx.query<Group>({ name: `${name}.breakdown.${by}`, text, values });
-  if (found[0]!.hasTooMany || areTooManyUsers(found)) return null;
+  const found = unlessTooMany(await tx.query<Group>({ name: `${name}.breakdown.${by}`, text, values }));
+  if (found === TOO_MANY_USERS) return found;
+  if (found[0]!.hasTooMany) return null;
   return {
     groups: (await withUsers(found)).flatMap((group) =>
       group.count === null

@@ -8,15 +8,15 @@ import { Prisma } from '../generated/prisma/client.js';
 import { intervalsOf, pointsOf, type SeriesRange } from '../intervals.js';
 import { dimensionOf, readSessionBreakdown, type Breakdown } from './breakdown.js';
 import {
-  areTooManyUsers,
   countUsers,
   fromSums,
+  groupsOfRest,
   hasSums,
   meanOf,
   MOST_FROM_ROWS,
   piecesOf,
   readGroups,
-  USER_LIST,
+  unlessTooMany,
   USERS,
   withUsers,
   type Sources,
@@ -78,8 +78,11 @@ interface Figures extends Users {
   readonly duration: number;
 }
 
+/** The columns of sums, and what a session adds to each. */
+const REST = { sessions: '1', with_errors: '(error_count > 0)::integer', duration: 'duration' };
+
 /** The figures of each interval, `placeOf` as in Intervals. */
-function readFigures(tx: Queryable, sources: Sources, placeOf: Sql): Promise<Figures[]> {
+async function readFigures(tx: Queryable, sources: Sources, placeOf: Sql) {
   const columns = sql`${placeOf} AS place, s.user_id, s.error_count, ${raw(MILLISECONDS)} AS duration`;
   const { text, values } = sql`
     SELECT place, sum(sessions)::integer AS sessions, sum(with_errors)::integer AS "withErrors",
@@ -88,13 +91,9 @@ function readFigures(tx: Queryable, sources: Sources, placeOf: Sql): Promise<Fig
       SELECT p.place, s.sessions, s.with_errors, s.duration::float8 AS duration, s.users, s.user_list, s.user_bits
       FROM ${piecesOf(sources, ALL)}
       UNION ALL
-      SELECT place, sum(sessions), sum(with_errors), sum(duration), count(user_id), ${USER_LIST}, NULL
-      FROM (
-        SELECT place, user_id, count(*) AS sessions, count(*) FILTER (WHERE error_count > 0) AS with_errors, sum(duration) AS duration
-        FROM (${restOf(sources, columns)}) m GROUP BY place, user_id
-      ) n GROUP BY place
+      SELECT *, NULL FROM (${groupsOfRest(sources, restOf(sources, columns), 'place', REST)}) rest
     ) parts GROUP BY place`;
-  return tx.query<Figures>({ name: 'sums.figures', text, values });
+  return unlessTooMany(await tx.query<Figures>({ name: 'sums.figures', text, values }));
 }
 
 /** How often each duration occurs. */
@@ -131,7 +130,7 @@ export async function readSummedTotals(
       { range: filter?.startedAt ?? {}, mostFromRows },
       async (tx, sources) => {
         const [found, durations] = await Promise.all([readFigures(tx, sources, raw('1')), readDurations(tx, sources)]);
-        if (areTooManyUsers(found)) return null;
+        if (!Array.isArray(found)) return found;
         const [figures] = found;
         const { sessions, withErrors, duration } = figures!;
         const [medianDuration, p95Duration] = durations.percentiles([0.5, 0.95]);
@@ -160,10 +159,9 @@ export async function readSummedSeries(
   if (!hasSums(reach, filter, 'startedAt')) return readSeries(database, reach, filter, range);
   const intervals = intervalsOf(range);
   const bounds = [range.from, ...intervals.starts.slice(1)];
-  const rows = await fromSums(database, SESSIONS, reach, { range, bounds, mostFromRows }, async (tx, sources) => {
-    const found = await readFigures(tx, sources, intervals.placeOf('s.started_at'));
-    return areTooManyUsers(found) ? null : found;
-  });
+  const rows = await fromSums(database, SESSIONS, reach, { range, bounds, mostFromRows }, (tx, sources) =>
+    readFigures(tx, sources, intervals.placeOf('s.started_at')),
+  );
   if (!rows) return readSeries(database, reach, filter, range);
   const summed = (await withUsers(rows)).map(({ place, sessions, users, duration }) => ({
     place,
