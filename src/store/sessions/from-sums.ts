@@ -156,8 +156,8 @@ interface Asked {
 
 /** An answer whose lists of users are too long (MOST_LISTS). */
 const TOO_MANY_USERS = Symbol('too many users');
-/** Up to so many rows in no sum, a user may be there several times: they are half of MOST_LISTS. */
-const MOST_REPEATS = 150_000;
+/** Up to so many rows in no sum, a user may be there several times: they are four fifths of MOST_LISTS. */
+const MOST_REPEATS = 250_000;
 
 /** What `work` reads in one snapshot from sums and rows. Null: the rows alone are to be read. */
 export function fromSums<Result>(
