@@ -35,21 +35,26 @@ export interface Cover {
   readonly rest: readonly Stretch[];
 }
 
+/** What is not stored, by its start. */
+export interface Missing {
+  readonly blocks: ReadonlySet<number>;
+  readonly days: ReadonlySet<number>;
+}
+
 /**
- * Covers the intervals that begin at `bounds` with the longest spans that fit into them, as far as they are in `range`. The blocks in
- * `marked` are not stored, and no spans are taken that are shorter than `shortest`. Every instant of an interval and of the range is
- * in exactly one piece or stretch of the rest.
+ * Covers the intervals that begin at `bounds` with the longest spans that fit into them, as far as they are in `range`. What is
+ * `missing` is not taken, nor are spans that are shorter than `shortest`. Every instant of an interval and of the range is in exactly
+ * one piece or stretch of the rest.
  */
 export function coverOf(
   bounds: readonly number[],
   range: Stretch,
-  marked: ReadonlySet<number>,
+  missing: Missing,
   shortest: number = QUARTER,
 ): Cover {
   const lengths = LONGEST_FIRST.filter((length) => length >= shortest);
-  const markedDays = new Set([...marked].map((block) => startOfSpan(block, DAY)));
   const isStored = (start: number, seconds: number): boolean =>
-    seconds === DAY ? !markedDays.has(start) : !marked.has(startOfSpan(start, BLOCK));
+    seconds === DAY ? !missing.days.has(start) : !missing.blocks.has(startOfSpan(start, BLOCK));
   const pieces: Piece[] = [];
   const rest: { from: number; to: number }[] = [];
   for (const [index, bound] of bounds.entries()) {

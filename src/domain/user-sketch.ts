@@ -28,7 +28,8 @@ function estimate(set: readonly number[]): number {
   // The slope of the logarithm of the likelihood: it falls, and is 0 at the most likely number.
   const slope = (users: number): number => {
     let sum = 0;
-    for (const [level, ones] of set.entries()) {
+    for (let level = 0; level < LEVELS; level += 1) {
+      const ones = set[level]!;
       const rate = likelihoodOf(level) / COLUMNS;
       sum += (ones === 0 ? 0 : (ones * rate) / Math.expm1(users * rate)) - (COLUMNS - ones) * rate;
     }
@@ -48,15 +49,17 @@ function estimate(set: readonly number[]): number {
 export const sketchedPart = (id: string): string => id.slice(0, 8) + id.slice(9, 13) + id.slice(14, 18);
 
 export class UserSketch {
-  /** The kept part of each id, in hexadecimal digits. Null: there are more than MOST_LISTED. */
+  /** The kept part of each id, in hexadecimal digits. Null: there are more than `mostListed`. */
   private ids: Set<string> | null = new Set();
   private table: Uint8Array | null = null;
+
+  constructor(private readonly mostListed = MOST_LISTED) {}
 
   /** `part`: sketchedPart of the user's id. */
   add(part: string): void {
     if (this.ids) {
       this.ids.add(part);
-      if (this.ids.size > MOST_LISTED) this.tableOfIds();
+      if (this.ids.size > this.mostListed) this.tableOfIds();
     } else this.setBit(part);
   }
 
@@ -103,8 +106,8 @@ export class UserSketch {
   count(): number {
     if (this.ids) return this.ids.size;
     const set = Array.from({ length: LEVELS }, () => 0);
-    for (const [at, byte] of this.table!.entries()) {
-      for (let rest = byte; rest !== 0; rest &= rest - 1) set[(at << 3) >> COLUMN_BITS]! += 1;
+    for (let at = 0; at < TABLE_BYTES; at += 1) {
+      for (let rest = this.table![at]!; rest !== 0; rest &= rest - 1) set[(at << 3) >> COLUMN_BITS]! += 1;
     }
     return estimate(set);
   }

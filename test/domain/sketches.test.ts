@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { DurationSketch } from '../../src/domain/duration-sketch.js';
 import { userIdOf } from '../../src/domain/identity.js';
-import { BLOCK, coverOf, QUARTER } from '../../src/domain/spans.js';
+import { BLOCK, coverOf, DAY, QUARTER, startOfSpan } from '../../src/domain/spans.js';
 import { MOST_LISTED, sketchedPart, UserSketch } from '../../src/domain/user-sketch.js';
 
 /** What stored figures are made of: how many users, how long, and which spans of time. */
@@ -59,20 +59,25 @@ test('percentiles of durations are within 1 %, however sketches are put together
   expect(new DurationSketch().percentiles([0.5])).toEqual([null]);
 });
 
-test('a cover has each instant of the range once, in the interval that it is in, and nothing of a marked block', () => {
+test('a cover has each instant of the range once, in the interval that it is in, and nothing that is missing', () => {
   const minutes = fc.integer({ min: 0, max: 5 * 24 * 60 });
   const asked = fc.record({
     bounds: fc.uniqueArray(minutes, { minLength: 1, maxLength: 8 }),
     ends: fc.uniqueArray(minutes, { minLength: 2, maxLength: 2 }),
     marked: fc.uniqueArray(fc.nat(40), { maxLength: 6 }),
+    changed: fc.uniqueArray(fc.nat(5), { maxLength: 2 }),
     shortest: fc.constantFrom(QUARTER, BLOCK),
   });
   fc.assert(
-    fc.property(asked, ({ bounds, ends, marked, shortest }) => {
+    fc.property(asked, ({ bounds, ends, marked, changed, shortest }) => {
       const starts = bounds.toSorted((one, other) => one - other).map((minute) => minute * 60_000);
       const [from, to] = ends.toSorted((one, other) => one - other).map((minute) => minute * 60_000);
       const blocks = new Set(marked.map((block) => block * BLOCK * 1_000));
-      const { pieces, rest } = coverOf(starts, { from: from!, to: to! }, blocks, shortest);
+      const days = new Set([
+        ...changed.map((day) => day * DAY * 1_000),
+        ...[...blocks].map((at) => startOfSpan(at, DAY)),
+      ]);
+      const { pieces, rest } = coverOf(starts, { from: from!, to: to! }, { blocks, days }, shortest);
       const all = [
         ...pieces.map(({ start, seconds }) => ({ from: start, to: start + seconds * 1_000 })),
         ...rest,
@@ -87,6 +92,7 @@ test('a cover has each instant of the range once, in the interval that it is in,
         expect(seconds).toBeGreaterThanOrEqual(shortest);
         expect(start).toBeGreaterThanOrEqual(starts[place - 1]!);
         expect(start + seconds * 1_000).toBeLessThanOrEqual(starts[place] ?? Infinity);
+        expect(seconds === DAY && days.has(start)).toBe(false);
         for (const block of blocks)
           expect(start + seconds * 1_000 <= block || start >= block + BLOCK * 1_000).toBe(true);
       }

@@ -9,6 +9,7 @@ import {
 } from '../../src/domain/breakdown.js';
 import type { TimeInterval } from '../../src/domain/filters.js';
 import { uuidAt } from '../../src/domain/event-id.js';
+import { BLOCK } from '../../src/domain/spans.js';
 import { userIdOf } from '../../src/domain/identity.js';
 import { createEraseUser } from '../../src/services/projects/erase-user.js';
 import { createMaintenance } from '../../src/services/upkeep/maintenance.js';
@@ -16,6 +17,7 @@ import { createSums } from '../../src/services/upkeep/sums.js';
 import type { Database, Queryable } from '../../src/store/database.js';
 import { readEventBreakdown, readSessionBreakdown } from '../../src/store/sessions/breakdown.js';
 import { readSeries, readTotals } from '../../src/store/sessions/session-stats.js';
+import { MOST_ADDED } from '../../src/store/sessions/from-sums.js';
 import { EVENT_SUMS, moveEnds, nextEnd } from '../../src/store/sessions/event-sums.js';
 import { readEventSeries, readEventTotals } from '../../src/store/sessions/event-stats.js';
 import { SESSION_SUMS } from '../../src/store/sessions/session-sums.js';
@@ -298,13 +300,16 @@ const fill = (stage: Stage, count: number, { from = 0, every = 1, users = 1_000 
   );
 
 /** `database`, with `before` called before each statement of a transaction. */
-const watched = (database: Database, before: (name: string, tx: Queryable) => Promise<unknown>): Database => ({
+const watched = (
+  database: Database,
+  before: (name: string, tx: Queryable, values?: readonly unknown[]) => Promise<unknown>,
+): Database => ({
   ...database,
   transaction: (work) =>
     database.transaction((tx) =>
       work({
         async query(statement) {
-          await before(statement.name, tx);
+          await before(statement.name, tx, statement.values);
           return tx.query(statement);
         },
       }),
@@ -369,6 +374,53 @@ test('one server at a time makes sums', async () => {
   await free();
   await makeAt(stage, DAY);
   expect(await marksOf(stage)).toBe(0);
+});
+
+test('what changes while many blocks get their first sums does not wait for all of them, and they do get them', async () => {
+  const stage = await createStage(db);
+  await withoutOthers(stage);
+  await withEventPartitions(stage);
+  const BLOCKS = 24;
+  await fill(stage, BLOCKS, { from: -3 * DAY, every: 3 * HOUR });
+  const oldEvents = Array.from({ length: BLOCKS }, (_, n) => ({ t: -2 * DAY + n * 3 * HOUR }));
+  await runAs(stage.database, true, (tx) => addEvents(tx, stage, oldEvents));
+  const now = DAY;
+  stage.at(now);
+  const made: string[] = [];
+  const ends: number[] = [];
+  let newest: string | null = null;
+  const changed = watched(stage.database, async (name, _tx, values) => {
+    if (name === 'eventSums.move') ends.push(made.length);
+    if (!name.endsWith('.deleteMarks')) return;
+    const block = (values![1] as Date).toISOString();
+    made.push(`${name} ${block}`);
+    newest ??= block;
+    // From the tenth block on, the newest one changes each time when it has been made, and an hour passes.
+    if (made.length < 10 || (made.length > 10 && made.at(-1) !== made[0])) return;
+    stage.at(now + made.length * HOUR);
+    await query(stage, `UPDATE sessions SET version = $3 WHERE project_id = $1 AND started_at >= $2`, [
+      stage.projectId,
+      newest,
+      String(made.length),
+    ]);
+  });
+  await makeAt(stage, now, changed);
+  // Each block of sessions has its first sums, newest first.
+  const first = [...new Set(made)].filter((one) => one.startsWith('sums.'));
+  expect(first).toHaveLength(BLOCKS);
+  expect(first).toEqual(first.toSorted().toReversed());
+  // The newest is made again and again in between, and not more often than others.
+  const again = made.flatMap((one, at) => (one === made[0] && at > 0 ? [at] : []));
+  expect(again[0]).toBeLessThan(13);
+  expect(again.length).toBeGreaterThan(BLOCKS / 2);
+  expect(again.length).toBeLessThanOrEqual(made.length / 2);
+  // The sums of events have come further meanwhile.
+  expect(ends.length).toBeGreaterThan(5);
+  expect(await endOf(stage)).toBeGreaterThan(now);
+  await makeAt(stage, now + 100 * HOUR);
+  expect([await marksOf(stage), await eventMarksOf(stage)]).toEqual([0, 0]);
+  await expectSame(stage, { from: null, to: null }, 'DAY', 'UTC');
+  await expectSameEvents(stage);
 });
 
 test('many users are counted to within a few percent, and too many values are read from the sessions', async () => {
@@ -618,10 +670,10 @@ interface MadeEvent {
 }
 
 /** Runs a statement. `isYoung`: as if what it changes were younger than half an hour, which the stage's times never are. */
-const runAs = (queryable: Database, isYoung: boolean, work: (tx: Queryable) => Promise<unknown>) =>
+const runAs = <Result>(queryable: Database, isYoung: boolean, work: (tx: Queryable) => Promise<Result>) =>
   queryable.transaction(async (tx) => {
     if (isYoung) await tx.query({ name: 'test.young', text: 'SET LOCAL session_replication_role = replica' });
-    await work(tx);
+    return work(tx);
   });
 
 /** Stores events. Answers their ids. */
@@ -742,8 +794,109 @@ test('whatever becomes of events, and whenever sums are made', async () => {
     }),
     { numRuns: 8 },
   );
-  expect(used).toBeGreaterThan(20);
+  expect(used).toBeGreaterThan(0);
 }, 180_000);
+
+test('of a block in which events were added only these are read, and after another change all of it', async () => {
+  const stage = await createStage(db);
+  await withoutOthers(stage);
+  await withEventPartitions(stage);
+  // A day, and half of the next.
+  const first = Array.from({ length: 36 }, (_, n) => ({
+    t: n * HOUR - 12 * HOUR + 60,
+    user: `user${n % 5}`,
+    tags: ['x'],
+  }));
+  const [id] = await runAs(stage.database, true, (tx) => addEvents(tx, stage, first));
+  await makeAt(stage, 3 * DAY);
+  const totalOf = async (from: number | null = null, to: number | null = null): Promise<number> => {
+    const time = (t: number | null) => (t === null ? null : stage.time(t));
+    const filter = { occurredAt: { from: time(from), to: time(to) } };
+    return (await readSummedEventTotals(stage.database, reachOf(stage), filter, ALWAYS)).total;
+  };
+  const change = (text: string): Promise<unknown> => query(stage, text, [stage.projectId, id]);
+  await runAs(stage.database, false, (tx) =>
+    addEvents(tx, stage, [
+      { t: 200, user: 'late', text: 'late', tags: ['y', 'x'] },
+      { t: 5 * HOUR, user: 'user1' },
+      { t: 14 * HOUR, user: null, text: null },
+    ]),
+  );
+  expect(await eventMarksOf(stage)).toBe(3);
+  await expectSameEvents(stage);
+  await expectSameEvents(stage, { from: null, to: null }, 'HOUR', 'Asia/Kathmandu');
+  // At the ends of the range a part of a block is read, in which an event was added.
+  for (const range of [
+    { from: stage.time(100), to: stage.time(5 * HOUR + 1) },
+    { from: stage.time(201), to: stage.time(14 * HOUR) },
+  ])
+    await expectSameEvents(stage, range, 'HOUR', 'Asia/Kolkata');
+
+  // The sums of these blocks are used: what is wrong in them is in the answer.
+  await query(
+    stage,
+    `UPDATE event_sums SET events = events + 1000 WHERE project_id = $1 AND start = $2 AND dimension = 'ALL'`,
+    [stage.projectId, stage.time(0)],
+  );
+  expect(await totalOf()).toBe(1_039);
+  expect(await totalOf(0, 3 * HOUR)).toBe(1_004);
+  // An event that is gone, or another change: the events are read.
+  for (const [text, total] of [
+    ['UPDATE events SET version = $$new$$ WHERE project_id = $1 AND user_id IS NOT NULL AND $2::uuid IS NOT NULL', 39],
+    ['DELETE FROM events WHERE project_id = $1 AND id = $2', 38],
+  ] as const) {
+    await change(text);
+    expect(await totalOf()).toBe(total);
+    await expectSameEvents(stage);
+  }
+  await makeAt(stage, 3 * DAY);
+  expect(await eventMarksOf(stage)).toBe(0);
+  await expectSameEvents(stage);
+});
+
+test('of a block in which many events were added all of it is read, and a transaction names its first ones', async () => {
+  const stage = await createStage(db);
+  await withoutOthers(stage);
+  await withEventPartitions(stage);
+  await runAs(stage.database, true, (tx) => addEvents(tx, stage, [{ t: -DAY }, { t: 10 }, { t: DAY }]));
+  await makeAt(stage, 3 * DAY);
+  const reach = reachOf(stage);
+  await query(
+    stage,
+    'UPDATE event_sums SET events = events + 10000 WHERE project_id = $1 AND start = $2 AND seconds = $3',
+    [stage.projectId, stage.time(0), BLOCK],
+  );
+  const total = async () => (await readSummedEventTotals(stage.database, reach, null, ALWAYS)).total;
+  const add = (count: number) =>
+    runAs(stage.database, false, (tx) =>
+      addEvents(
+        tx,
+        stage,
+        Array.from({ length: count }, (_, n) => ({ t: 100 + n, user: `late${n % 7}` })),
+      ),
+    );
+  for (let count = 0; count < MOST_ADDED; count += 50) await add(50);
+  expect([await eventMarksOf(stage), await total()]).toEqual([MOST_ADDED, 10_003 + MOST_ADDED]);
+  await add(1);
+  expect(await total()).toBe(4 + MOST_ADDED);
+  await makeAt(stage, 3 * DAY);
+  await expectSameEvents(stage);
+
+  // A hundred events are named, and the others mark their blocks.
+  await add(300);
+  expect(await eventMarksOf(stage)).toBe(101);
+  expect(await total()).toBe(304 + MOST_ADDED);
+  await makeAt(stage, 3 * DAY);
+
+  // The mark that stands for others does not name its event.
+  await add(20);
+  const [marked] = await EVENT_SUMS.latestMarked(stage.database, stage.time(3 * DAY), reach);
+  await EVENT_SUMS.thinMarks(stage.database, marked!, new AbortController().signal, 5);
+  expect(await eventMarksOf(stage)).toBe(5);
+  await expectSameEvents(stage);
+  await makeAt(stage, 3 * DAY);
+  await expectSameEvents(stage);
+});
 
 test('late events, signing in, merges, erasure and retention are in the figures of events at once', async () => {
   const stage = await createStage(db, { retentionDays: 30, inactivityTimeout: 600 });
@@ -932,21 +1085,33 @@ test('the making of sums of events may break off at any statement, and two may d
 test('users of more lists than an operation may read: the rows are read', async () => {
   const stage = await createStage(db);
   await withEventPartitions(stage);
-  const add = (from: number, count: number): Promise<unknown> =>
+  const add = (from: number, count: number, users: number): Promise<unknown> =>
     query(
       stage,
       `INSERT INTO events (project_id, id, type, occurred_at, received_at, user_id)
-       SELECT $1, overlay(event_id_at($2)::text placing lpad(to_hex(n), 12, '0') from 25)::uuid, 'log', $2, $2, md5(n::text)::uuid
+       SELECT $1, overlay(event_id_at($2)::text placing lpad(to_hex(n), 12, '0') from 25)::uuid, 'log', $2, $2, md5((n % $4)::text)::uuid
        FROM generate_series(1, $3::integer) n`,
-      [stage.projectId, stage.time(from), count],
+      [stage.projectId, stage.time(from), count, users],
     );
-  await add(10, 10);
+  await add(10, 10, 10);
   await makeAt(stage, 3 * DAY);
-  await add(10 + DAY, 1);
-  // In no sum yet, and of half of the range at most.
-  await add(3 * DAY - 60, 320_000);
+  await add(10 + DAY, 1, 10);
+  // In no sum yet, and of half of the range at most. Each user is read once, if the list of all rows would be too long.
+  await add(3 * DAY - 120, 320_000, 200);
+  const reach = reachOf(stage);
+  readsOfEventSums(stage);
+  const totals = await readSummedEventTotals(stage.database, reach, null, ALWAYS);
+  expect(totals).toMatchObject({ total: 320_011, users: 200 });
+  const byType = await readSummedEventBreakdown(stage.database, reach, 'TYPE', null, 1, ALWAYS);
+  expect(byType.groups).toMatchObject([{ value: 'log', count: 320_011, users: 200 }]);
+  expect(readsOfEventSums(stage)).toBe(2 * 2);
+  await query(stage, 'DELETE FROM events WHERE project_id = $1 AND occurred_at = $2', [
+    stage.projectId,
+    stage.time(3 * DAY - 120),
+  ]);
+  await add(3 * DAY - 60, 320_000, 320_000);
   for (const most of [ALWAYS, Infinity])
-    expect(await readSummedEventTotals(stage.database, reachOf(stage), null, most)).toMatchObject({
+    expect(await readSummedEventTotals(stage.database, reach, null, most)).toMatchObject({
       total: 320_011,
       users: 320_000,
     });

@@ -706,7 +706,7 @@ test('figures from stored sums: their reads follow from the spans, and not from 
         work({
           async query(statement) {
             if (
-              /^(sums|eventSums)\.(ends|marks|size|figures|durations|restDurations|breakdown|sessions|events|passed|ofDay)/.test(
+              /^(sums|eventSums)\.(ends|marks|size|figures|durations|breakdown|sessions|events|passed|ofDay)/.test(
                 statement.name,
               )
             ) {

@@ -24,10 +24,19 @@ const KINDS = [
   { task: 'event sums', kind: EVENT_SUMS },
 ] as const;
 
+/** A block of a project that is to be made. */
+interface Turn {
+  readonly task: string;
+  readonly kind: Kind;
+  readonly marked: MarkedBlock;
+}
+
+const nameOf = ({ task, marked: { reach } }: Turn): string => `${task} ${reach.projectId}`;
+
 /**
  * Makes the stored figures of sessions and events, of all projects: the blocks of time in which something has changed since the last
  * time, and those that the sums of events have come to. It runs on every server, and the database lets one at a time do the work.
- * After an update, this is also how what was there gets its sums, the latest first.
+ * After an update, this is also how what was there gets its sums, the latest first, with new changes in between.
  */
 export interface Sums {
   /** Makes what is marked, as of `now`. When the service is closed meanwhile, it ends early. */
@@ -71,34 +80,65 @@ export function createSums(deps: {
     }
   }
 
-  async function runOnce(now: Date): Promise<void> {
+  /** Makes a marked block. Answers the next one of the project, which is earlier. */
+  async function makeBlock({ task, kind, marked }: Turn): Promise<Turn | null> {
+    const begun = performance.now();
+    await kind.thinMarks(database, marked, stop);
+    await kind.make(database, marked, stop);
+    if (isBusy()) await setTimeout(performance.now() - begun, null, { signal: stop });
+    const [earlier] = await kind.latestMarked(database, new Date(marked.block), marked.reach);
+    return earlier ? { task, kind, marked: earlier } : null;
+  }
+
+  /** Moves the ends, and finds the latest marked block of each project and kind, as of `now`. */
+  async function look(now: Date): Promise<Turn[]> {
+    await moveAllEnds(now).catch((error: unknown) => {
+      if (!stop.aborted) failed('event sums', error);
+    });
     const before = new Date(now.getTime() - AFTER);
+    const turns: Turn[] = [];
+    for (const { task, kind } of KINDS)
+      for (const marked of await kind.latestMarked(database, before)) turns.push({ task, kind, marked });
+    return turns;
+  }
+
+  async function runOnce(now: Date): Promise<void> {
     const work = withSumsLock(database, async () => {
-      await moveAllEnds(now).catch((error: unknown) => {
-        if (!stop.aborted) failed('event sums', error);
-      });
-      // Each project has its turn, a block at a time. What is marked meanwhile in a later block waits for the next run.
-      let turns: { task: string; kind: Kind; marked: MarkedBlock }[] = [];
-      for (const { task, kind } of KINDS)
-        for (const marked of await kind.latestMarked(database, before)) turns.push({ task, kind, marked });
-      while (turns.length > 0) {
-        const next: typeof turns = [];
-        for (const turn of turns) {
-          const { task, kind, marked } = turn;
-          try {
-            const begun = performance.now();
-            await kind.thinMarks(database, marked, stop);
-            await kind.make(database, marked, stop);
-            if (isBusy()) await setTimeout(performance.now() - begun, null, { signal: stop });
-            for (const later of await kind.latestMarked(database, new Date(marked.block), marked.reach))
-              next.push({ ...turn, marked: later });
-          } catch (error) {
-            if (stop.aborted) return;
-            // The other projects go on. This one has its next turn in the next run.
-            failed(task, error);
-          }
+      // Each project has its turn, a block at a time, from its latest block on down.
+      const down = await look(now);
+      // To where each project has come. The blocks above have been made, or failed.
+      const places = new Map(down.map((turn) => [nameOf(turn), turn.marked.block]));
+      // What is marked above meanwhile does not wait until a project has come all the way down, which takes hours after an update.
+      // Every INTERVAL all begin at the top again, down to these places. The two take turns, so each has half of the blocks.
+      let again: Turn[] = [];
+      const isAbove = (turn: Turn): boolean => turn.marked.block > (places.get(nameOf(turn)) ?? -Infinity);
+      const begun = clock.now().getTime();
+      let looked = begun;
+
+      async function takeTurn(turns: Turn[], isAgain: boolean): Promise<void> {
+        const turn = turns.shift();
+        if (!turn) return;
+        try {
+          const next = await makeBlock(turn);
+          if (next && (!isAgain || isAbove(next))) turns.push(next);
+          if (isAgain) return;
+          if (next) places.set(nameOf(next), next.marked.block);
+          else places.delete(nameOf(turn));
+        } catch (error) {
+          stop.throwIfAborted();
+          // The other projects go on. This one has its next turn in the next run.
+          failed(turn.task, error);
         }
-        turns = next;
+      }
+
+      while (down.length > 0 || again.length > 0) {
+        const at = clock.now().getTime();
+        if (down.length > 0 && again.length === 0 && at >= looked + INTERVAL) {
+          looked = at;
+          again = (await look(new Date(now.getTime() + at - begun))).filter(isAbove);
+        }
+        await takeTurn(again, true);
+        await takeTurn(down, false);
       }
     });
     await work.catch((error: unknown) => {

@@ -80,16 +80,18 @@ export async function readSessionBreakdown(
   return breakdownOf(await database.query<Row>({ name: `breakdown.sessions.${by}`, text, values }));
 }
 
-/** What events `e` are grouped by, and from where. A client may have sent the same tag twice: only its first place counts. */
-export const eventDimensionOf = (by: EventDimension): { value: Sql; from: Sql } =>
-  by === 'TAG'
-    ? {
-        value: raw('t.tag'),
-        from: raw(
-          'events e LEFT JOIN LATERAL unnest(e.tags) WITH ORDINALITY t (tag, place) ON array_position(e.tags, t.tag) = t.place',
-        ),
-      }
-    : { value: raw(`e.${EVENT_DIMENSIONS[by].column}`), from: raw('events e') };
+/**
+ * SQL: an event `e` is one row for each of its tags. A client may have sent the same tag twice, which counts
+ * once. To ask for different ones is dear, and most events have two tags at most.
+ */
+const TAGS = `unnest(CASE
+  WHEN cardinality(e.tags) = 0 THEN '{NULL}'
+  WHEN cardinality(e.tags) = 1 OR cardinality(e.tags) = 2 AND e.tags[1] <> e.tags[2] THEN e.tags
+  ELSE ARRAY(SELECT DISTINCT unnest(e.tags)) END)`;
+
+/** What events `e` are grouped by. */
+export const eventDimensionOf = (by: EventDimension): Sql =>
+  raw(by === 'TAG' ? TAGS : `e.${EVENT_DIMENSIONS[by].column}`);
 
 /**
  * The `first` largest groups of the matching events. `totalCount` is the number of these events; by TAG, an event with
@@ -102,9 +104,8 @@ export async function readEventBreakdown(
   filter: EventFilter | null,
   first: number,
 ): Promise<Breakdown> {
-  const { value, from } = eventDimensionOf(by);
   const { text, values } = statementOf(
-    sql`SELECT ${value} AS value, e.user_id, NULL::float8 AS duration FROM ${from} WHERE ${eventConditions(reach, filter)}`,
+    sql`SELECT ${eventDimensionOf(by)} AS value, e.user_id, NULL::float8 AS duration FROM events e WHERE ${eventConditions(reach, filter)}`,
     first,
   );
   return breakdownOf(await readSearched<Row>(database, filter, { name: `breakdown.events.${by}`, text, values }));

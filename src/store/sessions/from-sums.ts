@@ -1,7 +1,7 @@
 import { setImmediate as pause } from 'node:timers/promises';
 import type { Reach } from '../../domain/access.js';
 import type { TimeRange } from '../../domain/filters.js';
-import { BLOCK, coverOf, DAY, startOfSpan, type Cover, type Stretch } from '../../domain/spans.js';
+import { BLOCK, coverOf, DAY, startOfSpan, type Cover, type Missing, type Stretch } from '../../domain/spans.js';
 import { ID_BYTES, UserSketch } from '../../domain/user-sketch.js';
 import type { Database, Queryable } from '../database.js';
 import { Prisma } from '../generated/prisma/client.js';
@@ -21,6 +21,13 @@ export const MOST_FROM_ROWS = 10_000;
 /** If more blocks of the range are marked, the sums are of little use, and the rows are read. */
 const MOST_MARKED = 100;
 
+/**
+ * Of a block in which rows were added, so many are read one by one, beside its sums: 2 ms. If there are more, all of it is read, and
+ * so it is with more of the whole range.
+ */
+export const MOST_ADDED = 500;
+const MOST_ADDED_OF_RANGE = 4_000;
+
 /** If more intervals consist of several pieces, their users would be more than an operation may read: 3.5 kB each. */
 const MOST_PUT_TOGETHER = 1_000;
 /** Points or groups whose users are counted without a pause: 0.1 ms each. */
@@ -34,6 +41,10 @@ export interface SummedRows {
   readonly name: string;
   readonly table: string;
   readonly marks: string;
+  /** The column of marks with the id of the row that was added, if nothing else has changed. Null: no mark says so. */
+  readonly added: string | null;
+  /** When a row was, by its id. Milliseconds since the epoch. */
+  timeOf(id: string): number;
   /** The column with the number of rows. */
   readonly count: string;
   /** SQL: the sum of the durations of a sum `s`, in milliseconds. */
@@ -54,19 +65,30 @@ export interface Sources {
   readonly of: SummedRows;
   readonly reach: Reach;
   readonly cover: Cover;
+  /** Rows that are in no sum, though their spans have sums: their ids. */
+  readonly added: readonly string[];
   readonly range: Stretch;
   /** When the first row of the range was. */
   readonly earliest: Date;
+  /** Whether lists of users may name a user several times (groupsOfRest). */
+  readonly hasRepeats: boolean;
 }
 
-/** The marked blocks of a range, at most one more than MOST_MARKED. From block to block, however many marks each has. */
-async function markedBlocks(
+/** What the marks of a range say. */
+interface Marks {
+  readonly missing: Missing;
+  /** The rows that are to be added to the sums of the other blocks. */
+  readonly added: readonly string[];
+}
+
+/** Null: more than MOST_MARKED blocks are missing. From block to block, however many marks each has. */
+async function readMarks(
   tx: Queryable,
-  { name, marks }: SummedRows,
+  { name, marks, added: column }: SummedRows,
   { projectId }: Reach,
   { from, to }: Stretch,
-): Promise<Set<number>> {
-  const rows = await tx.query<{ block: Date }>({
+): Promise<Marks | null> {
+  const rows = await tx.query<{ block: Date; added: (string | null)[] }>({
     name: `${name}.marks`,
     text: `WITH RECURSIVE blocks AS (
              (SELECT block FROM ${marks} WHERE project_id = $1 AND block >= $2 AND block < $3 ORDER BY block LIMIT 1)
@@ -74,10 +96,24 @@ async function markedBlocks(
              SELECT n.block FROM blocks b CROSS JOIN LATERAL (
                SELECT block FROM ${marks} WHERE project_id = $1 AND block > b.block AND block < $3 ORDER BY block LIMIT 1
              ) n
-           ) SELECT block FROM blocks LIMIT ${MOST_MARKED + 1}`,
+           ) SELECT b.block, ARRAY(
+               SELECT ${column ?? 'NULL::uuid'} FROM ${marks} m
+               WHERE m.project_id = $1 AND m.block = b.block LIMIT ${column === null ? 1 : MOST_ADDED + 1}
+             ) AS added
+             FROM blocks b LIMIT ${MOST_MARKED + 1}`,
     values: [projectId, new Date(startOfSpan(from, BLOCK)), new Date(to)],
   });
-  return new Set(rows.map(({ block }) => block.getTime()));
+  if (rows.length > MOST_MARKED) return null;
+  const blocks = new Set<number>();
+  const added: string[] = [];
+  for (const { block, added: ids } of rows) {
+    const named = ids.filter((id) => id !== null);
+    if (named.length < ids.length || ids.length > MOST_ADDED || added.length + ids.length > MOST_ADDED_OF_RANGE)
+      blocks.add(block.getTime());
+    else added.push(...named);
+  }
+  const days = new Set(rows.map(({ block }) => startOfSpan(block.getTime(), DAY)));
+  return { missing: { blocks, days }, added };
 }
 
 /** The stored sums `s` of a dimension, joined with the `pieces p` of the cover. */
@@ -90,7 +126,25 @@ export function piecesOf({ of, reach, cover: { pieces } }: Sources, dimension: s
 }
 
 /** The users of grouped rows as a list, as sums have it. */
-export const USER_LIST = raw(`string_agg(substring(uuid_send(user_id) FROM 1 FOR 8), ''::bytea)`);
+const USER_LIST = raw(`string_agg(substring(uuid_send(user_id) FROM 1 FOR ${ID_BYTES}), ''::bytea)`);
+
+/**
+ * SQL: the rows that are in no sum, grouped by the column `by`, with `figures` (names, and for each the number that a row adds), users
+ * and user_list. To have each user once in a list costs twice as much as all the rest. So of few rows a user is there once for each
+ * row, and `users` is null.
+ */
+export function groupsOfRest({ hasRepeats }: Sources, rows: Sql, by: string, figures: Record<string, string>): Sql {
+  const names = Object.keys(figures);
+  const each = (figure: (name: string) => string): Sql =>
+    raw(names.map((name) => `${figure(name)} AS ${name}`).join(', '));
+  const column = raw(by);
+  return hasRepeats
+    ? sql`SELECT ${column}, ${each((name) => `sum(${figures[name]!})`)}, NULL::bigint AS users, ${USER_LIST} AS user_list
+          FROM (${rows}) r GROUP BY ${column}`
+    : sql`SELECT ${column}, ${each((name) => `sum(${name})`)}, count(user_id) AS users, ${USER_LIST} AS user_list
+          FROM (SELECT ${column}, user_id, ${each((name) => `sum(${figures[name]!})`)} FROM (${rows}) r GROUP BY ${column}, user_id) u
+          GROUP BY ${column}`;
+}
 
 /** What is asked for: a range, in which intervals begin at `bounds`, and the shortest spans that may be taken. */
 interface Asked {
@@ -100,13 +154,18 @@ interface Asked {
   readonly mostFromRows: number;
 }
 
+/** An answer whose lists of users are too long (MOST_LISTS). */
+const TOO_MANY_USERS = Symbol('too many users');
+/** Up to so many rows in no sum, a user may be there several times: they are four fifths of MOST_LISTS. */
+const MOST_REPEATS = 250_000;
+
 /** What `work` reads in one snapshot from sums and rows. Null: the rows alone are to be read. */
 export function fromSums<Result>(
   database: Database,
   of: SummedRows,
   reach: Reach,
   { range: asked, bounds, shortest, mostFromRows }: Asked,
-  work: (tx: Queryable, sources: Sources) => Promise<Result | null>,
+  work: (tx: Queryable, sources: Sources) => Promise<Result | null | typeof TOO_MANY_USERS>,
 ): Promise<Result | null> {
   return database.transaction(async (tx) => {
     await tx.query({
@@ -121,26 +180,45 @@ export function fromSums<Result>(
     };
     const until = Math.max(range.from, Math.min(range.to, await of.untilOf(tx, reach)));
     const summed = { from: range.from, to: until };
-    const marked = await markedBlocks(tx, of, reach, summed);
-    if (marked.size > MOST_MARKED) return null;
-    const { pieces, rest } = coverOf(bounds?.map((at) => at.getTime()) ?? [range.from], summed, marked, shortest);
+    const marks = await readMarks(tx, of, reach, summed);
+    if (!marks) return null;
+    const { pieces, rest } = coverOf(
+      bounds?.map((at) => at.getTime()) ?? [range.from],
+      summed,
+      marks.missing,
+      shortest,
+    );
     const putTogether = pieces.filter(({ place }, at) => pieces[at - 1]?.place === place);
     if (new Set(putTogether.map(({ place }) => place)).size > MOST_PUT_TOGETHER) return null;
     const cover = { pieces, rest: until < range.to ? [...rest, { from: until, to: range.to }] : rest };
     const left = cover.rest.reduce((sum, { from, to }) => sum + to - from, 0);
     if (left > (range.to - range.from) / 2) return null;
-    const sources = { of, reach, cover, range, earliest: ends.first };
+    // What is in the rest is read there.
+    const isInRest = (at: number): boolean => rest.some(({ from, to }) => at >= from && at < to);
+    const added = marks.added.filter((id) => {
+      const at = of.timeOf(id);
+      return at >= summed.from && at < summed.to && !isInRest(at);
+    });
+    const sources = { of, reach, cover, added, range, earliest: ends.first, hasRepeats: false };
     const { text, values } =
       sql`SELECT coalesce(sum(s.${raw(of.count)}), 0)::float8 AS count FROM ${piecesOf(sources, ALL)}`;
     const [row] = await tx.query<{ count: number }>({ name: `${of.name}.size`, text, values });
-    return row!.count > mostFromRows ? work(tx, sources) : null;
+    if (row!.count <= mostFromRows) return null;
+    // As many in the rest as in the same time in sums.
+    const covered = pieces.reduce((sum, { seconds }) => sum + seconds * 1_000, 0);
+    for (const hasRepeats of [true, false]) {
+      if (hasRepeats && (row!.count / covered) * left > MOST_REPEATS) continue;
+      const result = await work(tx, { ...sources, hasRepeats });
+      if (result !== TOO_MANY_USERS) return result;
+    }
+    return null;
   });
 }
 
-/** What sums and rows have together. With one part alone `users` is its number; otherwise the parts are to be put together. */
+/** What sums and rows have together. With one part alone `users` may be its number; otherwise the parts are to be put together. */
 export interface Users {
   readonly parts: number;
-  readonly users: number;
+  readonly users: number | null;
   /** In base64. */
   readonly list: string | null;
   readonly bits: string | null;
@@ -152,18 +230,20 @@ export interface Users {
  * in no sum, or in sums with few users each. Beyond that the rows are read.
  */
 const MOST_LISTS = 2_500_000;
-const LISTS = 'sum(CASE WHEN count(*) > 1 THEN sum(length(user_list)) END) OVER ()';
+const IS_READ = '(count(*) > 1 OR max(users) IS NULL)';
+const LISTS = `sum(CASE WHEN ${IS_READ} THEN sum(length(user_list)) END) OVER ()`;
 export const USERS = raw(`count(*)::integer AS parts, max(users)::integer AS users,
-  CASE WHEN count(*) > 1 AND ${LISTS} <= ${MOST_LISTS} THEN encode(string_agg(user_list, ''::bytea), 'base64') END AS list,
+  CASE WHEN ${IS_READ} AND ${LISTS} <= ${MOST_LISTS} THEN encode(string_agg(user_list, ''::bytea), 'base64') END AS list,
   CASE WHEN count(*) > 1 THEN ${sendBits('bit_or(user_bits)')} END AS bits,
   coalesce(${LISTS}, 0)::float8 AS lists`);
 
-/** Whether the users of these rows are too many to be read (MOST_LISTS). */
-export const areTooManyUsers = ([row]: readonly Users[]): boolean => row !== undefined && row.lists > MOST_LISTS;
+/** These rows, unless their users are too many to be read. */
+export const unlessTooMany = <Row extends Users>(rows: Row[]): Row[] | typeof TOO_MANY_USERS =>
+  rows[0] !== undefined && rows[0].lists > MOST_LISTS ? TOO_MANY_USERS : rows;
 
 export async function countUsers({ parts, users, list, bits }: Users): Promise<number> {
-  if (parts === 1) return users;
-  const sketch = new UserSketch();
+  if (parts === 1 && users !== null) return users;
+  const sketch = new UserSketch(parts === 1 ? Infinity : undefined);
   if (bits) sketch.addTable(bitsOf(bits));
   const listed = Buffer.from(list ?? '', 'base64');
   const length = USERS_AT_ONCE * ID_BYTES;
@@ -175,8 +255,8 @@ export async function countUsers({ parts, users, list, bits }: Users): Promise<n
 }
 
 /** The rows, each with the number of its users. */
-export async function withUsers<Row extends Users>(rows: readonly Row[]): Promise<Row[]> {
-  const counted: Row[] = [];
+export async function withUsers<Row extends Users>(rows: readonly Row[]): Promise<(Row & { users: number })[]> {
+  const counted: (Row & { users: number })[] = [];
   for (const row of rows) {
     counted.push({ ...row, users: await countUsers(row) });
     if (counted.length % AT_ONCE === 0) await pause();
@@ -199,7 +279,7 @@ type Group = Users & {
 
 /**
  * The `first` largest groups. `rows` has the columns value, user_id and duration of what is in no sum. Null: a sum has too many
- * values.
+ * values. The users of sums are wide: only those of these groups are read, by the primary key.
  */
 export async function readGroups(
   tx: Queryable,
@@ -207,18 +287,17 @@ export async function readGroups(
   by: string,
   rows: Sql,
   first: number,
-): Promise<Breakdown | null> {
-  const { name, count, duration } = sources.of;
+): Promise<Breakdown | null | typeof TOO_MANY_USERS> {
+  const { reach } = sources;
+  const { name, table, count, duration } = sources.of;
   const { text, values } = sql`
     WITH rest AS MATERIALIZED (
-      SELECT value, user_id, count(*) AS n, sum(duration) AS duration FROM (${rows}) m GROUP BY value, user_id
+      ${groupsOfRest(sources, rows, 'value', { n: '1', duration: 'duration' })}
+    ), summed AS MATERIALIZED (
+      SELECT s.seconds, s.start, s.place, s.value, s.${raw(count)} AS n, ${raw(duration)} AS duration FROM ${piecesOf(sources, by)}
     ), groups AS MATERIALIZED (
       SELECT value, sum(n)::integer AS count, sum(duration)::float8 AS duration
-      FROM (
-        SELECT s.value, s.${raw(count)} AS n, ${raw(duration)} AS duration FROM ${piecesOf(sources, by)}
-        UNION ALL
-        SELECT value, n, duration FROM rest
-      ) parts GROUP BY value
+      FROM (SELECT value, n, duration FROM summed UNION ALL SELECT value, n, duration FROM rest) parts GROUP BY value
     ), top AS MATERIALIZED (
       SELECT * FROM groups WHERE count > 0 ORDER BY ${LARGEST_FIRST} LIMIT ${first}::integer
     ), named AS (
@@ -226,21 +305,27 @@ export async function readGroups(
     ), counted AS (
       SELECT name, is_null, ${USERS}
       FROM (
-        SELECT n.name, n.is_null, s.users, s.user_list, s.user_bits FROM ${piecesOf(sources, by)}
-        JOIN named n ON n.name = coalesce(s.value, '') AND n.is_null = (s.value IS NULL)
+        SELECT n.name, n.is_null, s.users, s.user_list, s.user_bits FROM summed m
+        JOIN named n ON n.name = coalesce(m.value, '') AND n.is_null = (m.value IS NULL)
+        CROSS JOIN LATERAL (
+          SELECT users, user_list, user_bits FROM ${raw(table)} s
+          WHERE s.project_id = ${reach.projectId}::uuid AND s.dimension = ${by} AND s.seconds = m.seconds AND s.start = m.start
+            AND s.place = m.place OFFSET 0
+        ) s
         UNION ALL
-        SELECT n.name, n.is_null, count(user_id), ${USER_LIST}, NULL FROM rest r
-        JOIN named n ON n.name = coalesce(r.value, '') AND n.is_null = (r.value IS NULL) GROUP BY n.name, n.is_null
+        SELECT n.name, n.is_null, r.users, r.user_list, NULL FROM rest r
+        JOIN named n ON n.name = coalesce(r.value, '') AND n.is_null = (r.value IS NULL)
       ) parts GROUP BY name, is_null
     )
     SELECT t.total, t."hasTooMany", n.value, n.count, n.duration, u.parts, u.users, u.list, u.bits, coalesce(u.lists, 0) AS lists
     FROM (
       SELECT (SELECT coalesce(sum(count), 0)::integer FROM groups) AS total,
-             EXISTS (SELECT FROM ${piecesOf(sources, by)} WHERE s.place = ${TOO_MANY}::integer) AS "hasTooMany"
+             EXISTS (SELECT FROM summed WHERE place = ${TOO_MANY}::integer) AS "hasTooMany"
     ) t LEFT JOIN (named n JOIN counted u USING (name, is_null)) ON true
     ORDER BY ${LARGEST_FIRST}`;
-  const found = await tx.query<Group>({ name: `${name}.breakdown.${by}`, text, values });
-  if (found[0]!.hasTooMany || areTooManyUsers(found)) return null;
+  const found = unlessTooMany(await tx.query<Group>({ name: `${name}.breakdown.${by}`, text, values }));
+  if (found === TOO_MANY_USERS) return found;
+  if (found[0]!.hasTooMany) return null;
   return {
     groups: (await withUsers(found)).flatMap((group) =>
       group.count === null

@@ -22,8 +22,8 @@ interface Stored {
 
 const DIMENSIONS = Object.entries(SESSION_DIMENSIONS) as [SessionDimension, { readonly column: string }][];
 
-/** The duration of a session `s` in whole milliseconds, as SQL. */
-export const MILLISECONDS = `round(extract(epoch FROM s.last_activity_at - s.started_at) * 1000)::float8`;
+/** SQL: the duration of a session `s` in whole milliseconds. (extract() gives a numeric, which costs four times as much.) */
+export const MILLISECONDS = `round(date_part('epoch', s.last_activity_at - s.started_at) * 1000)`;
 
 /** Less than the id of every session. */
 const BEFORE_ALL = '00000000-0000-0000-0000-000000000000';
@@ -61,6 +61,7 @@ export const SESSION_SUMS = sumsOf<Ended, readonly [Date, string], Stored>({
   marks: 'session_sum_marks',
   dimensions: DIMENSIONS.map(([dimension]) => dimension),
   columns: ['sessions', 'with_errors', 'duration', 'durations'],
+  widen: 'block = block',
   until: null,
   figures,
   before: (block) => [new Date(block), BEFORE_ALL],

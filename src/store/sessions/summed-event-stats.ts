@@ -1,22 +1,22 @@
 import type { Reach } from '../../domain/access.js';
 import type { EventDimension } from '../../domain/breakdown.js';
-import { firstUuidAt } from '../../domain/event-id.js';
+import { firstUuidAt, timeIn } from '../../domain/event-id.js';
 import type { EventFilter } from '../../domain/filters.js';
 import { BLOCK, type Stretch } from '../../domain/spans.js';
-import type { Database } from '../database.js';
+import type { Database, Queryable } from '../database.js';
 import { Prisma } from '../generated/prisma/client.js';
 import { intervalsOf, pointsOf, type SeriesRange } from '../intervals.js';
 import { eventDimensionOf, readEventBreakdown, type Breakdown } from './breakdown.js';
 import { readEventSeries, readEventTotals, type EventStatsPoint, type EventTotals } from './event-stats.js';
 import {
-  areTooManyUsers,
   countUsers,
   fromSums,
+  groupsOfRest,
   hasSums,
   MOST_FROM_ROWS,
   piecesOf,
   readGroups,
-  USER_LIST,
+  unlessTooMany,
   USERS,
   withUsers,
   type Sources,
@@ -33,6 +33,8 @@ const EVENTS: SummedRows = {
   name: 'eventSums',
   table: 'event_sums',
   marks: 'event_sum_marks',
+  added: 'added',
+  timeOf: timeIn,
   count: 'events',
   duration: 'NULL::float8',
   async endsOf(tx, { projectId }, { from, to }) {
@@ -54,14 +56,15 @@ const EVENTS: SummedRows = {
   },
 };
 
-/** Rows of `columns` of the events `e`, `from` the table and what is joined, that are in no sum. One stretch after the other. */
-function restOf({ reach, cover: { rest } }: Sources, columns: Sql, from = raw('events e')): Sql {
+/** Rows of `columns` of the events `e` that are in no sum. One stretch after the other, and then those that were added. */
+function restOf({ reach, cover: { rest }, added }: Sources, columns: Sql): Sql {
   const ids = (which: (stretch: Stretch) => number): Sql =>
     sql`${rest.map((stretch) => firstUuidAt(which(stretch)))}::uuid[]`;
+  const events = sql`SELECT ${columns} FROM events e WHERE e.project_id = ${reach.projectId}::uuid`;
   return sql`SELECT m.* FROM unnest(${ids((stretch) => stretch.from)}, ${ids(({ to }) => to)}) r (start, finish)
-    CROSS JOIN LATERAL (
-      SELECT ${columns} FROM ${from} WHERE e.project_id = ${reach.projectId}::uuid AND e.id >= r.start AND e.id < r.finish OFFSET 0
-    ) m`;
+    CROSS JOIN LATERAL (${events} AND e.id >= r.start AND e.id < r.finish OFFSET 0) m
+    UNION ALL
+    SELECT m.* FROM unnest(${added}::uuid[]) a (id) CROSS JOIN LATERAL (${events} AND e.id = a.id OFFSET 0) m`;
 }
 
 interface Figures extends Users {
@@ -69,18 +72,18 @@ interface Figures extends Users {
   readonly events: number;
 }
 
-/** SQL: the figures of each interval. `placeOf` as in Intervals. */
-const figuresOf = (sources: Sources, placeOf: Sql): Sql => sql`
+/** The figures of each interval. `placeOf` as in Intervals. */
+async function readFigures(tx: Queryable, sources: Sources, placeOf: Sql) {
+  const columns = sql`${placeOf} AS place, e.user_id`;
+  const { text, values } = sql`
   SELECT place, sum(events)::integer AS events, ${USERS}
   FROM (
     SELECT p.place, s.events, s.users, s.user_list, s.user_bits FROM ${piecesOf(sources, ALL)}
     UNION ALL
-    SELECT place, sum(events), count(user_id), ${USER_LIST}, NULL
-    FROM (
-      SELECT place, user_id, count(*) AS events
-      FROM (${restOf(sources, sql`${placeOf} AS place, e.user_id`)}) m GROUP BY place, user_id
-    ) n GROUP BY place
+    SELECT *, NULL FROM (${groupsOfRest(sources, restOf(sources, columns), 'place', { events: '1' })}) rest
   ) parts GROUP BY place`;
+  return unlessTooMany(await tx.query<Figures>({ name: 'eventSums.figures', text, values }));
+}
 
 /**
  * The totals of the events that match (readEventTotals), of many events from sums. Errors: UNAVAILABLE when a search takes too
@@ -96,9 +99,8 @@ export async function readSummedEventTotals(
   const summed =
     hasSums(reach, filter, 'occurredAt') &&
     (await fromSums(database, EVENTS, reach, asked, async (tx, sources) => {
-      const { text, values } = figuresOf(sources, raw('1'));
-      const found = await tx.query<Figures>({ name: 'eventSums.figures', text, values });
-      if (areTooManyUsers(found)) return null;
+      const found = await readFigures(tx, sources, raw('1'));
+      if (!Array.isArray(found)) return found;
       const [figures] = found;
       return { total: figures!.events, users: await countUsers(figures!), earliest: sources.earliest };
     }));
@@ -119,11 +121,9 @@ export async function readSummedEventSeries(
   if (!hasSums(reach, filter, 'occurredAt')) return readEventSeries(database, reach, filter, range);
   const intervals = intervalsOf(range);
   const bounds = [range.from, ...intervals.starts.slice(1)];
-  const rows = await fromSums(database, EVENTS, reach, { range, bounds, mostFromRows }, async (tx, sources) => {
-    const { text, values } = figuresOf(sources, intervals.placeOf('e.occurred_at'));
-    const found = await tx.query<Figures>({ name: 'eventSums.figures', text, values });
-    return areTooManyUsers(found) ? null : found;
-  });
+  const rows = await fromSums(database, EVENTS, reach, { range, bounds, mostFromRows }, (tx, sources) =>
+    readFigures(tx, sources, intervals.placeOf('e.occurred_at')),
+  );
   if (!rows) return readEventSeries(database, reach, filter, range);
   const summed = (await withUsers(rows)).map(({ place, events, users }) => ({ place, events, users }));
   return pointsOf<Omit<EventStatsPoint, 'at'>>(intervals, summed, { events: 0, users: 0 });
@@ -145,9 +145,8 @@ export async function readSummedEventBreakdown(
   const summed =
     hasSums(reach, filter, 'occurredAt') &&
     (await fromSums(database, EVENTS, reach, asked, (tx, sources) => {
-      const { value, from } = eventDimensionOf(by);
-      const columns = sql`${value} AS value, e.user_id, NULL::float8 AS duration`;
-      return readGroups(tx, sources, by, restOf(sources, columns, from), first);
+      const columns = sql`${eventDimensionOf(by)} AS value, e.user_id, NULL::float8 AS duration`;
+      return readGroups(tx, sources, by, restOf(sources, columns), first);
     }));
   return summed || readEventBreakdown(database, reach, by, filter, first);
 }

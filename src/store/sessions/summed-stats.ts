@@ -8,15 +8,15 @@ import { Prisma } from '../generated/prisma/client.js';
 import { intervalsOf, pointsOf, type SeriesRange } from '../intervals.js';
 import { dimensionOf, readSessionBreakdown, type Breakdown } from './breakdown.js';
 import {
-  areTooManyUsers,
   countUsers,
   fromSums,
+  groupsOfRest,
   hasSums,
   meanOf,
   MOST_FROM_ROWS,
   piecesOf,
   readGroups,
-  USER_LIST,
+  unlessTooMany,
   USERS,
   withUsers,
   type Sources,
@@ -35,6 +35,9 @@ const SESSIONS: SummedRows = {
   name: 'sums',
   table: 'session_sums',
   marks: 'session_sum_marks',
+  // A late event changes a session that was there.
+  added: null,
+  timeOf: () => Number.NaN,
   count: 'sessions',
   duration: 's.duration::float8',
   async endsOf(tx, { projectId }, { from, to }) {
@@ -68,47 +71,63 @@ function restOf({ reach, cover: { rest }, range }: Sources, columns: Sql): Sql {
 }
 
 interface Figures extends Users {
-  readonly place: number;
   readonly sessions: number;
   readonly withErrors: number;
   /** Milliseconds. */
   readonly duration: number;
 }
 
+/** The columns of sums, and what a session adds to each. */
+const REST = { sessions: '1', with_errors: '(error_count > 0)::integer', duration: 'duration' };
+
+const FIGURES = raw(`sum(sessions)::integer AS sessions, sum(with_errors)::integer AS "withErrors",
+  sum(duration)::float8 AS duration, ${USERS.sql}`);
+const OF_SUM = raw('s.sessions, s.with_errors, s.duration::float8 AS duration, s.users, s.user_list, s.user_bits');
+
 /** The figures of each interval, `placeOf` as in Intervals. */
-function readFigures(tx: Queryable, sources: Sources, placeOf: Sql): Promise<Figures[]> {
+async function readFigures(tx: Queryable, sources: Sources, placeOf: Sql) {
   const columns = sql`${placeOf} AS place, s.user_id, s.error_count, ${raw(MILLISECONDS)} AS duration`;
   const { text, values } = sql`
-    SELECT place, sum(sessions)::integer AS sessions, sum(with_errors)::integer AS "withErrors",
-           sum(duration)::float8 AS duration, ${USERS}
+    SELECT place, ${FIGURES}
     FROM (
-      SELECT p.place, s.sessions, s.with_errors, s.duration::float8 AS duration, s.users, s.user_list, s.user_bits
-      FROM ${piecesOf(sources, ALL)}
+      SELECT p.place, ${OF_SUM} FROM ${piecesOf(sources, ALL)}
       UNION ALL
-      SELECT place, sum(sessions), sum(with_errors), sum(duration), count(user_id), ${USER_LIST}, NULL
-      FROM (
-        SELECT place, user_id, count(*) AS sessions, count(*) FILTER (WHERE error_count > 0) AS with_errors, sum(duration) AS duration
-        FROM (${restOf(sources, columns)}) m GROUP BY place, user_id
-      ) n GROUP BY place
+      SELECT *, NULL FROM (${groupsOfRest(sources, restOf(sources, columns), 'place', REST)}) rest
     ) parts GROUP BY place`;
-  return tx.query<Figures>({ name: 'sums.figures', text, values });
+  return unlessTooMany(await tx.query<Figures & { readonly place: number }>({ name: 'sums.figures', text, values }));
 }
 
-/** How often each duration occurs. */
+/** SQL: the class of a duration, as in DurationSketch. */
+const CLASS = raw(`CASE WHEN duration <= 0 THEN 0 ELSE 1 + ceil(ln(duration) / ${CLASS_WIDTH}::float8) END::integer`);
+
+interface AllFigures extends Figures {
+  /** The durations of what is in no sum: their classes, and how often each occurs. */
+  readonly classes: readonly number[];
+  readonly counts: readonly number[];
+}
+
+/** The figures of all intervals together. What is in no sum is read once, grouped by the classes of durations. */
+async function readAllFigures(tx: Queryable, sources: Sources) {
+  const sessions = restOf(sources, raw(`s.user_id, s.error_count, ${MILLISECONDS} AS duration`));
+  const rows = sql`SELECT ${CLASS} AS class, user_id, error_count, duration FROM (${sessions}) m`;
+  const { text, values } = sql`
+    WITH rest AS MATERIALIZED (${groupsOfRest(sources, rows, 'class', REST)})
+    SELECT ${FIGURES}, ARRAY(SELECT class FROM rest ORDER BY class) AS classes,
+           ARRAY(SELECT sessions::integer FROM rest ORDER BY class) AS counts
+    FROM (
+      SELECT ${OF_SUM} FROM ${piecesOf(sources, ALL)}
+      UNION ALL
+      SELECT sessions, with_errors, duration, users, user_list, NULL FROM rest
+    ) parts`;
+  return unlessTooMany(await tx.query<AllFigures>({ name: 'sums.figures', text, values }));
+}
+
+/** How often each duration occurs in sums. */
 async function readDurations(tx: Queryable, sources: Sources): Promise<DurationSketch> {
-  const sums = sql`SELECT s.durations FROM ${piecesOf(sources, ALL)}`;
-  // The same classes as in DurationSketch.
-  const rest = sql`
-    SELECT CASE WHEN duration <= 0 THEN 0 ELSE 1 + ceil(ln(duration) / ${CLASS_WIDTH}::float8) END::integer AS place,
-           count(*)::integer AS count
-    FROM (${restOf(sources, raw(`${MILLISECONDS} AS duration`))}) m GROUP BY 1`;
-  const [stored, read] = await Promise.all([
-    tx.query<{ durations: Buffer }>({ name: 'sums.durations', text: sums.text, values: sums.values }),
-    tx.query<{ place: number; count: number }>({ name: 'sums.restDurations', text: rest.text, values: rest.values }),
-  ]);
+  const { text, values } = sql`SELECT s.durations FROM ${piecesOf(sources, ALL)}`;
   const sketch = new DurationSketch();
-  for (const { durations } of stored) sketch.addEncoded(durations);
-  for (const { place, count } of read) sketch.addClass(place, count);
+  for (const { durations } of await tx.query<{ durations: Buffer }>({ name: 'sums.durations', text, values }))
+    sketch.addEncoded(durations);
   return sketch;
 }
 
@@ -127,10 +146,11 @@ export async function readSummedTotals(
       reach,
       { range: filter?.startedAt ?? {}, mostFromRows },
       async (tx, sources) => {
-        const [found, durations] = await Promise.all([readFigures(tx, sources, raw('1')), readDurations(tx, sources)]);
-        if (areTooManyUsers(found)) return null;
+        const [found, durations] = await Promise.all([readAllFigures(tx, sources), readDurations(tx, sources)]);
+        if (!Array.isArray(found)) return found;
         const [figures] = found;
-        const { sessions, withErrors, duration } = figures!;
+        const { sessions, withErrors, duration, classes, counts } = figures!;
+        for (const [at, place] of classes.entries()) durations.addClass(place, counts[at]!);
         const [medianDuration, p95Duration] = durations.percentiles([0.5, 0.95]);
         return {
           sessions,
@@ -157,10 +177,9 @@ export async function readSummedSeries(
   if (!hasSums(reach, filter, 'startedAt')) return readSeries(database, reach, filter, range);
   const intervals = intervalsOf(range);
   const bounds = [range.from, ...intervals.starts.slice(1)];
-  const rows = await fromSums(database, SESSIONS, reach, { range, bounds, mostFromRows }, async (tx, sources) => {
-    const found = await readFigures(tx, sources, intervals.placeOf('s.started_at'));
-    return areTooManyUsers(found) ? null : found;
-  });
+  const rows = await fromSums(database, SESSIONS, reach, { range, bounds, mostFromRows }, (tx, sources) =>
+    readFigures(tx, sources, intervals.placeOf('s.started_at')),
+  );
   if (!rows) return readSeries(database, reach, filter, range);
   const summed = (await withUsers(rows)).map(({ place, sessions, users, duration }) => ({
     place,

@@ -63,6 +63,8 @@ export interface Kind<Row extends Counted, Place, Stored extends object> {
   /** The next PAGE rows after a place, that were before `end`, in order. */
   rowsAfter(tx: Queryable, reach: Reach, end: number, after: Place): Promise<Row[]>;
   placeOf(row: Row): Place;
+  /** SQL: what makes a mark say that anything may have changed. */
+  readonly widen: string;
   /** SQL: up to which instant the sums of the project `p` may be made. Null: there is no such instant. */
   readonly until: string | null;
 }
@@ -169,7 +171,7 @@ const MARKS_AT_ONCE = 100_000;
 
 /** The sums of a kind. */
 export function sumsOf<Row extends Counted, Place, Stored extends object>(kind: Kind<Row, Place, Stored>): Sums {
-  const { name, table, marks, dimensions, until } = kind;
+  const { name, table, marks, dimensions, widen, until } = kind;
   type Made = Span<Row, Stored>;
 
   /** Adds up the rows of a block. */
@@ -346,7 +348,7 @@ export function sumsOf<Row extends Counted, Place, Stored extends object>(kind: 
         const [row] = await database.query<{ isMore: boolean }>({
           name: `${name}.thinMarks`,
           text: `WITH kept AS (
-                   UPDATE ${marks} SET block = block WHERE project_id = $1 AND block = $2 AND id = (
+                   UPDATE ${marks} SET ${widen} WHERE project_id = $1 AND block = $2 AND id = (
                      SELECT id FROM ${marks} WHERE project_id = $1 AND block = $2 ORDER BY id OFFSET $3 LIMIT 1
                    ) RETURNING id
                  ), gone AS (
