@@ -1,7 +1,7 @@
 import { useId, useRef, useState, type FormEvent, type ReactNode } from 'react';
 import { useMutation } from 'urql';
 import { useAsked } from './answer';
-import { explain } from './api';
+import { Confirm } from './confirm';
 import { useCredential } from './credential';
 import { CreateKeyDocument, KeysDocument, RevokeKeyDocument, type KeyFragment, type Scope } from './generated/graphql';
 import { Card, Loading, Moment, Problem, Refusal } from './parts';
@@ -51,48 +51,28 @@ function MakeKey({ onMade }: { onMade: () => void }): ReactNode {
 }
 
 /** Revokes a key after the user has confirmed it. `isOwn`: it is the key that the user is signed in with. */
-function Revoke({ apiKey, isOwn }: { apiKey: KeyFragment; isOwn: boolean }): ReactNode {
-  const dialog = useRef<HTMLDialogElement>(null);
-  const [{ fetching, error }, revoke] = useMutation(RevokeKeyDocument);
-  return (
-    <>
-      <button
-        type="button"
-        className="button small"
-        onClick={() => dialog.current?.showModal()}
-        aria-label={`Revoke ${apiKey.name}`}
-      >
-        Revoke…
-      </button>
-      <dialog ref={dialog} aria-label={`Revoke ${apiKey.name}`}>
-        <h2>Revoke {apiKey.name}?</h2>
-        <p>
-          Requests with <code>{apiKey.prefix}…</code>, and with tokens made by this key, will be refused.
-          {isOwn && <b> You are signed in with this key, and will be signed out.</b>}
-        </p>
-        {error && <p className="field-told">{explain(error)}</p>}
-        <div className="dialog-tools">
-          <button type="button" className="button" autoFocus onClick={() => dialog.current?.close()}>
-            Cancel
-          </button>
-          <button
-            type="button"
-            className="button danger"
-            disabled={fetching}
-            onClick={() => void revoke({ id: apiKey.id }).then(({ data }) => data && dialog.current?.close())}
-          >
-            Revoke
-          </button>
-        </div>
-      </dialog>
-    </>
-  );
-}
+const Revoke = ({ apiKey, isOwn, onDone }: { apiKey: KeyFragment; isOwn: boolean; onDone: () => void }): ReactNode => (
+  <Confirm
+    button="Revoke…"
+    name={`Revoke ${apiKey.name}`}
+    className="button small"
+    title={`Revoke ${apiKey.name}?`}
+    does="Revoke"
+    doing="Revoking…"
+    mutation={RevokeKeyDocument}
+    variables={{ id: apiKey.id }}
+    onDone={onDone}
+  >
+    Requests with <code>{apiKey.prefix}…</code>, and with tokens made by this key, will be refused.
+    {isOwn && <b> You are signed in with this key, and will be signed out.</b>}
+  </Confirm>
+);
 
 /** The project's keys: the list, the form for a new key, and revocation. */
 export function Keys(): ReactNode {
   const { data, error, retry, again } = useAsked({ query: KeysDocument });
   const { secret } = useCredential();
+  const list = useRef<HTMLDivElement>(null);
   /** Of the whole secrets the server keeps only hashes, so the page compares what it is shown. */
   const isOwn = ({ prefix }: KeyFragment): boolean => secret?.startsWith(prefix) ?? false;
   const keys = data?.project.apiKeys.toSorted((a, b) => Number(Boolean(a.revokedAt)) - Number(Boolean(b.revokedAt)));
@@ -102,7 +82,7 @@ export function Keys(): ReactNode {
       {!keys && !error && <Loading lines={4} />}
       {keys && (
         <>
-          <div className="scroll" tabIndex={0} role="region" aria-label="Keys">
+          <div ref={list} className="scroll" tabIndex={0} role="region" aria-label="Keys">
             <table className="plain">
               <thead>
                 <tr>
@@ -144,7 +124,8 @@ export function Keys(): ReactNode {
                           Revoked <Moment at={apiKey.revokedAt} />
                         </span>
                       ) : (
-                        <Revoke apiKey={apiKey} isOwn={isOwn(apiKey)} />
+                        // The button that had the focus goes with the key.
+                        <Revoke apiKey={apiKey} isOwn={isOwn(apiKey)} onDone={() => list.current?.focus()} />
                       )}
                     </td>
                   </tr>

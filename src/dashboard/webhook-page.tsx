@@ -1,8 +1,9 @@
-import { useId, useRef, useState, type FormEvent, type ReactNode } from 'react';
+import { useId, useState, type FormEvent, type ReactNode } from 'react';
 import { useClient, useMutation } from 'urql';
 import { Link, useLocation } from 'wouter';
 import { useAsked } from './answer';
 import { explain } from './api';
+import { Confirm } from './confirm';
 import { formatDuration } from './format';
 import {
   DeleteWebhookDocument,
@@ -183,33 +184,19 @@ function Edit({ webhook }: { webhook: ShownWebhook }): ReactNode {
 
 /** Deletes the webhook after the user has confirmed it. */
 function Delete({ webhook }: { webhook: ShownWebhook }): ReactNode {
-  const dialog = useRef<HTMLDialogElement>(null);
   const [, navigate] = useLocation();
-  const [{ fetching, error }, remove] = useMutation(DeleteWebhookDocument);
   return (
-    <>
-      <button type="button" className="button" onClick={() => dialog.current?.showModal()}>
-        Delete…
-      </button>
-      <dialog ref={dialog} aria-label="Delete the webhook">
-        <h2>Delete this webhook?</h2>
-        <p>Nothing more is sent to {webhook.url}, and its secret ends.</p>
-        {error && <p className="field-told">{explain(error)}</p>}
-        <div className="dialog-tools">
-          <button type="button" className="button" autoFocus onClick={() => dialog.current?.close()}>
-            Cancel
-          </button>
-          <button
-            type="button"
-            className="button danger"
-            disabled={fetching}
-            onClick={() => void remove({ id: webhook.id }).then(({ data }) => data && navigate('/webhooks'))}
-          >
-            Delete
-          </button>
-        </div>
-      </dialog>
-    </>
+    <Confirm
+      button="Delete…"
+      title="Delete this webhook?"
+      does="Delete"
+      doing="Deleting…"
+      mutation={DeleteWebhookDocument}
+      variables={{ id: webhook.id }}
+      onDone={() => navigate('/webhooks')}
+    >
+      Nothing more is sent to {webhook.url}, and its secret ends.
+    </Confirm>
   );
 }
 
