@@ -5,6 +5,7 @@ import { Confirm } from './confirm';
 import { useCredential } from './credential';
 import { CreateKeyDocument, KeysDocument, RevokeKeyDocument, type KeyFragment, type Scope } from './generated/graphql';
 import { Card, Loading, Moment, Problem, Refusal } from './parts';
+import { PlainTable } from './plain-table';
 import { ScopeChecks, useScopes } from './scopes';
 import { NewSecret } from './webhooks-page';
 
@@ -82,57 +83,46 @@ export function Keys(): ReactNode {
       {!keys && !error && <Loading lines={4} />}
       {keys && (
         <>
-          <div ref={list} className="scroll" tabIndex={0} role="region" aria-label="Keys">
-            <table className="plain">
-              <thead>
-                <tr>
-                  <th scope="col">Name</th>
-                  <th scope="col">Key</th>
-                  <th scope="col">Scopes</th>
-                  <th scope="col">Created</th>
-                  <th scope="col">Last used</th>
-                  <th scope="col">
-                    <span className="hidden">Revoke</span>
-                  </th>
-                </tr>
-              </thead>
-              <tbody>
-                {keys.map((apiKey) => (
-                  <tr key={apiKey.id} className={apiKey.revokedAt ? 'is-over' : ''}>
-                    <th scope="row">{apiKey.name}</th>
-                    <td>
-                      <code>{apiKey.prefix}…</code> {isOwn(apiKey) && <span className="badge active">You</span>}
-                    </td>
-                    <td>
-                      <span className="scopes">
-                        {apiKey.scopes.map((scope) => (
-                          <span key={scope} className="badge">
-                            {scope}
-                          </span>
-                        ))}
+          <PlainTable
+            ref={list}
+            label="Keys"
+            columns={['Name', 'Key', 'Scopes', 'Created', 'Last used']}
+            buttons="Revoke"
+          >
+            {keys.map((apiKey) => (
+              <tr key={apiKey.id} className={apiKey.revokedAt ? 'is-over' : ''}>
+                <th scope="row">{apiKey.name}</th>
+                <td>
+                  <code>{apiKey.prefix}…</code> {isOwn(apiKey) && <span className="badge active">You</span>}
+                </td>
+                <td>
+                  <span className="scopes">
+                    {apiKey.scopes.map((scope) => (
+                      <span key={scope} className="badge">
+                        {scope}
                       </span>
-                    </td>
-                    <td>
-                      <Moment at={apiKey.createdAt} />
-                    </td>
-                    <td>
-                      {apiKey.lastUsedAt ? <Moment at={apiKey.lastUsedAt} ago /> : <span className="muted">Never</span>}
-                    </td>
-                    <td className="row-tools">
-                      {apiKey.revokedAt ? (
-                        <span className="muted">
-                          Revoked <Moment at={apiKey.revokedAt} />
-                        </span>
-                      ) : (
-                        // The button that had the focus goes with the key.
-                        <Revoke apiKey={apiKey} isOwn={isOwn(apiKey)} onDone={() => list.current?.focus()} />
-                      )}
-                    </td>
-                  </tr>
-                ))}
-              </tbody>
-            </table>
-          </div>
+                    ))}
+                  </span>
+                </td>
+                <td>
+                  <Moment at={apiKey.createdAt} />
+                </td>
+                <td>
+                  {apiKey.lastUsedAt ? <Moment at={apiKey.lastUsedAt} ago /> : <span className="muted">Never</span>}
+                </td>
+                <td className="row-tools">
+                  {apiKey.revokedAt ? (
+                    <span className="muted">
+                      Revoked <Moment at={apiKey.revokedAt} />
+                    </span>
+                  ) : (
+                    // The button that had the focus goes with the key.
+                    <Revoke apiKey={apiKey} isOwn={isOwn(apiKey)} onDone={() => list.current?.focus()} />
+                  )}
+                </td>
+              </tr>
+            ))}
+          </PlainTable>
           <MakeKey onMade={again} />
         </>
       )}

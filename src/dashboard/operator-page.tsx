@@ -15,6 +15,7 @@ import {
 } from './generated/graphql';
 import { Pager } from './pager';
 import { Card, Empty, Loading, Moment, PageHead, Problem, Refusal } from './parts';
+import { PlainTable } from './plain-table';
 import { useTitle } from './title';
 import { NewSecret } from './webhooks-page';
 import './styles/project.css';
@@ -142,34 +143,21 @@ export function OperatorPage(): ReactNode {
           {!projects && !error && <Loading lines={5} label="Loading projects" />}
           {projects?.nodes.length === 0 && <Empty title="No projects yet" />}
           {projects && projects.nodes.length > 0 && (
-            <div className="scroll" tabIndex={0} role="region" aria-label="Projects">
-              <table className="plain">
-                <thead>
-                  <tr>
-                    <th scope="col">Name</th>
-                    <th scope="col">Created</th>
-                    <th scope="col">
-                      <span className="hidden">Open</span>
-                    </th>
-                  </tr>
-                </thead>
-                <tbody>
-                  {projects.nodes.map((project) => (
-                    <tr key={project.id}>
-                      <th scope="row" className="long-text">
-                        {project.name}
-                      </th>
-                      <td>
-                        <Moment at={project.createdAt} />
-                      </td>
-                      <td className="row-tools">
-                        <Open project={project} />
-                      </td>
-                    </tr>
-                  ))}
-                </tbody>
-              </table>
-            </div>
+            <PlainTable label="Projects" columns={['Name', 'Created']} buttons="Open">
+              {projects.nodes.map((project) => (
+                <tr key={project.id}>
+                  <th scope="row" className="long-text">
+                    {project.name}
+                  </th>
+                  <td>
+                    <Moment at={project.createdAt} />
+                  </td>
+                  <td className="row-tools">
+                    <Open project={project} />
+                  </td>
+                </tr>
+              ))}
+            </PlainTable>
           )}
           {projects && <Pager cursors={cursors} pageInfo={projects.pageInfo} onChange={setCursors} />}
         </Card>

@@ -17,6 +17,7 @@ import {
 } from './generated/graphql';
 import { Pager } from './pager';
 import { Card, Empty, Loading, Moment, PageHead, Problem } from './parts';
+import { PlainTable } from './plain-table';
 import { useTitle } from './title';
 import { QueryFields, variablesIn } from './webhook-query';
 import { NewSecret, WebhookState } from './webhooks-page';
@@ -31,41 +32,25 @@ const isTaken = ({ status }: DeliveryFragment): boolean => typeof status === 'nu
 function Deliveries({ deliveries }: { deliveries: readonly DeliveryFragment[] }): ReactNode {
   if (deliveries.length === 0) return <Empty title="Nothing has been sent in the last 7 days" />;
   return (
-    <div className="scroll" tabIndex={0} role="region" aria-label="Deliveries">
-      <table className="plain">
-        <thead>
-          <tr>
-            <th scope="col">Sent</th>
-            <th scope="col">Answer</th>
-            <th scope="col">Attempt</th>
-            <th scope="col">Changes</th>
-            <th scope="col">Time</th>
-            <th scope="col">Message</th>
-          </tr>
-        </thead>
-        <tbody>
-          {deliveries.map((delivery) => (
-            <tr key={delivery.id}>
-              <th scope="row">
-                <Moment at={delivery.at} />
-              </th>
-              <td>
-                <span className={isTaken(delivery) ? 'badge active' : 'badge error'}>
-                  {delivery.status ?? 'No answer'}
-                </span>{' '}
-                {delivery.error}
-              </td>
-              <td className="number">{delivery.attempt}</td>
-              <td className="number">{delivery.changes}</td>
-              <td className="number">{Math.round(delivery.milliseconds)} ms</td>
-              <td>
-                <code>{delivery.messageId || '–'}</code>
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+    <PlainTable label="Deliveries" columns={['Sent', 'Answer', 'Attempt', 'Changes', 'Time', 'Message']}>
+      {deliveries.map((delivery) => (
+        <tr key={delivery.id}>
+          <th scope="row">
+            <Moment at={delivery.at} />
+          </th>
+          <td>
+            <span className={isTaken(delivery) ? 'badge active' : 'badge error'}>{delivery.status ?? 'No answer'}</span>{' '}
+            {delivery.error}
+          </td>
+          <td className="number">{delivery.attempt}</td>
+          <td className="number">{delivery.changes}</td>
+          <td className="number">{Math.round(delivery.milliseconds)} ms</td>
+          <td>
+            <code>{delivery.messageId || '–'}</code>
+          </td>
+        </tr>
+      ))}
+    </PlainTable>
   );
 }
 
