@@ -1,7 +1,7 @@
 import { useEffect, useEffectEvent, useRef, useState, type ReactNode } from 'react';
 import UPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
-import { formatClock, formatDay, formatNumber, formatShort } from './format';
+import { count, formatClock, formatDay, formatNumber, formatShort } from './format';
 import type { TimeInterval } from './generated/graphql';
 import { PlainTable } from './plain-table';
 import { useTheme } from './theme';
@@ -175,7 +175,7 @@ function Plot({ points, interval, onZoom }: ChartProps): ReactNode {
         ref={box}
         className="chart-box"
         role="img"
-        aria-label={`Sessions and users over time: ${sum} sessions in ${points.length} intervals. A table follows.`}
+        aria-label={`Sessions and users over time: ${count(sum, 'session')} in ${count(points.length, 'interval')}. A table follows.`}
       />
       <details className="chart-table">
         <summary>Show as table</summary>

@@ -15,6 +15,7 @@ import {
   type DeliveryFragment,
   type WebhookQuery,
 } from './generated/graphql';
+import { Icon } from './icons';
 import { Pager } from './pager';
 import { Card, Empty, Loading, Moment, PageHead, Problem } from './parts';
 import { PlainTable } from './plain-table';
@@ -204,7 +205,12 @@ function Shown({
   useTitle(`${webhook.name || webhook.url}, webhook`);
   return (
     <>
-      <PageHead title={webhook.name || 'Webhook'}>
+      <nav className="crumbs" aria-label="Breadcrumb">
+        <Link href="/webhooks">Webhooks</Link>
+        <Icon name="right" size={14} />
+        <span aria-current="page">Webhook</span>
+      </nav>
+      <PageHead title={webhook.name || 'Webhook without a name'}>
         <WebhookState webhook={webhook} />
         <button
           type="button"

@@ -102,17 +102,17 @@ export function WebhooksPage(): ReactNode {
                 A webhook posts what happens to a server of yours, in the shape of your query, until it is taken.
               </Empty>
             ) : (
-              <PlainTable label="Webhooks" columns={['Name', 'URL', 'State', 'Created']}>
+              <PlainTable label="Webhooks" columns={['Name', 'State', 'URL', 'Created']}>
                 {webhooks.map((webhook) => (
                   <tr key={webhook.id}>
                     <th scope="row">
                       <Link href={webhookPath(webhook.id)}>{webhook.name || 'Without a name'}</Link>
                     </th>
                     <td>
-                      <code>{webhook.url}</code>
-                    </td>
-                    <td>
                       <WebhookState webhook={webhook} />
+                    </td>
+                    <td className="long-text">
+                      <code>{webhook.url}</code>
                     </td>
                     <td>
                       <Moment at={webhook.createdAt} />
