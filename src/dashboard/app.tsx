@@ -23,6 +23,7 @@ import { UserPage } from './user-page';
 import { Validity } from './validity';
 import { VisitNote } from './visit-note';
 import { useZone } from './zone';
+import { ZoneNote } from './zone-select';
 
 /** The pages that do not open first are loaded when they are opened. */
 const ProjectPage = lazyPage(async () => (await import('./project-page')).ProjectPage);
@@ -161,6 +162,7 @@ function Pages(): ReactNode {
   return (
     <main ref={main} id="main" tabIndex={-1}>
       <VisitNote />
+      {place && place.path !== '/' && <ZoneNote />}
       <Switch>
         {PLACES.map(({ path }) => (
           <Route key={path} path={path}>

@@ -1,8 +1,9 @@
 import { useEffect, useEffectEvent, useRef, useState, type ReactNode } from 'react';
 import UPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
-import { formatClock, formatDay, formatNumber, formatShort } from './format';
+import { count, formatClock, formatDay, formatNumber, formatShort } from './format';
 import type { TimeInterval } from './generated/graphql';
+import { PlainTable } from './plain-table';
 import { useTheme } from './theme';
 import { midnight, zoneNow } from './zone';
 
@@ -174,32 +175,21 @@ function Plot({ points, interval, onZoom }: ChartProps): ReactNode {
         ref={box}
         className="chart-box"
         role="img"
-        aria-label={`Sessions and users over time: ${sum} sessions in ${points.length} intervals. A table follows.`}
+        aria-label={`Sessions and users over time: ${count(sum, 'session')} in ${count(points.length, 'interval')}. A table follows.`}
       />
       <details className="chart-table">
         <summary>Show as table</summary>
-        <div className="scroll" tabIndex={0} role="region" aria-label="Chart data">
-          <table>
-            <thead>
-              <tr>
-                <th scope="col">From</th>
-                <th scope="col">Sessions</th>
-                <th scope="col">Users</th>
+        <PlainTable label="Chart data" columns={['From', 'Sessions', 'Users']}>
+          {points
+            .filter(({ sessions }) => sessions > 0)
+            .map(({ at, sessions, users }) => (
+              <tr key={at}>
+                <th scope="row">{nameOf(new Date(at), interval, true)}</th>
+                <td>{formatNumber(sessions)}</td>
+                <td>{formatNumber(users)}</td>
               </tr>
-            </thead>
-            <tbody>
-              {points
-                .filter(({ sessions }) => sessions > 0)
-                .map(({ at, sessions, users }) => (
-                  <tr key={at}>
-                    <th scope="row">{nameOf(new Date(at), interval, true)}</th>
-                    <td>{formatNumber(sessions)}</td>
-                    <td>{formatNumber(users)}</td>
-                  </tr>
-                ))}
-            </tbody>
-          </table>
-        </div>
+            ))}
+        </PlainTable>
       </details>
     </div>
   );

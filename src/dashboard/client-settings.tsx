@@ -4,6 +4,7 @@ import { useAsked } from './answer';
 import { explain } from './api';
 import { useRights } from './credential';
 import { ClientSettingsDocument, SetClientSettingsDocument } from './generated/graphql';
+import { PlainTable } from './plain-table';
 import { Card, Empty, Loading, Problem } from './parts';
 
 interface Setting {
@@ -91,54 +92,39 @@ export function ClientSettings(): ReactNode {
       {!settings && !error && <Loading lines={3} />}
       {settings?.entries.length === 0 && <Empty title="No settings" />}
       {settings && settings.entries.length > 0 && (
-        <div className="scroll" tabIndex={0} role="region" aria-label="Client settings">
-          <table className="plain">
-            <thead>
-              <tr>
-                <th scope="col">Setting</th>
-                <th scope="col">Value</th>
-                {manage && (
-                  <th scope="col">
-                    <span className="hidden">Change</span>
-                  </th>
-                )}
-              </tr>
-            </thead>
-            <tbody>
-              {settings.entries.map(({ key, value }) => (
-                <tr key={key}>
-                  <td className="long-text">
-                    <code>{key}</code>
-                  </td>
-                  <td className="long-text">
-                    <code>{value}</code>
-                  </td>
-                  {manage && (
-                    <td className="row-tools">
-                      <button
-                        type="button"
-                        className="button small"
-                        aria-label={`Change ${key}`}
-                        onClick={() => setChosen({ key, value, times: chosen.times + 1 })}
-                      >
-                        Change
-                      </button>{' '}
-                      <button
-                        type="button"
-                        className="button small"
-                        aria-label={`Remove ${key}`}
-                        disabled={removed.fetching}
-                        onClick={() => void remove({ settings: [{ key, value: null }] })}
-                      >
-                        Remove
-                      </button>
-                    </td>
-                  )}
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+        <PlainTable label="Client settings" columns={['Setting', 'Value']} buttons={manage && 'Change'}>
+          {settings.entries.map(({ key, value }) => (
+            <tr key={key}>
+              <td className="long-text">
+                <code>{key}</code>
+              </td>
+              <td className="long-text">
+                <code>{value}</code>
+              </td>
+              {manage && (
+                <td className="row-tools">
+                  <button
+                    type="button"
+                    className="button small"
+                    aria-label={`Change ${key}`}
+                    onClick={() => setChosen({ key, value, times: chosen.times + 1 })}
+                  >
+                    Change
+                  </button>{' '}
+                  <button
+                    type="button"
+                    className="button small"
+                    aria-label={`Remove ${key}`}
+                    disabled={removed.fetching}
+                    onClick={() => void remove({ settings: [{ key, value: null }] })}
+                  >
+                    Remove
+                  </button>
+                </td>
+              )}
+            </tr>
+          ))}
+        </PlainTable>
       )}
       {removed.error && (
         <p className="card-note field-told" role="alert">

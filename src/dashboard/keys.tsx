@@ -1,10 +1,11 @@
 import { useId, useRef, useState, type FormEvent, type ReactNode } from 'react';
 import { useMutation } from 'urql';
 import { useAsked } from './answer';
-import { explain } from './api';
+import { Confirm } from './confirm';
 import { useCredential } from './credential';
 import { CreateKeyDocument, KeysDocument, RevokeKeyDocument, type KeyFragment, type Scope } from './generated/graphql';
 import { Card, Loading, Moment, Problem, Refusal } from './parts';
+import { PlainTable } from './plain-table';
 import { ScopeChecks, useScopes } from './scopes';
 import { NewSecret } from './webhooks-page';
 
@@ -51,48 +52,28 @@ function MakeKey({ onMade }: { onMade: () => void }): ReactNode {
 }
 
 /** Revokes a key after the user has confirmed it. `isOwn`: it is the key that the user is signed in with. */
-function Revoke({ apiKey, isOwn }: { apiKey: KeyFragment; isOwn: boolean }): ReactNode {
-  const dialog = useRef<HTMLDialogElement>(null);
-  const [{ fetching, error }, revoke] = useMutation(RevokeKeyDocument);
-  return (
-    <>
-      <button
-        type="button"
-        className="button small"
-        onClick={() => dialog.current?.showModal()}
-        aria-label={`Revoke ${apiKey.name}`}
-      >
-        Revoke…
-      </button>
-      <dialog ref={dialog} aria-label={`Revoke ${apiKey.name}`}>
-        <h2>Revoke {apiKey.name}?</h2>
-        <p>
-          Requests with <code>{apiKey.prefix}…</code>, and with tokens made by this key, will be refused.
-          {isOwn && <b> You are signed in with this key, and will be signed out.</b>}
-        </p>
-        {error && <p className="field-told">{explain(error)}</p>}
-        <div className="dialog-tools">
-          <button type="button" className="button" autoFocus onClick={() => dialog.current?.close()}>
-            Cancel
-          </button>
-          <button
-            type="button"
-            className="button danger"
-            disabled={fetching}
-            onClick={() => void revoke({ id: apiKey.id }).then(({ data }) => data && dialog.current?.close())}
-          >
-            Revoke
-          </button>
-        </div>
-      </dialog>
-    </>
-  );
-}
+const Revoke = ({ apiKey, isOwn, onDone }: { apiKey: KeyFragment; isOwn: boolean; onDone: () => void }): ReactNode => (
+  <Confirm
+    button="Revoke…"
+    name={`Revoke ${apiKey.name}`}
+    className="button small"
+    title={`Revoke ${apiKey.name}?`}
+    does="Revoke"
+    doing="Revoking…"
+    mutation={RevokeKeyDocument}
+    variables={{ id: apiKey.id }}
+    onDone={onDone}
+  >
+    Requests with <code>{apiKey.prefix}…</code>, and with tokens made by this key, will be refused.
+    {isOwn && <b> You are signed in with this key, and will be signed out.</b>}
+  </Confirm>
+);
 
 /** The project's keys: the list, the form for a new key, and revocation. */
 export function Keys(): ReactNode {
   const { data, error, retry, again } = useAsked({ query: KeysDocument });
   const { secret } = useCredential();
+  const list = useRef<HTMLDivElement>(null);
   /** Of the whole secrets the server keeps only hashes, so the page compares what it is shown. */
   const isOwn = ({ prefix }: KeyFragment): boolean => secret?.startsWith(prefix) ?? false;
   const keys = data?.project.apiKeys.toSorted((a, b) => Number(Boolean(a.revokedAt)) - Number(Boolean(b.revokedAt)));
@@ -102,56 +83,46 @@ export function Keys(): ReactNode {
       {!keys && !error && <Loading lines={4} />}
       {keys && (
         <>
-          <div className="scroll" tabIndex={0} role="region" aria-label="Keys">
-            <table className="plain">
-              <thead>
-                <tr>
-                  <th scope="col">Name</th>
-                  <th scope="col">Key</th>
-                  <th scope="col">Scopes</th>
-                  <th scope="col">Created</th>
-                  <th scope="col">Last used</th>
-                  <th scope="col">
-                    <span className="hidden">Revoke</span>
-                  </th>
-                </tr>
-              </thead>
-              <tbody>
-                {keys.map((apiKey) => (
-                  <tr key={apiKey.id} className={apiKey.revokedAt ? 'is-over' : ''}>
-                    <th scope="row">{apiKey.name}</th>
-                    <td>
-                      <code>{apiKey.prefix}…</code> {isOwn(apiKey) && <span className="badge active">You</span>}
-                    </td>
-                    <td>
-                      <span className="scopes">
-                        {apiKey.scopes.map((scope) => (
-                          <span key={scope} className="badge">
-                            {scope}
-                          </span>
-                        ))}
+          <PlainTable
+            ref={list}
+            label="Keys"
+            columns={['Name', 'Key', 'Scopes', 'Created', 'Last used']}
+            buttons="Revoke"
+          >
+            {keys.map((apiKey) => (
+              <tr key={apiKey.id} className={apiKey.revokedAt ? 'is-over' : ''}>
+                <th scope="row">{apiKey.name}</th>
+                <td>
+                  <code>{apiKey.prefix}…</code> {isOwn(apiKey) && <span className="badge active">You</span>}
+                </td>
+                <td>
+                  <span className="scopes">
+                    {apiKey.scopes.map((scope) => (
+                      <span key={scope} className="badge">
+                        {scope}
                       </span>
-                    </td>
-                    <td>
-                      <Moment at={apiKey.createdAt} />
-                    </td>
-                    <td>
-                      {apiKey.lastUsedAt ? <Moment at={apiKey.lastUsedAt} ago /> : <span className="muted">Never</span>}
-                    </td>
-                    <td className="row-tools">
-                      {apiKey.revokedAt ? (
-                        <span className="muted">
-                          Revoked <Moment at={apiKey.revokedAt} />
-                        </span>
-                      ) : (
-                        <Revoke apiKey={apiKey} isOwn={isOwn(apiKey)} />
-                      )}
-                    </td>
-                  </tr>
-                ))}
-              </tbody>
-            </table>
-          </div>
+                    ))}
+                  </span>
+                </td>
+                <td>
+                  <Moment at={apiKey.createdAt} />
+                </td>
+                <td>
+                  {apiKey.lastUsedAt ? <Moment at={apiKey.lastUsedAt} ago /> : <span className="muted">Never</span>}
+                </td>
+                <td className="row-tools">
+                  {apiKey.revokedAt ? (
+                    <span className="muted">
+                      Revoked <Moment at={apiKey.revokedAt} />
+                    </span>
+                  ) : (
+                    // The button that had the focus goes with the key.
+                    <Revoke apiKey={apiKey} isOwn={isOwn(apiKey)} onDone={() => list.current?.focus()} />
+                  )}
+                </td>
+              </tr>
+            ))}
+          </PlainTable>
           <MakeKey onMade={again} />
         </>
       )}

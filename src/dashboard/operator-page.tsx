@@ -1,18 +1,21 @@
-import { useEffect, useId, useRef, useState, type FormEvent, type ReactNode } from 'react';
+import { useEffect, useId, useState, type FormEvent, type ReactNode } from 'react';
 import { useMutation, type CombinedError } from 'urql';
 import { useLocation } from 'wouter';
 import { useAsked } from './answer';
 import { createApi, explain } from './api';
+import { Confirm } from './confirm';
 import { enterProject, EVERYTHING, useCredential } from './credential';
 import {
   CreateKeyOfDocument,
   CreateProjectDocument,
   ProjectsDocument,
   RevokeKeyDocument,
+  type CreateKeyOfMutation,
   type ProjectsQuery,
 } from './generated/graphql';
 import { Pager } from './pager';
 import { Card, Empty, Loading, Moment, PageHead, Problem, Refusal } from './parts';
+import { PlainTable } from './plain-table';
 import { useTitle } from './title';
 import { NewSecret } from './webhooks-page';
 import './styles/project.css';
@@ -27,47 +30,32 @@ const KEY_NAME = 'Visit of the operator';
 
 /** Enters a project, after the operator has confirmed that this makes a key. */
 function Open({ project }: { project: Listed }): ReactNode {
-  const dialog = useRef<HTMLDialogElement>(null);
   const { secret } = useCredential();
   const [, navigate] = useLocation();
-  const [{ fetching, error }, make] = useMutation(CreateKeyOfDocument);
 
-  async function enter(): Promise<void> {
-    const { data } = await make({ projectId: project.id, name: KEY_NAME, scopes: ['READ', 'MANAGE'] });
-    if (!data || !secret) return;
-    const { key, apiKey } = data.createApiKey;
+  function enter({ createApiKey: { key, apiKey } }: CreateKeyOfMutation): void {
+    if (!secret) return;
     navigate('/');
     enterProject(key, EVERYTHING, { operatorKey: secret, keyId: apiKey.id });
   }
 
   return (
-    <>
-      <button
-        type="button"
-        className="button small"
-        onClick={() => dialog.current?.showModal()}
-        aria-label={`Open ${project.name}`}
-      >
-        Open…
-      </button>
-      <dialog ref={dialog} aria-label={`Open ${project.name}`}>
-        <h2>Open {project.name}?</h2>
-        <p>
-          The operator key belongs to no project. So a key is made for your visit: “{KEY_NAME}”, with the scopes READ
-          and MANAGE. It is kept in this tab, with the operator key, and revoked when you leave the project. The
-          project’s audit log tells of both. If you close the tab instead, revoke the key in the list of keys.
-        </p>
-        <Refusal error={error} />
-        <div className="dialog-tools">
-          <button type="button" className="button" autoFocus onClick={() => dialog.current?.close()}>
-            Cancel
-          </button>
-          <button type="button" className="button primary" disabled={fetching} onClick={() => void enter()}>
-            Make a key and open
-          </button>
-        </div>
-      </dialog>
-    </>
+    <Confirm
+      button="Open…"
+      name={`Open ${project.name}`}
+      className="button small"
+      title={`Open ${project.name}?`}
+      does="Make a key and open"
+      doing="Opening…"
+      isSafe
+      mutation={CreateKeyOfDocument}
+      variables={{ projectId: project.id, name: KEY_NAME, scopes: ['READ', 'MANAGE'] }}
+      onDone={enter}
+    >
+      The operator key belongs to no project. So a key is made for your visit: “{KEY_NAME}”, with the scopes READ and
+      MANAGE. It is kept in this tab, with the operator key, and revoked when you leave the project. The project’s audit
+      log tells of both. If you close the tab instead, revoke the key in the list of keys.
+    </Confirm>
   );
 }
 
@@ -155,34 +143,21 @@ export function OperatorPage(): ReactNode {
           {!projects && !error && <Loading lines={5} label="Loading projects" />}
           {projects?.nodes.length === 0 && <Empty title="No projects yet" />}
           {projects && projects.nodes.length > 0 && (
-            <div className="scroll" tabIndex={0} role="region" aria-label="Projects">
-              <table className="plain">
-                <thead>
-                  <tr>
-                    <th scope="col">Name</th>
-                    <th scope="col">Created</th>
-                    <th scope="col">
-                      <span className="hidden">Open</span>
-                    </th>
-                  </tr>
-                </thead>
-                <tbody>
-                  {projects.nodes.map((project) => (
-                    <tr key={project.id}>
-                      <th scope="row" className="long-text">
-                        {project.name}
-                      </th>
-                      <td>
-                        <Moment at={project.createdAt} />
-                      </td>
-                      <td className="row-tools">
-                        <Open project={project} />
-                      </td>
-                    </tr>
-                  ))}
-                </tbody>
-              </table>
-            </div>
+            <PlainTable label="Projects" columns={['Name', 'Created']} buttons="Open">
+              {projects.nodes.map((project) => (
+                <tr key={project.id}>
+                  <th scope="row" className="long-text">
+                    {project.name}
+                  </th>
+                  <td>
+                    <Moment at={project.createdAt} />
+                  </td>
+                  <td className="row-tools">
+                    <Open project={project} />
+                  </td>
+                </tr>
+              ))}
+            </PlainTable>
           )}
           {projects && <Pager cursors={cursors} pageInfo={projects.pageInfo} onChange={setCursors} />}
         </Card>

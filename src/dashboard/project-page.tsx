@@ -4,11 +4,12 @@ import { useAsked } from './answer';
 import { AuditLog } from './audit-log';
 import { ClientSettings } from './client-settings';
 import { useRights } from './credential';
+import { formatExact } from './format';
 import { FirstEvent } from './first-event';
 import { AnythingThereDocument, ProjectDocument, ProjectNameDocument } from './generated/graphql';
 import { Keys } from './keys';
 import { OwnRights } from './own-rights';
-import { Card, Loading, Moment, PageHead, Problem } from './parts';
+import { Card, Loading, PageHead, Problem } from './parts';
 import { Origins, Settings } from './settings';
 import { ShareLink } from './share-link';
 import { Snippets } from './snippets';
@@ -57,9 +58,7 @@ function Known({ read, manage }: { read: boolean; manage: boolean }): ReactNode 
           </p>
         </Card>
       )}
-      <p className="muted project-since">
-        The project was created <Moment at={data.project.createdAt} />.
-      </p>
+      <p className="muted project-since">The project was created on {formatExact(new Date(data.project.createdAt))}.</p>
     </>
   );
 }

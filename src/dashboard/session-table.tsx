@@ -71,7 +71,7 @@ const Row = memo(function Row({
       </div>
       <div role="cell" className="cell-events number">
         {formatNumber(eventCount)}
-        <span className="unit"> events</span>
+        <span className="unit">{eventCount === 1 ? ' event' : ' events'}</span>
       </div>
       <div role="cell" className="cell-errors number">
         {errorCount > 0 ? (
@@ -140,11 +140,13 @@ export function SessionTable({
   showUser?: boolean;
 }): ReactNode {
   const body = useRef<HTMLDivElement>(null);
-  const height = useNarrow() ? HEIGHT_OF_PHONES : HEIGHT;
+  const isNarrow = useNarrow();
+  const height = isNarrow ? HEIGHT_OF_PHONES : HEIGHT;
   const [first, last] = useWindowRows(body, rows.length, height, onNearEnd);
 
+  // On phones the head is for screen readers alone. It has no buttons there: their focus could not be seen, and the page has a list of orders.
   const head = (name: string, className: string, keys?: readonly [string, string]): ReactNode =>
-    keys && sort !== null && onSort ? (
+    keys && sort !== null && onSort && !isNarrow ? (
       <SortHead name={name} className={className} keys={keys} sort={sort} onSort={onSort} />
     ) : (
       <div role="columnheader" className={className}>

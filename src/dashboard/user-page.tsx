@@ -1,8 +1,8 @@
 import { useRef, useState, type ReactNode } from 'react';
-import { useMutation } from 'urql';
 import { Link } from 'wouter';
 import { useAsked } from './answer';
 import { useApi } from './api';
+import { Confirm } from './confirm';
 import { useRights } from './credential';
 import { count, formatNumber } from './format';
 import {
@@ -17,7 +17,7 @@ import { Icon } from './icons';
 import { useLive } from './live';
 import { OnlineLine } from './online-line';
 import { NotFound } from './not-found';
-import { Avatar, Empty, Loading, Moment, PageHead, Problem, Refusal } from './parts';
+import { Avatar, Empty, Loading, Moment, PageHead, Problem } from './parts';
 import { usePresenceOf } from './presence';
 import { SessionTable } from './session-table';
 import { useTitle } from './title';
@@ -26,41 +26,23 @@ import { Devices, Timeline, UserData } from './user-parts';
 type Found = NonNullable<UserQuery['user']>;
 
 /** Erases a user after a confirmation. Needs MANAGE. */
-function Erase({ user, onErased }: { user: Found; onErased: (told: string) => void }): ReactNode {
-  const dialog = useRef<HTMLDialogElement>(null);
-  const [{ fetching, error }, erase] = useMutation(EraseUserDocument);
-
-  async function confirm(): Promise<void> {
-    const { data } = await erase({ identity: user.identity });
-    if (!data) return;
-    const { sessions, events } = data.eraseUser;
-    onErased(`${count(sessions, 'session')} and ${count(events, 'event')} were deleted.`);
-  }
-
-  return (
-    <>
-      <button type="button" className="button danger" onClick={() => dialog.current?.showModal()}>
-        Erase…
-      </button>
-      <dialog ref={dialog} aria-labelledby="erase-title">
-        <h2 id="erase-title">Erase {user.name ?? user.identity}?</h2>
-        <p>
-          This permanently deletes the user <b>{user.identity}</b>, with {count(user.sessions.totalCount, 'session')}{' '}
-          and all their events.
-        </p>
-        <Refusal error={error} />
-        <div className="dialog-tools">
-          <button type="button" className="button" autoFocus onClick={() => dialog.current?.close()}>
-            Cancel
-          </button>
-          <button type="button" className="button danger" disabled={fetching} onClick={() => void confirm()}>
-            {fetching ? 'Erasing…' : 'Erase permanently'}
-          </button>
-        </div>
-      </dialog>
-    </>
-  );
-}
+const Erase = ({ user, onErased }: { user: Found; onErased: (told: string) => void }): ReactNode => (
+  <Confirm
+    button="Erase…"
+    className="button danger"
+    title={`Erase ${user.name ?? user.identity}?`}
+    does="Erase permanently"
+    doing="Erasing…"
+    mutation={EraseUserDocument}
+    variables={{ identity: user.identity }}
+    onDone={({ eraseUser: { sessions, events } }) =>
+      onErased(`${count(sessions, 'session')} and ${count(events, 'event')} were deleted.`)
+    }
+  >
+    This permanently deletes the user <b>{user.identity}</b>, with {count(user.sessions.totalCount, 'session')} and all
+    their events.
+  </Confirm>
+);
 
 function UserView({ found, onErased }: { found: Found; onErased: (told: string) => void }): ReactNode {
   const { client } = useApi();
@@ -199,7 +181,7 @@ export function UserPage({ identity }: { identity: string }): ReactNode {
   });
   if (erased) {
     return (
-      <Empty title={`${identity} was erased`}>
+      <Empty title={`${identity} was erased`} isPage>
         {erased} <Link href="/sessions">Go to sessions</Link>
       </Empty>
     );
@@ -209,5 +191,10 @@ export function UserPage({ identity }: { identity: string }): ReactNode {
   if (!data.user) {
     return <NotFound title="No user with this identity" path="/users" list="users" />;
   }
-  return <UserView found={data.user} onErased={setErased} />;
+  function onErased(told: string): void {
+    setErased(told);
+    // What had the focus is gone.
+    document.getElementById('main')?.focus();
+  }
+  return <UserView found={data.user} onErased={onErased} />;
 }

@@ -118,6 +118,12 @@ export const UserData = ({ data }: { data: Record<string, unknown> }): ReactNode
 
 type TimelineEvent = NonNullable<TimelineQuery['user']>['events']['nodes'][number];
 
+const textOf = ({ message, source }: TimelineEvent): string => message || source || '';
+
+const typeOf = ({ type }: TimelineEvent): ReactNode => (
+  <span className={type === 'error' ? 'type error' : 'type'}>{type}</span>
+);
+
 /** One page of the timeline, and the button for the next one. */
 function TimelinePage({
   identity,
@@ -145,9 +151,9 @@ function TimelinePage({
       <ul className="rows">
         {events?.nodes.map((event, place) => (
           <li key={event.id}>
-            <span className={event.type === 'error' ? 'type error' : 'type'}>{event.type}</span>
+            {textOf(event) && typeOf(event)}
             <Link href={pathOf(event)} className="clip timeline-link">
-              {event.message ?? event.source ?? event.type}
+              {textOf(event) || typeOf(event)}
             </Link>
             <span className="muted row-end">
               {event.session && event.session.id !== events.nodes[place - 1]?.session?.id && (

@@ -98,6 +98,7 @@ const Row = memo(function Row({ item: user, index, top }: RowProps<UserRowFragme
         <Moment at={lastSeenAt} ago />
       </div>
       <div role="cell" className="cell-first muted">
+        <span className="unit">First seen </span>
         <Moment at={firstSeenAt} />
       </div>
     </div>

@@ -1,8 +1,9 @@
-import { useId, useRef, useState, type FormEvent, type ReactNode } from 'react';
+import { useId, useState, type FormEvent, type ReactNode } from 'react';
 import { useClient, useMutation } from 'urql';
 import { Link, useLocation } from 'wouter';
 import { useAsked } from './answer';
 import { explain } from './api';
+import { Confirm } from './confirm';
 import { formatDuration } from './format';
 import {
   DeleteWebhookDocument,
@@ -14,8 +15,10 @@ import {
   type DeliveryFragment,
   type WebhookQuery,
 } from './generated/graphql';
+import { Icon } from './icons';
 import { Pager } from './pager';
 import { Card, Empty, Loading, Moment, PageHead, Problem } from './parts';
+import { PlainTable } from './plain-table';
 import { useTitle } from './title';
 import { QueryFields, variablesIn } from './webhook-query';
 import { NewSecret, WebhookState } from './webhooks-page';
@@ -30,41 +33,25 @@ const isTaken = ({ status }: DeliveryFragment): boolean => typeof status === 'nu
 function Deliveries({ deliveries }: { deliveries: readonly DeliveryFragment[] }): ReactNode {
   if (deliveries.length === 0) return <Empty title="Nothing has been sent in the last 7 days" />;
   return (
-    <div className="scroll" tabIndex={0} role="region" aria-label="Deliveries">
-      <table className="plain">
-        <thead>
-          <tr>
-            <th scope="col">Sent</th>
-            <th scope="col">Answer</th>
-            <th scope="col">Attempt</th>
-            <th scope="col">Changes</th>
-            <th scope="col">Time</th>
-            <th scope="col">Message</th>
-          </tr>
-        </thead>
-        <tbody>
-          {deliveries.map((delivery) => (
-            <tr key={delivery.id}>
-              <th scope="row">
-                <Moment at={delivery.at} />
-              </th>
-              <td>
-                <span className={isTaken(delivery) ? 'badge active' : 'badge error'}>
-                  {delivery.status ?? 'No answer'}
-                </span>{' '}
-                {delivery.error}
-              </td>
-              <td className="number">{delivery.attempt}</td>
-              <td className="number">{delivery.changes}</td>
-              <td className="number">{Math.round(delivery.milliseconds)} ms</td>
-              <td>
-                <code>{delivery.messageId || '–'}</code>
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+    <PlainTable label="Deliveries" columns={['Sent', 'Answer', 'Attempt', 'Changes', 'Time', 'Message']}>
+      {deliveries.map((delivery) => (
+        <tr key={delivery.id}>
+          <th scope="row">
+            <Moment at={delivery.at} />
+          </th>
+          <td>
+            <span className={isTaken(delivery) ? 'badge active' : 'badge error'}>{delivery.status ?? 'No answer'}</span>{' '}
+            {delivery.error}
+          </td>
+          <td className="number">{delivery.attempt}</td>
+          <td className="number">{delivery.changes}</td>
+          <td className="number">{Math.round(delivery.milliseconds)} ms</td>
+          <td>
+            <code>{delivery.messageId || '–'}</code>
+          </td>
+        </tr>
+      ))}
+    </PlainTable>
   );
 }
 
@@ -183,33 +170,19 @@ function Edit({ webhook }: { webhook: ShownWebhook }): ReactNode {
 
 /** Deletes the webhook after the user has confirmed it. */
 function Delete({ webhook }: { webhook: ShownWebhook }): ReactNode {
-  const dialog = useRef<HTMLDialogElement>(null);
   const [, navigate] = useLocation();
-  const [{ fetching, error }, remove] = useMutation(DeleteWebhookDocument);
   return (
-    <>
-      <button type="button" className="button" onClick={() => dialog.current?.showModal()}>
-        Delete…
-      </button>
-      <dialog ref={dialog} aria-label="Delete the webhook">
-        <h2>Delete this webhook?</h2>
-        <p>Nothing more is sent to {webhook.url}, and its secret ends.</p>
-        {error && <p className="field-told">{explain(error)}</p>}
-        <div className="dialog-tools">
-          <button type="button" className="button" autoFocus onClick={() => dialog.current?.close()}>
-            Cancel
-          </button>
-          <button
-            type="button"
-            className="button danger"
-            disabled={fetching}
-            onClick={() => void remove({ id: webhook.id }).then(({ data }) => data && navigate('/webhooks'))}
-          >
-            Delete
-          </button>
-        </div>
-      </dialog>
-    </>
+    <Confirm
+      button="Delete…"
+      title="Delete this webhook?"
+      does="Delete"
+      doing="Deleting…"
+      mutation={DeleteWebhookDocument}
+      variables={{ id: webhook.id }}
+      onDone={() => navigate('/webhooks')}
+    >
+      Nothing more is sent to {webhook.url}, and its secret ends.
+    </Confirm>
   );
 }
 
@@ -232,7 +205,12 @@ function Shown({
   useTitle(`${webhook.name || webhook.url}, webhook`);
   return (
     <>
-      <PageHead title={webhook.name || 'Webhook'}>
+      <nav className="crumbs" aria-label="Breadcrumb">
+        <Link href="/webhooks">Webhooks</Link>
+        <Icon name="right" size={14} />
+        <span aria-current="page">Webhook</span>
+      </nav>
+      <PageHead title={webhook.name || 'Webhook without a name'}>
         <WebhookState webhook={webhook} />
         <button
           type="button"

@@ -6,6 +6,7 @@ import { formatDuration } from './format';
 import { CreateWebhookDocument, WebhooksDocument, type WebhookRowFragment } from './generated/graphql';
 import { Card, CopyButton, Empty, Loading, Moment, PageHead, Problem, Refusal } from './parts';
 import { webhookPath } from './paths';
+import { PlainTable } from './plain-table';
 import { FIRST_QUERY, QueryFields, variablesIn } from './webhook-query';
 
 /** Whether a webhook delivers, and how late it is. */
@@ -101,36 +102,24 @@ export function WebhooksPage(): ReactNode {
                 A webhook posts what happens to a server of yours, in the shape of your query, until it is taken.
               </Empty>
             ) : (
-              <div className="scroll" tabIndex={0} role="region" aria-label="Webhooks">
-                <table className="plain">
-                  <thead>
-                    <tr>
-                      <th scope="col">Name</th>
-                      <th scope="col">URL</th>
-                      <th scope="col">State</th>
-                      <th scope="col">Created</th>
-                    </tr>
-                  </thead>
-                  <tbody>
-                    {webhooks.map((webhook) => (
-                      <tr key={webhook.id}>
-                        <th scope="row">
-                          <Link href={webhookPath(webhook.id)}>{webhook.name || 'Without a name'}</Link>
-                        </th>
-                        <td>
-                          <code>{webhook.url}</code>
-                        </td>
-                        <td>
-                          <WebhookState webhook={webhook} />
-                        </td>
-                        <td>
-                          <Moment at={webhook.createdAt} />
-                        </td>
-                      </tr>
-                    ))}
-                  </tbody>
-                </table>
-              </div>
+              <PlainTable label="Webhooks" columns={['Name', 'State', 'URL', 'Created']}>
+                {webhooks.map((webhook) => (
+                  <tr key={webhook.id}>
+                    <th scope="row">
+                      <Link href={webhookPath(webhook.id)}>{webhook.name || 'Without a name'}</Link>
+                    </th>
+                    <td>
+                      <WebhookState webhook={webhook} />
+                    </td>
+                    <td className="long-text">
+                      <code>{webhook.url}</code>
+                    </td>
+                    <td>
+                      <Moment at={webhook.createdAt} />
+                    </td>
+                  </tr>
+                ))}
+              </PlainTable>
             )}
           </Card>
           <MakeWebhook onMade={again} />

@@ -17,3 +17,17 @@ export const ZoneSelect = (): ReactNode => (
     </select>
   </label>
 );
+
+/** Above each page but the one with the choice: in which zone its times are, if that is not the browser's. */
+export function ZoneNote(): ReactNode {
+  const zone = useZone();
+  if (zone === BROWSER_ZONE) return null;
+  return (
+    <div className="visit-note" role="note" aria-label="Time zone">
+      <span>Times are those of {nameOf(zone)}.</span>
+      <button type="button" className="button small" onClick={() => chooseZone(BROWSER_ZONE)}>
+        Use {nameOf(BROWSER_ZONE)}
+      </button>
+    </div>
+  );
+}

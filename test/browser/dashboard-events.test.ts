@@ -222,6 +222,11 @@ test('times are in the zone of the browser until another is chosen; inputs are i
     new Date(iso),
   );
   expect(await moment.textContent()).toBe(inJapan);
+  // The pages without the choice say so, and lead back.
+  await page.getByRole('note', { name: 'Time zone' }).getByText('Times are those of Asia/Tokyo.').waitFor();
+  await page.getByRole('button', { name: 'Use Europe/Berlin' }).click();
+  await page.getByRole('note').waitFor({ state: 'detached' });
+  expect(await page.locator('.session-row time').first().textContent()).not.toBe(inJapan);
   expect(problems).toEqual([]);
   await context.close();
 }, 60_000);

@@ -417,7 +417,7 @@ test('project: settings and origins are saved; keys are made, shown once and rev
   const made = await page.locator('.made-key pre').textContent();
   expect((await post(url, made, '{ sessions { nodes { id } } }')).status).toBe(200);
   await page.getByRole('button', { name: 'Revoke reader' }).click();
-  await page.getByRole('dialog').getByRole('button', { name: 'Revoke' }).click();
+  await page.getByRole('alertdialog').getByRole('button', { name: 'Revoke' }).click();
   await page.getByText(/^Revoked/).waitFor();
   expect((await post(url, made, '{ sessions { nodes { id } } }')).status).toBe(401);
 

@@ -203,7 +203,7 @@ test('the list of keys names the key of the user, who is told before revoking it
   expect(await page.getByText('You', { exact: true }).count()).toBe(1);
   await page.getByRole('button', { name: 'Revoke First key' }).click();
   await page.getByText('You are signed in with this key, and will be signed out.').waitFor();
-  await page.getByRole('dialog').getByRole('button', { name: 'Revoke' }).click();
+  await page.getByRole('alertdialog').getByRole('button', { name: 'Revoke' }).click();
   await page.getByText('This key or token is no longer valid').waitFor();
   await context.close();
 }, 120_000);

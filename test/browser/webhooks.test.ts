@@ -100,7 +100,7 @@ test('a webhook from its making to its end', async () => {
   await page.getByRole('button', { name: 'Save' }).click();
   await page.getByText('Saved.').waitFor();
   await page.getByRole('button', { name: 'Delete…' }).click();
-  await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click();
+  await page.getByRole('alertdialog').getByRole('button', { name: 'Delete' }).click();
   await page.getByText('No webhooks yet').waitFor();
   await page.emulateMedia({ colorScheme: 'dark' });
   await page.setViewportSize(SIZES.phone);
