@@ -6,9 +6,10 @@ import { pointsOf } from '../services/access/rate-limits.js';
 import { createView, type FeedChange, type FeedFilter } from '../services/feed/feed-view.js';
 import { PRICE_OF_PAGE, type Pay } from '../services/feed/read-feed.js';
 import type { PresenceChangeRow } from '../store/presence/presence-history.js';
+import { askedUnder } from './asked-fields.js';
 import { builder } from './builder.js';
 import type { Context } from './context.js';
-import { checkEventFilter, EventFilter } from './event.js';
+import { checkEventFilter, EventFilter, readsOf } from './event.js';
 import { toGlobalId } from './global-id.js';
 import { loadBy } from './loaders.js';
 import { Change, Event, Session } from './nouns.js';
@@ -33,8 +34,17 @@ async function cursorOf(context: Context, change: PresenceChangeRow): Promise<st
   return writeFeedCursor(place);
 }
 
+const KINDS = {
+  EVENT: 'EventChange',
+  SESSION: 'SessionChange',
+  PRESENCE: 'PresenceChange',
+  ERASURE: 'ErasureChange',
+} as const;
+
 Change.implement({
   description: 'Something that was stored, in the order of the commits. Its cursor says where to go on after it.',
+  // Without it, each type is asked in turn.
+  resolveType: (change) => KINDS[(change as FeedChange).kind],
   fields: (t) => ({
     cursor: t.string({
       description: 'The place after this change in the feed, for `after`. It is valid as long as the feed is kept.',
@@ -45,7 +55,6 @@ Change.implement({
   }),
 });
 
-const KINDS = { EVENT: 'EventChange', SESSION: 'SessionChange', ERASURE: 'ErasureChange' } as const;
 /** Whether a value is a change of this kind. */
 const isOf =
   (kind: FeedChange['kind']) =>
@@ -57,7 +66,8 @@ builder.objectRef<Of<'EVENT'>>(KINDS.EVENT).implement({
   interfaces: [Change],
   isTypeOf: isOf('EVENT'),
   fields: (t) => ({
-    event: t.field({ type: Event, description: 'The event as it is now.', resolve: ({ event }) => event }),
+    // Exposed, it is read in place by what is compiled, without a call of a resolver.
+    event: t.expose('event', { type: Event, description: 'The event as it is now.' }),
   }),
 });
 
@@ -257,10 +267,11 @@ builder.subscriptionFields((t) => ({
       after: t.arg.string({ description: 'The cursor of the last change that the client has, or of changeCursor.' }),
       filter: t.arg({ type: ChangeFilter, description: 'Which changes to tell.' }),
     },
-    subscribe: async (_root, { after, filter }, context) =>
+    subscribe: async (_root, { after, filter }, context, info) =>
       context.services.feed.watch(projectCaller(context).reach, await toFilter(context, filter), {
         after: placeOf(after),
         pay: payOf(context),
+        asked: readsOf(askedUnder(info, 'event')),
       }),
     resolve: (change) => change,
   }),

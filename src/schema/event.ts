@@ -72,7 +72,7 @@ const READS: Readonly<Record<string, readonly EventField[]>> = {
 };
 
 /** The columns to read for these GraphQL fields. The order is fixed, so that equal requests give the same statement. */
-function readsOf(names: ReadonlySet<string>): EventField[] {
+export function readsOf(names: ReadonlySet<string>): EventField[] {
   // Cursors need the id, so the statement always reads it.
   const reads = new Set<string>(['id']);
   for (const name of names) for (const field of READS[name] ?? [name]) reads.add(field);

@@ -1,4 +1,4 @@
-import { decodeGlobalID, encodeGlobalID } from '@pothos/plugin-relay';
+import { decodeGlobalID } from '@pothos/plugin-relay';
 import { AppError } from '../errors.js';
 import { isUuid } from './paging.js';
 
@@ -14,7 +14,8 @@ export type NodeType =
   | 'Webhook'
   | 'WebhookDelivery';
 
-export const toGlobalId = (type: NodeType, id: string): string => encodeGlobalID(type, id);
+/** The global id of a row. Ids are ASCII; for such texts `btoa` takes half the time of a Buffer. */
+export const toGlobalId = (type: NodeType, id: string): string => btoa(`${type}:${id}`);
 
 /**
  * The UUID in a global id of this type, in lower case; a plain UUID is accepted too. Throws BAD_USER_INPUT with the name

@@ -13,12 +13,13 @@ import './ingest.js';
 import './change.js';
 import './live.js';
 import './webhook.js';
+import { makeIdsAtOnce } from './ids.js';
 import { tellListLimits } from './list-limits.js';
 import { enforceScopes } from './scopes.js';
 import { tidyTexts } from './texts.js';
 
 function build(): GraphQLSchema {
-  const built = enforceScopes(tellListLimits(tidyTexts(builder.toSchema())));
+  const built = enforceScopes(makeIdsAtOnce(tellListLimits(tidyTexts(builder.toSchema()))));
   // The Relay plugin makes this field and has no option for the description of its argument.
   built.getQueryType()!.getFields()['node']!.args[0]!.description = 'The id, as an id field returns it.';
   return built;

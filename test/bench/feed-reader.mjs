@@ -56,20 +56,24 @@ const ANSWERS = {
     return {};
   },
   marks: () => marks,
-  /** Counts what comes until there are `most`. Answers with how many came, and in how many seconds. */
-  async replay({ most, ...from }) {
+  /**
+   * Counts what comes until each of so many connections has got `most`. Answers with how many came, and in how many seconds.
+   */
+  async replay({ most, connections, ...from }) {
     const begun = at();
-    let count = 0;
-    let socket;
-    await new Promise((resolve, reject) => {
-      subscribe(from, () => {
-        count += 1;
-        if (count === most) resolve();
-      }).then((opened) => (socket = opened), reject);
-    });
+    const sockets = [];
+    const one = () =>
+      new Promise((resolve, reject) => {
+        let count = 0;
+        subscribe(from, () => {
+          count += 1;
+          if (count === most) resolve();
+        }).then((socket) => sockets.push(socket), reject);
+      });
+    await Promise.all(Array.from({ length: connections }, one));
     const seconds = (at() - begun) / 1_000;
-    socket.terminate();
-    return { count, seconds };
+    for (const socket of sockets) socket.terminate();
+    return { count: most * connections, seconds };
   },
   /** The same by pages of the query, one after the other. */
   async pages({ most, after, ...from }) {

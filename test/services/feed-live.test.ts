@@ -365,7 +365,7 @@ test('a narrowed reader is told of its users alone, and pays for what is looked 
   const page = await feed.reader.read(view, start, {
     limit: 10,
     async pay(rows) {
-      expect(asked.some(({ name }) => name === 'feed.events')).toBe(false);
+      expect(asked.some(({ name }) => name === 'feed.askedEvents')).toBe(false);
       paid += rows;
     },
   });
@@ -535,7 +535,7 @@ test('a room that the bus did not take is offered to it again, and those who com
     ...stage.database,
     async query(statement) {
       const rows = await stage.database.query(statement);
-      if (statement.name === 'feed.events' && (statement.values ?? []).flat().length > 100) {
+      if (statement.name === 'feed.askedEvents' && (statement.values ?? []).flat().length > 100) {
         reading += 1;
         most = Math.max(most, reading);
         await gate;

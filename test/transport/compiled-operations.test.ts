@@ -10,7 +10,7 @@ import {
 } from 'graphql';
 import { expect, test } from 'vitest';
 import { schema as product } from '../../src/schema/schema.js';
-import { createRunOperation } from '../../src/transport/graphql/compiled-operations.js';
+import { createPrepareOperation, createRunOperation } from '../../src/transport/graphql/compiled-operations.js';
 
 /** Operations that come again are compiled, and answer as the interpreter does, whatever their variables leave out. */
 
@@ -83,6 +83,26 @@ test('what a subscription makes of an event is compiled, whatever its root field
   for (const rootValue of ['one', 'two', 'three'])
     expect(await run({ ...given(document, { name: 'log' }), rootValue })).toEqual({ data: { as: rootValue } });
   expect(by).toEqual(['interpreter', 'compiled', 'compiled']);
+});
+
+test('a prepared operation runs as often as it is asked, and its variables are coerced once when it is compiled', async () => {
+  const numbers = buildSchema('scalar Number type Query { count(number: Number!): Int name: String }');
+  const { count } = numbers.getQueryType()!.getFields();
+  let looks = 0;
+  (numbers.getType('Number') as GraphQLScalarType).parseValue = (value) => {
+    looks += 1;
+    return value;
+  };
+  count!.resolve = (root, { number }, context) => (root as number) + (number as number) + (context as number);
+  const document = parse('query ($number: Number!) { count(number: $number) }');
+  const run = createPrepareOperation(1)({ schema: numbers, document, variableValues: { number: 1 } });
+  const answers = [];
+  for (const root of [10, 20, 30, 40]) answers.push((await run(root, 100)).data?.['count']);
+  expect(answers).toEqual([111, 121, 131, 141]);
+  // By the interpreter, and by what was compiled.
+  expect(looks).toBe(2);
+  const wrong = createPrepareOperation(1)({ schema: numbers, document, variableValues: {} });
+  for (let time = 0; time < 3; time += 1) expect((await wrong(1, 1)).errors?.[0]?.message).toMatch(/\$number/);
 });
 
 test('subscriptions that differ only in what their root field asks for are compiled once: they leave room for others', async () => {

@@ -62,7 +62,7 @@ const schema = new GraphQLSchema({
 });
 const document = parse('subscription { presence { users { id } } }');
 
-const share = createSharedExecutions((like) => like, new MessageTurns(EXECUTING));
+const share = createSharedExecutions((like, reads) => ({ ...like, reads }), new MessageTurns(EXECUTING));
 function tell(projectId: string, name: string) {
   const caller = { kind: 'project', reach: { projectId, userIds: null }, scopes: new Set() };
   const event: Event = { name, users: Array.from({ length: 1_500 }, (_, id) => id) };
@@ -115,7 +115,10 @@ describe('an event that many subscriptions select differently', () => {
   /** No statement is run here. */
   const services = { database: createReaders({} as never)({ kind: 'operator' }) } as unknown as Context['services'];
   const createTell = () => {
-    const shareAll = createSharedExecutions((like) => ({ ...like, services }), new MessageTurns(EXECUTING));
+    const shareAll = createSharedExecutions(
+      (like, reads) => ({ ...like, services, reads }),
+      new MessageTurns(EXECUTING),
+    );
     return (projectId: string, event: object, at: number, keyId = 'key', userIds: string[] | null = null) => {
       const caller = { kind: 'project', keyId, reach: { projectId, userIds }, scopes: new Set() };
       return shareAll({
@@ -194,7 +197,11 @@ test('each subscription reads as much as if it were alone: what a sibling has re
   });
   const caller = { kind: 'project', keyId: 'key', reach: { projectId: 'one', userIds: null }, scopes: new Set() };
   const shareAll = createSharedExecutions(
-    (like) => ({ ...like, services: { database: readers(like.caller) } as unknown as Context['services'] }),
+    (like, reads) => ({
+      ...like,
+      services: { database: readers(like.caller) } as unknown as Context['services'],
+      reads,
+    }),
     new MessageTurns(EXECUTING),
   );
   const event = {};

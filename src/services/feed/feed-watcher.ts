@@ -2,6 +2,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { isBefore, type FeedPlace } from '../../domain/change.js';
 import { isVisible, readSnapshot } from '../../domain/presence.js';
 import { AppError } from '../../errors.js';
+import type { EventField } from '../../store/sessions/events.js';
 import type { FeedRoom } from './feed-room.js';
 import type { FeedChange, FeedView } from './feed-view.js';
 import type { HeldPages, PageHolder } from './held-pages.js';
@@ -25,7 +26,7 @@ const AGAIN = { first: 250, most: 5_000 };
  */
 export class FeedWatcher implements AsyncIterableIterator<FeedChange>, PageHolder {
   /** What has been read and not been given away yet, and the place after it. */
-  private page: readonly FeedChange[] = [];
+  private page: (FeedChange | null)[] = [];
   private given = 0;
   private pageEnd: FeedPlace;
   /** Whether more pages follow. */
@@ -55,6 +56,8 @@ export class FeedWatcher implements AsyncIterableIterator<FeedChange>, PageHolde
     /** Where the watcher goes on. */
     private place: FeedPlace,
     private readonly pay: Pay,
+    /** The fields of events that its subscriber needs. What the room hands over has all of them. */
+    private readonly asked: readonly EventField[],
     private readonly pages: HeldPages,
     private readonly onEnd: () => void,
   ) {
@@ -168,7 +171,10 @@ export class FeedWatcher implements AsyncIterableIterator<FeedChange>, PageHolde
   /** The next change that is here already. */
   private shift(): FeedChange | undefined {
     if (this.given < this.page.length) {
-      const change = this.page[this.given++]!;
+      const change = this.page[this.given]!;
+      // What was made of it, its message too, is garbage when it is sent, and not when the page is.
+      this.page[this.given] = null;
+      this.given += 1;
       this.place = { ...change.place, seen: this.place.seen };
       this.pages.taken(this);
       // Not before: a subscriber who does not read would have two pages in memory.
@@ -229,7 +235,8 @@ export class FeedWatcher implements AsyncIterableIterator<FeedChange>, PageHolde
     const { ahead } = this;
     this.ahead = null;
     if (ahead?.from === place && !until) return ahead.page;
-    const options = { limit: PAGE, pay: this.pay, signal: this.stop.signal, ...(until && { until }) };
+    const { pay, asked, stop } = this;
+    const options = { limit: PAGE, pay, asked, signal: stop.signal, ...(until && { until }) };
     return this.reader.read(this.view, place, options);
   }
 
@@ -239,7 +246,7 @@ export class FeedWatcher implements AsyncIterableIterator<FeedChange>, PageHolde
     for (let again = AGAIN.first; !this.done; again = Math.min(again * 2, AGAIN.most)) {
       try {
         const page = await this.pageFrom(this.place, until);
-        this.page = page.changes;
+        this.page = [...page.changes];
         this.given = 0;
         this.pageEnd = page.next;
         this.isMore = page.isMore && !until;

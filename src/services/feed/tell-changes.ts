@@ -3,10 +3,11 @@ import type { FeedPlace } from '../../domain/change.js';
 import { withoutAsked } from '../../domain/event-predicate.js';
 import { writeFeedCursor } from '../../domain/feed-cursor.js';
 import type { Allowance, Queryable } from '../../store/database.js';
-import { changedEvents, type ChangedEventRow } from '../../store/feed/changed-events.js';
+import { askedEvents, changedEvents } from '../../store/feed/changed-events.js';
 import { presenceChangesByIds, type PresenceChangeRow } from '../../store/presence/presence-history.js';
 import { mergedSessions } from '../../store/sessions/merged-sessions.js';
-import type { SessionRow } from '../../store/rows.js';
+import type { EventRow, SessionRow } from '../../store/rows.js';
+import type { EventField } from '../../store/sessions/events.js';
 import { sessionsByIds } from '../../store/sessions/sessions.js';
 import { entriesOf, type ChangeRow } from '../../store/feed/read-changes.js';
 import type { Entry, FeedChange, FeedView } from './feed-view.js';
@@ -39,17 +40,26 @@ export function createPauses(): Pause {
 /** A change. What it tells is in fields of its own, as FeedChange has them. */
 class Change {
   constructor(
+    readonly kind: FeedChange['kind'],
     readonly place: FeedPlace,
     readonly at: Date,
-    what: object,
-  ) {
-    Object.assign(this, what);
-  }
+  ) {}
 
   private text: string | null = null;
   /** Made when it is first asked for: webhooks and many queries need the last one only. */
   get cursor(): string {
     return (this.text ??= writeFeedCursor(this.place));
+  }
+}
+
+/** Nearly all changes are events: their fields are not copied one by one. */
+class EventChange extends Change {
+  constructor(
+    place: FeedPlace,
+    at: Date,
+    readonly event: EventRow,
+  ) {
+    super('EVENT', place, at);
   }
 }
 
@@ -91,57 +101,84 @@ async function readPresence(
   return new Map(rows.map((row) => [row.id, row]));
 }
 
+type Wanted = readonly { readonly view: FeedView; readonly entries: readonly Entry[] }[];
+
+/** Reads events of these ids. Returns a function that gives a view the event of an id, if the view gets it. */
+async function readEvents(
+  database: Queryable,
+  projectId: string,
+  wanted: Wanted,
+  ids: readonly string[],
+  asked: readonly EventField[] | null,
+): Promise<(view: FeedView, id: string) => EventRow | undefined> {
+  if (asked) {
+    const { reach, events: filter } = wanted[0]!.view;
+    const rows = await askedEvents(database, projectId, { reach, filter }, ids, asked);
+    return (_view, id) => rows.get(id);
+  }
+  const any = wanted
+    .filter(({ entries }) => entries.some(({ kind }) => kind === 'EVENT'))
+    .map(({ view }) => ({ reach: view.reach, filter: withoutAsked(view.events) }));
+  const rows = await changedEvents(database, { projectId, userIds: null }, any.length <= FEW_VIEWS ? any : null, ids);
+  return (view, id) => {
+    const event = rows.get(id);
+    return event && view.matchesEvent(event) ? event : undefined;
+  };
+}
+
 /**
  * Reads what entries of a project's feed stand for, as it is now, once for all views. Returns for each view the changes that it
- * gets, in the order of the entries. Leaves out what does not exist any more. `isDecided`: the database decides the whole filter
- * of events (for one view); otherwise `search` and `dataContains` are left open. `pause` is told how much work was done.
+ * gets, in the order of the entries. Leaves out what does not exist any more. `asked`, for one view alone: only these fields of
+ * events are read, and the database decides the whole filter of events; null: all fields, and `search` and `dataContains` are left
+ * open. `pause` is told how much work was done.
  */
 export async function tellChanges(
   database: Queryable,
   { projectId, name }: { projectId: string; name: string },
-  wanted: readonly { readonly view: FeedView; readonly entries: readonly Entry[] }[],
-  { allowance, isDecided, pause }: { allowance: Allowance; isDecided: boolean; pause: Pause },
+  wanted: Wanted,
+  { allowance, asked, pause }: { allowance: Allowance; asked: readonly EventField[] | null; pause: Pause },
 ): Promise<FeedChange[][]> {
   const all = new Set(wanted.flatMap(({ entries }) => entries));
   const events = [...all].filter(({ kind }) => kind === 'EVENT').map(({ id }) => id);
-  const any = wanted
-    .filter(({ entries }) => entries.some(({ kind }) => kind === 'EVENT'))
-    .map(({ view }) => ({ reach: view.reach, filter: isDecided ? view.events : withoutAsked(view.events) }));
   const on = allowed(database, allowance);
   const presence = [...all].filter(({ kind }) => kind === 'PRESENCE').map(({ id }) => id);
   const [eventOf, sessionOf, presenceOf] = await Promise.all([
-    changedEvents(on, { projectId, userIds: null }, any.length <= FEW_VIEWS ? any : null, events),
+    readEvents(on, projectId, wanted, events, asked),
     readSessions(on, projectId, [...all]),
     readPresence(on, projectId, presence),
   ]);
-  /** Each change is made once, for all views that get it. */
-  const made = new Map<Entry, FeedChange>();
-  const make = (entry: Entry, what: object): FeedChange => {
-    const known = made.get(entry);
-    if (known) return known;
-    const change = new Change(placeAfter(name, entry), entry.row.at, {
-      kind: entry.kind,
-      ...what,
-    }) as unknown as FeedChange;
-    made.set(entry, change);
-    return change;
-  };
-  function tell(view: FeedView, entry: Entry): FeedChange | null {
+  /** What an entry stands for, if the view gets it: an event, or the other fields of the change. */
+  function whatFor(view: FeedView, entry: Entry): object | null {
     const { kind, id, change } = entry;
-    if (kind === 'EVENT') {
-      const event: ChangedEventRow | undefined = eventOf.get(id);
-      return event && view.matchesEvent(event) ? make(entry, { event }) : null;
-    }
+    if (kind === 'EVENT') return eventOf(view, id) ?? null;
     if (kind === 'SESSION') {
       const session = sessionOf(entry);
       if (!session || !view.hasUser(session.userId)) return null;
-      return make(entry, { change, session, mergedId: change === 'MERGED' ? id : null });
+      return { change, session, mergedId: change === 'MERGED' ? id : null };
     }
     if (kind === 'PRESENCE') {
       const row = presenceOf.get(id);
-      return row && view.hasUser(row.userId) ? make(entry, row) : null;
+      return row && view.hasUser(row.userId) ? row : null;
     }
-    return view.hasUser(id) ? make(entry, { userId: id }) : null;
+    return view.hasUser(id) ? { userId: id } : null;
+  }
+  function make(entry: Entry, what: object): FeedChange {
+    const { kind, row } = entry;
+    const place = placeAfter(name, entry);
+    const change =
+      kind === 'EVENT'
+        ? new EventChange(place, row.at, what as EventRow)
+        : Object.assign(new Change(kind, place, row.at), what);
+    return change as unknown as FeedChange;
+  }
+  /** Each change is made once, for all views that get it. */
+  const made = new Map<Entry, FeedChange>();
+  function tell(view: FeedView, entry: Entry): FeedChange | null {
+    const what = whatFor(view, entry);
+    if (!what) return null;
+    let change = made.get(entry);
+    if (!change) made.set(entry, (change = make(entry, what)));
+    return change;
   }
   const told: FeedChange[][] = [];
   for (const { view, entries } of wanted) {

@@ -6,6 +6,7 @@ import type { Observer } from '../../observation.js';
 import type { Database } from '../../store/database.js';
 import type { Naming } from '../../store/database-name.js';
 import { lookForChanges } from '../../store/feed/read-changes.js';
+import { EVENT_FIELDS, type EventField } from '../../store/sessions/events.js';
 import type { Bus, BusSubscription } from '../bus.js';
 import { changesChannel } from '../messages.js';
 import { createTimedDuty } from '../timed-duty.js';
@@ -25,12 +26,12 @@ export interface Feed {
    * Watches the feed from a place on: `after`, or now. A watch misses nothing, and repeats nothing, whatever the bus loses and
    * however slowly it is read. What is stored before it comes to the present is paid page by page. Rejects with CURSOR_EXPIRED
    * (FeedReader.check), UNAVAILABLE, and with RATE_LIMITED if there are too many different watches with the same rights. Ends
-   * with CURSOR_EXPIRED if the database becomes another one.
+   * with CURSOR_EXPIRED if the database becomes another one. `asked`: the fields of events that are needed; left out: all.
    */
   watch(
     reach: Reach,
     filter: FeedFilter,
-    from: { readonly after: FeedPlace | null; readonly pay: Pay },
+    from: { readonly after: FeedPlace | null; readonly pay: Pay; readonly asked?: readonly EventField[] },
   ): Promise<AsyncIterableIterator<FeedChange>>;
   /** Seconds from the oldest change that subscribers of this server wait for, to now; 0 if there is none. */
   readonly lag: number;
@@ -129,14 +130,14 @@ export function createFeed(deps: {
 
   return {
     reader,
-    async watch(callers, filter, { after, pay }) {
+    async watch(callers, filter, { after, pay, asked = EVENT_FIELDS }) {
       const { projectId } = callers;
       const view = createView(callers, filter);
       if (after) await reader.check(callers, after);
       const now = await reader.now();
       if (closed) throw new AppError('UNAVAILABLE', 'This server is shutting down; try again.', { retryAfter: 1 });
       const place = enter(projectId, now);
-      const watcher = new FeedWatcher(place.room, reader, view, after ?? now, pay, pages, () => {
+      const watcher = new FeedWatcher(place.room, reader, view, after ?? now, pay, asked, pages, () => {
         watchers.delete(watcher);
         observe({ kind: 'watcher.closed', what: 'changes' });
         leave(projectId, place);

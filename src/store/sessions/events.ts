@@ -35,9 +35,10 @@ export const EVENT_FIELDS = Object.keys(COLUMNS) as readonly EventField[];
 /** The columns of these fields, from `events e` and, for fields of the user, `users u`. */
 export const selectEvents = (fields: readonly EventField[]): Sql =>
   raw(fields.map((field) => `${COLUMNS[field]} AS "${field}"`).join(', '));
-const ofUser = (field: EventField): boolean => COLUMNS[field].startsWith('u.');
-const EVENT_COLUMNS = selectEvents(EVENT_FIELDS.filter((field) => !ofUser(field)));
-const USER_COLUMNS = selectEvents(EVENT_FIELDS.filter(ofUser));
+/** Whether the field is of the event's user. */
+export const isOfUser = (field: EventField): boolean => COLUMNS[field].startsWith('u.');
+const EVENT_COLUMNS = selectEvents(EVENT_FIELDS.filter((field) => !isOfUser(field)));
+const USER_COLUMNS = selectEvents(EVENT_FIELDS.filter(isOfUser));
 /** Joins only the users of a page's rows, never a scan of all users. */
 const OWN_USER = raw(`LEFT JOIN LATERAL (
   SELECT identity, name FROM users WHERE project_id = e.project_id AND id = e.user_id LIMIT 1) u ON true`);
@@ -234,7 +235,7 @@ export async function listSessionEvents(
     SELECT p.session_id AS "parentId", c.* FROM ${parentRows(parents)}
     CROSS JOIN LATERAL (
       SELECT ${columns} FROM (
-        SELECT ${selectEvents(fields)} FROM events e ${fields.some(ofUser) ? OWN_USER : empty}
+        SELECT ${selectEvents(fields)} FROM events e ${fields.some(isOfUser) ? OWN_USER : empty}
         WHERE ${eventConditions(reach, filter)} AND e.session_id = p.session_id AND e.id >= p.low AND e.id < p.high
           ${bounds(page, false)}
         ORDER BY e.id ${direction} LIMIT ${page.limit + 1}::integer

@@ -130,18 +130,31 @@ const withFewErrors = (args: ExecutionArgs): ExecutionArgs => ({
   options: { maxCoercionErrors: QUERY_LIMITS.errors },
 });
 
+/** The variables as resolvers get them; nothing if there is an error in them. */
+function coerce({ schema, variableValues }: ExecutionArgs, { operation, quick }: Compiled) {
+  const given = variableValues ?? {};
+  const { variableDefinitions = [] } = operation;
+  // Whether there is an error is enough here; without the limit 200,000 wrong values took graphql-js 100 s.
+  return quick(given) ?? getVariableValues(schema, variableDefinitions, given, { maxErrors: 1 }).coerced;
+}
+
 /** Opens the source of a subscription; or returns what is wrong with it, e.g. the first errors of its variables. */
 export const openSource = (args: ExecutionArgs): ReturnType<typeof createSourceEventStream> =>
   createSourceEventStream(withFewErrors(args));
 
+type Result = Promise<ExecutionResult> | ExecutionResult;
+
 /**
- * Returns a function that runs queries, mutations, and what a subscription makes of an event. It compiles an operation that comes
- * again with graphql-jit: a list of a thousand events then takes a third of the interpreter's time. It compiles only operations
- * for which a test compares both ways (test/transport/compiled-schema): their arguments are variables or plain literals. The
- * answers are equal, except that errors have no `locations`. An operation with invalid variables goes to the interpreter, which
- * writes the errors. `runs`: the number of runs before an operation is compiled.
+ * Returns a function that prepares an operation: a query, a mutation, or what a subscription makes of an event. A prepared operation
+ * runs any number of times, with the same variables, which are coerced once. An operation that comes again is compiled with
+ * graphql-jit: a list of a thousand events then takes a third of the interpreter's time. Only operations are compiled for which a
+ * test compares both ways (test/transport/compiled-schema): their arguments are variables or plain literals. The answers are equal,
+ * except that errors have no `locations`. An operation with invalid variables goes to the interpreter, which writes the errors.
+ * `runs`: the number of runs before an operation is compiled.
  */
-export function createRunOperation(runs = RUNS): (args: ExecutionArgs) => Promise<ExecutionResult> | ExecutionResult {
+export function createPrepareOperation(
+  runs = RUNS,
+): (args: ExecutionArgs) => (rootValue: unknown, contextValue: unknown) => Result {
   /** The known operations by document, then by the operation's name. */
   const documents = new WeakMap<DocumentNode, Map<string, Known>>();
   /** Each schema, extended with the scalar Coerced_. */
@@ -203,17 +216,23 @@ export function createRunOperation(runs = RUNS): (args: ExecutionArgs) => Promis
   }
 
   return (args) => {
-    const known = compiledFor(args);
-    if (known) {
-      const given = args.variableValues ?? {};
-      const { variableDefinitions = [] } = known.operation;
-      // Whether there is an error is enough here; without the limit 200,000 wrong values took graphql-js 100 s.
-      const coerced =
-        known.quick(given) ?? getVariableValues(args.schema, variableDefinitions, given, { maxErrors: 1 }).coerced;
-      const result = coerced && known.query(args.rootValue, args.contextValue, coerced);
+    let compiled: Compiled | null = null;
+    let coerced: Record<string, unknown> | null | undefined = null;
+    return (rootValue, contextValue) => {
+      if (!compiled) {
+        compiled = compiledFor(args);
+        coerced = compiled && coerce(args, compiled);
+      }
+      const result = compiled && coerced && compiled.query(rootValue, contextValue, coerced);
       if (result instanceof Promise) return result.then(withWholeErrors);
       if (result && 'data' in result) return withWholeErrors(result);
-    }
-    return execute(withFewErrors(args));
+      return execute(withFewErrors({ ...args, rootValue, contextValue }));
+    };
   };
+}
+
+/** Returns a function that runs operations, each once, as createPrepareOperation does. */
+export function createRunOperation(runs = RUNS): (args: ExecutionArgs) => Result {
+  const prepare = createPrepareOperation(runs);
+  return (args) => prepare(args)(args.rootValue, args.contextValue);
 }

@@ -394,7 +394,16 @@ export function createGraphQL(deps: {
     services: { ...services, database: readers(caller) },
     charge,
   });
-  const share = createSharedExecutions(contextOf, new MessageTurns(EXECUTING));
+  // Written out: with `{ ...contextOf(like), reads }` the engine takes twenty times as long, for each message.
+  const contextOfMessage = ({ caller, sender, requestId, charge }: Context, reads: object): Context => ({
+    caller,
+    sender,
+    requestId,
+    services: { ...services, database: readers(caller) },
+    charge,
+    reads,
+  });
+  const share = createSharedExecutions(contextOfMessage, new MessageTurns(EXECUTING));
   const http = createYoga<Door, Context>({
     schema,
     context: contextOf,

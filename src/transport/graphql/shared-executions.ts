@@ -2,7 +2,8 @@ import { GraphQLError, type ExecutionArgs, type ExecutionResult } from 'graphql'
 import { projectNameOf, readerName } from '../../domain/access.js';
 import type { Context } from '../../schema/context.js';
 import { checkAnswerSize } from './answer-size.js';
-import { createRunOperation } from './compiled-operations.js';
+import { createBeside } from './beside.js';
+import { createPrepareOperation } from './compiled-operations.js';
 import { Line } from './line.js';
 import { appErrorIn, mapErrors } from './mask-error.js';
 import type { MessageTurns } from './message-turns.js';
@@ -79,6 +80,16 @@ function joinResults(results: readonly ExecutionResult[]): ExecutionResult {
 export const isLost = ({ data, errors }: ExecutionResult): boolean =>
   !data && errors !== undefined && errors.every((error) => appErrorIn(error)?.code !== 'ANSWER_TOO_LARGE');
 
+/** A subscription whose events are executed. */
+interface Executed {
+  /** Those of the same kind share their results. */
+  readonly kind: string;
+  readonly project: string;
+  readonly reader: string;
+  readonly contextValue: Context;
+  readonly run: ReturnType<ReturnType<typeof createPrepareOperation>>;
+}
+
 /** What is made of an event. */
 interface Made {
   /** The results, by the kind of the subscription. */
@@ -87,22 +98,28 @@ interface Made {
   readonly byReader: Map<string, { readonly line: Line; readonly reads: object }>;
 }
 
-/** `freshContext` makes a context with the same caller and services that has no cached reads. */
-export function createSharedExecutions(freshContext: (like: Context) => Context, turns: MessageTurns): ShareExecution {
-  const made = new WeakMap<object, Made>();
+/** `freshContext` makes a context with the same caller and services that has no cached reads, and shares its reads by `reads`. */
+export function createSharedExecutions(
+  freshContext: (like: Context, reads: object) => Context,
+  turns: MessageTurns,
+): ShareExecution {
+  const made = createBeside<Made>();
   /** The line of each project's large executions, while there are any. */
   const lines = new Map<string, Line>();
   /** Compiles operations that run often. */
-  const runOperation = createRunOperation();
+  const prepare = createPrepareOperation();
 
   /**
    * Executes an event when its project has its turn. The context shares its reads with the other executions of the event for the
    * same reader, and with nothing else: so it reads current data, and caches nothing for the next event.
    */
-  function run(args: ExecutionArgs, event: object, reads: object): ExecutionResult | Promise<ExecutionResult> {
-    return turns.begin(projectNameOf((args.contextValue as Context).caller), () => {
-      const contextValue = { ...freshContext(args.contextValue as Context), reads };
-      const result = runOperation({ ...args, rootValue: event, contextValue });
+  function execute(
+    { project, contextValue, run }: Executed,
+    event: object,
+    reads: object,
+  ): ExecutionResult | Promise<ExecutionResult> {
+    return turns.begin(project, () => {
+      const result = run(event, freshContext(contextValue, reads));
       return result instanceof Promise ? result.then(withoutLocations) : withoutLocations(result);
     });
   }
@@ -116,8 +133,8 @@ export function createSharedExecutions(freshContext: (like: Context) => Context,
     }
   }
 
-  function tell(args: ExecutionArgs, event: object, reads: object): ExecutionResult | Promise<ExecutionResult> {
-    const result = run(args, event, reads);
+  function tell(executed: Executed, event: object, reads: object): ExecutionResult | Promise<ExecutionResult> {
+    const result = execute(executed, event, reads);
     return result instanceof Promise ? result.then(checked) : checked(result);
   }
 
@@ -127,15 +144,15 @@ export function createSharedExecutions(freshContext: (like: Context) => Context,
    * Those of other projects do not wait for its reads. The size of the answer is not checked here: the watcher was charged for
    * the users, and the size of a subscription is limited when it is opened.
    */
-  async function tellInSlices(args: ExecutionArgs, event: Large, reads: object): Promise<ExecutionResult> {
-    const project = projectNameOf((args.contextValue as Context).caller);
+  async function tellInSlices(executed: Executed, event: Large, reads: object): Promise<ExecutionResult> {
+    const { project } = executed;
     const line = lines.get(project) ?? new Line(1);
     lines.set(project, line);
     try {
       return await line.during(async () => {
         const results: ExecutionResult[] = [];
         for (const slice of slicesOf(event)) {
-          const result = await run(args, slice, reads);
+          const result = await execute(executed, slice, reads);
           if (isLost(result)) return result;
           results.push(result);
         }
@@ -147,33 +164,29 @@ export function createSharedExecutions(freshContext: (like: Context) => Context,
   }
 
   /** Makes the result of an event. */
-  function make(args: ExecutionArgs, event: object, { byReader }: Made): ExecutionResult | Promise<ExecutionResult> {
-    const reader = readerName((args.contextValue as Context).caller);
-    const own = byReader.get(reader) ?? { line: new Line(AT_ONCE), reads: {} };
-    byReader.set(reader, own);
+  function make(executed: Executed, event: object, { byReader }: Made): ExecutionResult | Promise<ExecutionResult> {
+    const { reader } = executed;
+    let own = byReader.get(reader);
+    if (!own) byReader.set(reader, (own = { line: new Line(AT_ONCE), reads: {} }));
     const { line, reads } = own;
-    if (!isLarge(event)) return line.during(() => tell(args, event, reads));
+    if (!isLarge(event)) return line.during(() => tell(executed, event, reads));
     // The reads of many users take much memory, and a snapshot is kept for a while.
     const forget = (): void => {
       if (line.isIdle) byReader.delete(reader);
     };
-    return Promise.resolve(line.during(() => tellInSlices(args, event, reads))).finally(forget);
+    return Promise.resolve(line.during(() => tellInSlices(executed, event, reads))).finally(forget);
   }
 
   /** Makes the result and keeps it. If it is lost, whoever asks later, for example for the same snapshot, gets another. */
-  function makeAndKeep(
-    args: ExecutionArgs,
-    kind: string,
-    event: object,
-    own: Made,
-  ): ExecutionResult | Promise<ExecutionResult> {
+  function makeAndKeep(executed: Executed, event: object, own: Made): ExecutionResult | Promise<ExecutionResult> {
+    const { kind } = executed;
     const { byKind } = own;
-    const keep = (made: ExecutionResult): ExecutionResult => {
-      if (isLost(made)) byKind.delete(kind);
-      else byKind.set(kind, made);
-      return made;
+    const keep = (result: ExecutionResult): ExecutionResult => {
+      if (isLost(result)) byKind.delete(kind);
+      else byKind.set(kind, result);
+      return result;
     };
-    const result = make(args, event, own);
+    const result = make(executed, event, own);
     if (!(result instanceof Promise)) return keep(result);
     const kept = result.then(keep);
     byKind.set(kind, kept);
@@ -181,11 +194,19 @@ export function createSharedExecutions(freshContext: (like: Context) => Context,
   }
 
   return (args) => {
-    const kind = kindOf(args);
+    const contextValue = args.contextValue as Context;
+    const { caller } = contextValue;
+    const executed: Executed = {
+      kind: kindOf(args),
+      project: projectNameOf(caller),
+      reader: readerName(caller),
+      contextValue,
+      run: prepare(args),
+    };
     return (event) => {
       let own = made.get(event);
       if (!own) made.set(event, (own = { byKind: new Map(), byReader: new Map() }));
-      return own.byKind.get(kind) ?? makeAndKeep(args, kind, event, own);
+      return own.byKind.get(executed.kind) ?? makeAndKeep(executed, event, own);
     };
   };
 }

@@ -1,4 +1,6 @@
 // Rows F1 and F2: the feed of changes, live and from a cursor of a week ago.
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
 import pg from 'pg';
 import { createDatabase } from '../../../dist/adapters/postgres/postgres.js';
 import { ensurePartitions } from '../../../dist/store/partitions.js';
@@ -70,8 +72,11 @@ export async function live({ postgres, seconds }) {
   ];
 }
 
-const SESSIONS = 5_000;
 const EACH = 20;
+/** The stored events, EACH for a session. */
+const SESSIONS = Math.ceil(Number(process.env.BENCH_EVENTS ?? 100_000) / EACH);
+/** Connections that read at once, in one of the figures. */
+const CONNECTIONS = 4;
 /** Events in a row of the feed: what a busy server stores in one transaction. */
 const IN_ROW = 100;
 
@@ -95,7 +100,15 @@ async function seedFeed(databaseUrl, projectId) {
   await client.end();
 }
 
-/** Row F2: everything since a cursor of six days ago, over a WebSocket and by pages. */
+/** The processes of Postgres: the first one and its children. */
+function processesOf({ folder }) {
+  const first = readFileSync(path.join(folder, 'postgres/postmaster.pid'), 'utf8').split('\n')[0];
+  return readFileSync(`/proc/${first}/task/${first}/children`, 'utf8').trim().split(' ');
+}
+/** Seconds of the processor that the connections of Postgres that are open now have used. */
+const processorOfPostgres = (postgres) => processesOf(postgres).reduce((sum, pid) => sum + processorOf(pid), 0);
+
+/** Row F2: everything since a cursor of six days ago, over one WebSocket, over several at once, and by pages. */
 export async function replay({ postgres, rounds }) {
   const databaseUrl = await postgres.createDatabase();
   const footsteps = await startFootsteps(databaseUrl);
@@ -106,23 +119,29 @@ export async function replay({ postgres, rounds }) {
   const after = changes.nodes[0].cursor;
   const [{ most }] = await sql(databaseUrl, 'SELECT count(*)::integer - 1 AS most FROM events WHERE project_id = $1', [id]);
   const reader = await startProgram('feed-reader.mjs');
-  const ways = { replay: { rates: [], server: [] }, pages: { rates: [], server: [] } };
+  const way = (kind, connections) => ({ kind, connections, rates: [], server: [], database: [] });
+  const ways = { one: way('replay', 1), several: way('replay', CONNECTIONS), pages: way('pages', 1) };
   for (let round = 0; round < rounds; round += 1) {
-    for (const [kind, { rates, server }] of Object.entries(ways)) {
-      const before = processorOf(footsteps.pid);
-      const heard = await reader.ask({ kind, url: footsteps.url, key, after, most });
-      if (heard.count !== most) throw new Error(`${heard.count} of ${most} events came.`);
+    for (const { kind, connections, rates, server, database } of Object.values(ways)) {
+      const before = [processorOf(footsteps.pid), processorOfPostgres(postgres)];
+      const heard = await reader.ask({ kind, connections, url: footsteps.url, key, after, most });
+      if (heard.count !== most * connections) throw new Error(`${heard.count} of ${most * connections} events came.`);
       rates.push(heard.count / heard.seconds);
-      server.push(((processorOf(footsteps.pid) - before) * 1_000_000) / heard.count);
+      server.push(((processorOf(footsteps.pid) - before[0]) * 1_000_000) / heard.count);
+      database.push(((processorOfPostgres(postgres) - before[1]) * 1_000_000) / heard.count);
     }
   }
   await reader.stop();
   await footsteps.stop();
   const row = (work, unit, ours, goal = {}) => ({ row: 'F2', work, unit, beside: '', ours, reach: null, ...goal });
+  const rowsOf = ({ rates, server, database }, work, goal) => [
+    row(work, 'events/s', rates, goal),
+    row("of it the server's processor, each", 'µs', server),
+    row("of it Postgres', each", 'µs', database),
+  ];
   return [
-    row('events of six days from a cursor on, over a WebSocket', 'events/s', ways.replay.rates, { reach: 100_000 }),
-    row("of it the server's processor, each", 'µs', ways.replay.server),
-    row('the same by pages of 100', 'events/s', ways.pages.rates),
-    row("of it the server's processor, each", 'µs', ways.pages.server),
+    ...rowsOf(ways.one, 'events of six days from a cursor on, over a WebSocket', { reach: 100_000 }),
+    ...rowsOf(ways.several, `the same over ${CONNECTIONS} at once, all together`),
+    ...rowsOf(ways.pages, 'the same by pages of 100'),
   ];
 }
