@@ -58,17 +58,22 @@ export function askedUnder(
   { fieldNodes, fragments }: Pick<GraphQLResolveInfo, 'fieldNodes' | 'fragments'>,
   name: string,
 ): Names {
-  const [first] = fieldNodes;
-  let byName = knownUnder.get(first!);
-  if (!byName) knownUnder.set(first!, (byName = new Map()));
+  const [only] = fieldNodes;
+  // Another operation of the document may have the first of several alone, in a fragment that they share.
+  if (fieldNodes.length > 1) return namesUnder(fieldNodes, fragments, name);
+  let byName = knownUnder.get(only!);
+  if (!byName) knownUnder.set(only!, (byName = new Map()));
   let names = byName.get(name);
-  if (names) return names;
+  if (!names) byName.set(name, (names = namesUnder(fieldNodes, fragments, name)));
+  return names;
+}
+
+function namesUnder(fieldNodes: readonly FieldNode[], fragments: GraphQLResolveInfo['fragments'], name: string): Names {
   const opened = { outer: new Set<string>(), inner: new Set<string>() };
   const found = new Set<string>();
   for (const node of fieldNodes)
     for (const field of fieldsOf(node.selectionSet, fragments, opened.outer))
       if (field.name.value === name)
         for (const inner of fieldsOf(field.selectionSet, fragments, opened.inner)) found.add(inner.name.value);
-  byName.set(name, (names = found));
-  return names;
+  return found;
 }

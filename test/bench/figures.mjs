@@ -16,12 +16,16 @@ export const memoryOf = (pid) => statusOf(pid, 'VmRSS') / MEGABYTE;
 export const peakOf = (pid) => statusOf(pid, 'VmHWM') / MEGABYTE;
 export const forgetPeak = (pid) => writeFileSync(`/proc/${pid}/clear_refs`, '5');
 
-/** Seconds of the processor that it has used, its system calls included. */
-export function processorOf(pid) {
+function secondsOf(pid, user, system) {
   // The name of the program, which comes first, may hold spaces.
   const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1).split(' ');
-  return (Number(fields[11]) + Number(fields[12])) / TICKS;
+  return (Number(fields[user]) + Number(fields[system])) / TICKS;
 }
+
+/** Seconds of the processor that it has used, its system calls included. */
+export const processorOf = (pid) => secondsOf(pid, 11, 12);
+/** The same of its children that have ended. */
+export const processorOfEnded = (pid) => secondsOf(pid, 13, 14);
 
 /** /metrics, by name and labels. What it says of the loop's longest wait (`nodejs_eventloop_lag_max_seconds`) is since it was asked last. */
 async function metricsOf({ url }) {

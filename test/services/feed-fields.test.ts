@@ -1,5 +1,14 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { connect, createProject, eventually, listen, post, startTestApp, type TestApp } from '../support/app.js';
+import {
+  collect,
+  connect,
+  createProject,
+  eventually,
+  listen,
+  post,
+  startTestApp,
+  type TestApp,
+} from '../support/app.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { chooseSeed, diceOf, type Dice } from '../support/random.js';
 
@@ -115,5 +124,32 @@ test('a subscription tells the same of an event from a cursor on as live, whatev
     told.stop();
   }
   expect(live.reduce((sum, { heard }) => sum + heard.length, 0)).toBeGreaterThan(queries.length);
+  await client.dispose();
+});
+
+test('what one operation of a document selects does not decide what another gets', async () => {
+  const { url } = app;
+  const key = await createProject(url);
+  const client = connect(url, key);
+  const { data } = await post(url, key, '{ changeCursor }');
+  await post(url, key, INGEST, { events: [{ type: 'log', message: 'hello', data: { n: 1 } }] });
+  const query = `
+    subscription Short($after: String) { ...Shared }
+    subscription Long($after: String) {
+      ...Shared changes(after: $after) { ... on EventChange { event { message data } } }
+    }
+    fragment Shared on Subscription { changes(after: $after) { ... on EventChange { event { id type } } } }`;
+  for (const [operationName, event] of [
+    ['Short', { type: 'log' }],
+    ['Long', { type: 'log', message: 'hello', data: { n: 1 } }],
+  ] as const) {
+    const told = collect((sink) =>
+      client.subscribe({ query, operationName, variables: { after: data.changeCursor } }, sink),
+    );
+    const [first] = await told.until((heard) => heard.length > 0 || told.errors.length > 0);
+    expect(told.errors).toEqual([]);
+    expect(first).toMatchObject({ event });
+    told.stop();
+  }
   await client.dispose();
 });

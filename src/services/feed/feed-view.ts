@@ -95,8 +95,6 @@ export interface FeedView {
   readonly hasUser: (userId: string | null) => boolean;
   /** Whether nearly every entry that it wants is told: nothing but the kinds selects. */
   readonly isWide: boolean;
-  /** Whether it wants nearly every entry of most feeds: it is wide, and wants events. */
-  readonly isFull: boolean;
   /** A view that wants the same from now on. */
   copy(): FeedView;
 }
@@ -175,7 +173,6 @@ export function createView(caller: Reach, filter: FeedFilter, before: Following 
   const changes = new Set(filter.sessionChanges ?? ALL_BUT_UPDATED);
   const sessions = sessionIds && createFollower(new Set(sessionIds), before);
   const isOfKind = (kind: ChangeKind): boolean => kinds?.has(kind) ?? true;
-  const isWide = !users && !events && !sessions;
   return {
     get name() {
       return JSON.stringify([reachName(caller), filter, sessions && [...sessions.following.sessions]]);
@@ -192,8 +189,7 @@ export function createView(caller: Reach, filter: FeedFilter, before: Following 
     },
     matchesEvent: eventPredicate(reach, events),
     hasUser: (userId) => !users || (userId !== null && users.has(userId)),
-    isWide,
-    isFull: isWide && isOfKind('EVENT'),
+    isWide: !users && !events && !sessions,
     copy: () => createView(caller, filter, sessions && sessions.following),
   };
 }

@@ -7,7 +7,7 @@ import { AppError } from '../../errors.js';
 import type { Database } from '../../store/database.js';
 import type { Naming } from '../../store/database-name.js';
 import { changesKeptSince } from '../../store/kept-changes.js';
-import { entriesOf, findPresence, presentMoment, readChanges, type ReadRows } from '../../store/feed/read-changes.js';
+import { findPresence, presentMoment, readChanges, type ReadRows } from '../../store/feed/read-changes.js';
 import type { PresenceChangeRow } from '../../store/presence/presence-history.js';
 import { EVENT_FIELDS, type EventField } from '../../store/sessions/events.js';
 import { joinReads } from '../joined-reads.js';
@@ -29,19 +29,6 @@ const MOST_AT_ONCE = 3;
 const MOST_BYTES = 8 * 1024 * 1024;
 /** What it costs to read the rows of a page, before anything is looked up: as much as so many rows of a list. */
 export const PRICE_OF_PAGE = 10;
-
-/**
- * What a page of `limit` changes reads of the rows. Of a view that wants nearly all of them, one more than the page has is enough.
- * Postgres looks at all the rows that it may read, also if fewer have enough entries: so of rows with many entries (`inRow`, as in
- * the page before; null: not known) it may read twice as many as are likely to be needed. Of rows with 100 entries that took a third
- * of the time.
- */
-function mostRead({ isFull }: FeedView, limit: number, inRow: number | null): { rows: number; entries: number } {
-  if (!isFull) return MOST;
-  const entries = Math.min(MOST.entries, limit + 1);
-  const rows = inRow === null ? entries : Math.ceil((2 * entries) / inRow) + 1;
-  return { rows: Math.min(MOST.rows, entries, rows), entries };
-}
 
 const DAY = 86_400_000;
 
@@ -248,8 +235,6 @@ export function createFeedReader(deps: { database: Database; naming: Naming; clo
     return isBefore(place, horizon) ? horizon : place;
   }
 
-  /** By view: how many entries a row of its last page had. */
-  const inRow = new WeakMap<FeedView, number>();
   const waiting = new QueuesInTurn<() => void>();
   let underWay = 0;
 
@@ -289,7 +274,7 @@ export function createFeedReader(deps: { database: Database; naming: Naming; clo
     const until = end ?? null;
     // The store ends before a row. If the end is within a row, that row is read too.
     const before = until && { transaction: until.transaction, part: until.part + (until.entry > 0 ? 1 : 0) };
-    const how = { naming: await naming(), most: mostRead(view, limit, inRow.get(view) ?? null) };
+    const how = { naming: await naming(), most: MOST };
     const found = await readChanges(
       on,
       view.reach,
@@ -299,8 +284,6 @@ export function createFeedReader(deps: { database: Database; naming: Naming; clo
     if (found.database !== place.database) {
       throw expired('The database has become another one.', await oldest(view.reach));
     }
-    const count = found.rows.reduce((sum, row) => sum + entriesOf(row), 0);
-    if (count > 0) inRow.set(view, count / found.rows.length);
     // After the read: what it has found was there, and what it has not found may be gone.
     await checkKept(view.reach, place);
     const most = view.isWide ? Math.min(limit, MOST.looked) : MOST.looked;

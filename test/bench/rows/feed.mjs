@@ -5,7 +5,7 @@ import pg from 'pg';
 import { createDatabase } from '../../../dist/adapters/postgres/postgres.js';
 import { ensurePartitions } from '../../../dist/store/partitions.js';
 import { figure } from '../crowd.mjs';
-import { processorOf } from '../figures.mjs';
+import { processorOf, processorOfEnded } from '../figures.mjs';
 import { sql, startFootsteps, startProgram, startRedis } from '../processes.mjs';
 import { seedHistory } from '../seed.mjs';
 
@@ -100,13 +100,12 @@ async function seedFeed(databaseUrl, projectId) {
   await client.end();
 }
 
-/** The processes of Postgres: the first one and its children. */
-function processesOf({ folder }) {
+/** Seconds of the processor that Postgres has used: its first process, those it has now, and those that have ended. */
+function processorOfPostgres({ folder }) {
   const first = readFileSync(path.join(folder, 'postgres/postmaster.pid'), 'utf8').split('\n')[0];
-  return readFileSync(`/proc/${first}/task/${first}/children`, 'utf8').trim().split(' ');
+  const children = readFileSync(`/proc/${first}/task/${first}/children`, 'utf8').trim().split(' ');
+  return [first, ...children].reduce((sum, pid) => sum + processorOf(pid), processorOfEnded(first));
 }
-/** Seconds of the processor that the connections of Postgres that are open now have used. */
-const processorOfPostgres = (postgres) => processesOf(postgres).reduce((sum, pid) => sum + processorOf(pid), 0);
 
 /** Row F2: everything since a cursor of six days ago, over one WebSocket, over several at once, and by pages. */
 export async function replay({ postgres, rounds }) {
