@@ -70,7 +70,14 @@ test('300 viewers over a restart of Redis, storms, Postgres and then all servers
     };
     for (let at = 0; at < VIEWERS; at += 1) {
       const identities = at % 5 === 0 ? Array.from({ length: 50 }, () => dice.pick([...steady, ...fickle])) : null;
-      const options = { url, key: crowd.key, streams: at % STREAMS === 0, resumes: at % 2 === 0, onEdge };
+      const options = {
+        url,
+        key: crowd.key,
+        streams: at % STREAMS === 0,
+        inflates: at % 4 < 2,
+        resumes: at % 2 === 0,
+        onEdge,
+      };
       views.push({
         view: new CrowdView(identities ? { ...options, identities: [...new Set(identities)] } : options),
         identities: identities && [...new Set(identities)],

@@ -1,4 +1,5 @@
 import { request } from 'node:http';
+import { constants, createGunzip } from 'node:zlib';
 import WebSocket from 'ws';
 
 /** After a lost connection, an error or an end: all of those who lost it together come back together. Milliseconds. */
@@ -47,6 +48,8 @@ export interface CrowdViewOptions {
   readonly identities?: readonly string[];
   /** Whether it watches over server-sent events, and not over a WebSocket. */
   readonly streams?: boolean;
+  /** Whether it takes large messages compressed, as browsers do. */
+  readonly inflates?: boolean;
   /** Whether it goes on from its cursor when it comes back, or begins anew. */
   readonly resumes: boolean;
   /** What it asks of each user beside identity and status. */
@@ -96,9 +99,9 @@ export class CrowdView {
   }
 
   private openSocket(): void {
-    const { url, key } = this.options;
+    const { url, key, inflates = false } = this.options;
     const socket = new WebSocket(`${url().replace('http', 'ws')}/graphql`, 'graphql-transport-ws', {
-      perMessageDeflate: false,
+      perMessageDeflate: inflates,
       handshakeTimeout: 10_000,
     });
     this.end = () => socket.terminate();
@@ -116,8 +119,9 @@ export class CrowdView {
   }
 
   private openStream(): void {
-    const { url, key } = this.options;
+    const { url, key, inflates = false } = this.options;
     const headers = {
+      ...(inflates && { 'Accept-Encoding': 'gzip' }),
       Authorization: `Bearer ${key}`,
       'Content-Type': 'application/json',
       Accept: 'text/event-stream',
@@ -129,8 +133,12 @@ export class CrowdView {
     asking.on('close', () => this.comeBack());
     asking.on('response', (response) => {
       let rest = '';
-      response.setEncoding('utf8').on('error', () => {});
-      response.on('data', (data: string) => {
+      const isPacked = response.headers['content-encoding'] === 'gzip';
+      // A stream that is cut has no end that gzip would take for one.
+      const texts = isPacked ? response.pipe(createGunzip({ finishFlush: constants.Z_SYNC_FLUSH })) : response;
+      texts.setEncoding('utf8').on('error', () => {});
+      response.on('error', () => {});
+      texts.on('data', (data: string) => {
         rest += data;
         const blocks = rest.split('\n\n');
         rest = blocks.pop()!;
@@ -140,7 +148,7 @@ export class CrowdView {
           if (type) this.hear(`{"type":"${type}"${words ? `,"payload":${words}` : ''}}`);
         }
       });
-      response.on('end', () => {
+      texts.on('end', () => {
         // A refusal is no stream, but one answer.
         if (response.statusCode !== 200) this.hear(`{"type":"error","payload":${rest || 'null'}}`);
         this.end();
