@@ -209,6 +209,9 @@ export function createServer(deps: {
     if (request.method === 'POST' && !isJson(request.headers['content-type'])) {
       throw new AppError('UNSUPPORTED_MEDIA_TYPE', 'Content-Type must be application/json.');
     }
+    if ((request.headers['content-encoding'] ?? 'identity') !== 'identity') {
+      throw new AppError('UNSUPPORTED_MEDIA_TYPE', 'The body must come as it is: without Content-Encoding.');
+    }
     if (Number(request.headers['content-length'] ?? 0) > MOST_BYTES) throw bodyTooLarge();
   }
 

@@ -1,3 +1,4 @@
+import { gzipSync } from 'node:zlib';
 import { serverAudits } from 'graphql-http';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createProject, startTestApp, type TestApp } from '../support/app.js';
@@ -31,4 +32,16 @@ test('all 61 audits are asked', () => {
 test.each(audits.map((audit) => [audit.name, audit] as const))('%s', async (_, audit) => {
   const result = await audit.fn();
   expect('reason' in result ? result.reason : result.status).toBe('ok');
+});
+
+test('a body that is encoded is refused with the reason', async () => {
+  const response = await fetch(`${app.url}/graphql`, {
+    method: 'POST',
+    headers: { Authorization: `Bearer ${key}`, 'Content-Type': 'application/json', 'Content-Encoding': 'gzip' },
+    body: gzipSync('{"query":"{ __typename }"}'),
+  });
+  expect(response.status).toBe(415);
+  expect(await response.json()).toMatchObject({
+    errors: [{ message: 'The body must come as it is: without Content-Encoding.' }],
+  });
 });

@@ -125,6 +125,14 @@ describe('rate limits', () => {
     expect(statuses).toEqual([202, 202, 202, 202, 202, 202, 429]);
   });
 
+  test('an operation that costs more than the whole limit is told so, and not to wait', async () => {
+    const own = await createProject(app.url, { rateLimit: 60 });
+    const costly = '{ sessions(first: 100) { nodes { events(first: 90) { nodes { id } } } } }';
+    const { status, errors } = await post(app.url, own, costly);
+    expect(status).toBe(429);
+    expect(errors?.[0]?.message).toMatch(/^This costs 9\d points, and this key has 60 a minute in all\./);
+  });
+
   test('operations of a WebSocket are charged too', async () => {
     const own = await createProject(app.url, { rateLimit: 60 });
     const client = connect(app.url, own);

@@ -86,12 +86,20 @@ export function createRateLimits(deps: {
     return { used: count.used, endsIn: count.endsAt - now };
   }
 
-  function judge(name: Budget['name'], limit: number, { used, endsIn }: { used: number; endsIn: number }): Budget {
+  function judge(
+    name: Budget['name'],
+    limit: number,
+    points: number,
+    { used, endsIn }: { used: number; endsIn: number },
+  ): Budget {
     const reset = Math.max(1, Math.ceil(endsIn / 1_000));
     if (used <= limit) return { name, limit, remaining: limit - used, reset };
+    const all = limit.toLocaleString('en');
     throw new AppError(
       'RATE_LIMITED',
-      `This ${name} has used up its limit of ${limit.toLocaleString('en')} points a minute. Try again in ${reset} s.`,
+      points > limit
+        ? `This costs ${points.toLocaleString('en')} points, and this ${name} has ${all} a minute in all. Ask for less at a time.`
+        : `This ${name} has used up its limit of ${all} points a minute. Try again in ${reset} s.`,
       { retryAfter: reset },
     );
   }
@@ -99,12 +107,12 @@ export function createRateLimits(deps: {
   return {
     async chargeAddress(address, points) {
       if (address === null || perAddress === 0) return null;
-      return judge('address', perAddress, countAddress(address, points));
+      return judge('address', perAddress, points, countAddress(address, points));
     },
     async chargeKey(caller, points) {
       if (caller.kind === 'operator') return null;
       const limit = caller.settings.rateLimit ?? perKey;
-      return limit === 0 ? null : judge('key', limit, await counter.add(`k${caller.keyId}`, points));
+      return limit === 0 ? null : judge('key', limit, points, await counter.add(`k${caller.keyId}`, points));
     },
   };
 }
