@@ -8,7 +8,8 @@ import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { WebSocket, type ClientOptions } from 'ws';
 import { Deflater, SharedText } from '../../src/transport/graphql/deflate.js';
 import { textStream } from '../../src/transport/graphql/text-stream.js';
-import { deflatedFrame, offerToMeet } from '../../src/transport/websocket/compression.js';
+import { ZlibTurns } from '../../src/transport/http/zlib-turns.js';
+import { deflatedFrame, inflateWithin, offerToMeet } from '../../src/transport/websocket/compression.js';
 import { createProject, eventually, post, startTestApp, type TestApp } from '../support/app.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 
@@ -213,6 +214,60 @@ describe('WebSockets', () => {
     connection.uncork();
     await eventually(() => heard.filter((text) => text.includes('"project"')).length === 400);
     socket.terminate();
+  });
+
+  test('messages of one chunk are handed on in turns of their own, and what becomes large goes to the threads', async () => {
+    type Hand = (error: Error | null, text?: Buffer) => void;
+    const extension = {} as { decompress: (piece: Buffer, isLast: boolean, done: Hand) => void };
+    const socket = { _extensions: { 'permessage-deflate': extension }, close: () => {} } as unknown as WebSocket;
+    let inThreads = 0;
+    class Counting extends ZlibTurns {
+      override during<Result>(name: string, work: () => Promise<Result>): Promise<Result> {
+        inThreads += 1;
+        return super.during(name, work);
+      }
+    }
+    inflateWithin(socket, {
+      turns: new Counting(),
+      project: () => 'one',
+      most: () => 8_388_608,
+      ready: (run) => run(),
+    });
+    let turns = 0;
+    let isOver = false;
+    const count = (): void => {
+      turns += 1;
+      if (!isOver) setImmediate(count);
+    };
+    count();
+    const packed = (text: string) => deflateRawSync(text, { finishFlush: constants.Z_SYNC_FLUSH }).subarray(0, -4);
+    const [small, large] = [
+      packed('{"type":"ping"}'),
+      packed(`{"type":"complete","id":"x","p":"${'0'.repeat(400_000)}"}`),
+    ];
+    expect(large.length).toBeLessThan(512);
+    for (const [piece, length, threads] of [
+      [small, 15, 0],
+      [large, 400_035, 50],
+    ] as const) {
+      const before = turns;
+      for (let at = 0; at < 50; at += 1) {
+        const text = await new Promise<Buffer>((resolve, reject) =>
+          extension.decompress(piece, true, (error, inflated) => (error ? reject(error) : resolve(inflated!))),
+        );
+        expect(text).toHaveLength(length);
+      }
+      expect(turns - before).toBeGreaterThanOrEqual(49);
+      expect(inThreads).toBe(threads);
+    }
+    isOver = true;
+  });
+
+  test('a message of more than 1,024 frames closes the socket: each takes memory beside its bytes', async () => {
+    const { socket, connection } = await openSocket({});
+    for (let at = 0; at < 1_100; at += 1)
+      writeFrame(connection, Buffer.from('x'), { isLast: false, isFirst: at === 0 });
+    expect((await closeOf(socket))[0]).toBe(1008);
   });
 
   test('before connection_ack nothing large comes out of little', async () => {

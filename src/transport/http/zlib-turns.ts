@@ -1,8 +1,8 @@
 import { QueuesInTurn } from '../../services/queues-in-turn.js';
 
 /**
- * The most works at the same time. Node has four threads for them, and for files, names and hashes. A work takes up to some 150 kB
- * beside its text.
+ * The most works at the same time: of those who compress, and of those who inflate. Node has four threads for them, and for files,
+ * names and hashes; a work takes milliseconds, and up to some 150 kB beside its text.
  */
 const AT_ONCE = 2;
 

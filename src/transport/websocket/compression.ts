@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { constants, inflateRaw, inflateRawSync, type ZlibOptions } from 'node:zlib';
 import type { WebSocket } from 'ws';
@@ -61,10 +62,15 @@ const ALWAYS_INFLATED = 1_048_576;
  * are up to 118 times as large as their compressed form; 8 MiB of one letter, 1,000 times.
  */
 const MOST_TIMES = 250;
-/** A message that came in so few bytes is inflated at once: that takes some 10 µs, and a thread for it would take more. */
-const AT_ONCE = 512;
+/**
+ * A message that came in at most so many bytes and has at most so many is inflated without a thread: that takes some 10 µs, and a
+ * thread for it would take more.
+ */
+const SMALL = { compressed: 512, text: 16_384 };
 const TOO_LARGE = { code: 1009, reason: 'Compressed too much: send it as it is' };
 const INVALID = { code: 1007, reason: 'Compressed data that cannot be read' };
+
+const isTooLarge = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE';
 
 type Done = (error: Error | null, text?: Buffer) => void;
 /** The part of the ws package's extension that is replaced. `isLast`: the piece is the last one of its message. */
@@ -96,23 +102,37 @@ export function inflateWithin(
   if (!extension) return;
   let pieces: Buffer[] = [];
 
-  function fail(error: NodeJS.ErrnoException, done: Done): void {
-    const { code, reason } = error.code === 'ERR_BUFFER_TOO_LARGE' ? TOO_LARGE : INVALID;
+  function fail(error: Error, done: Done): void {
+    const { code, reason } = isTooLarge(error) ? TOO_LARGE : INVALID;
     socket.close(code, reason);
     done(error);
   }
 
-  async function handOn(compressed: Buffer, options: ZlibOptions, done: Done): Promise<void> {
-    // `done` must not be called before `decompress` has returned: the package would call itself once for each frame.
-    await Promise.resolve();
+  async function inflate(compressed: Buffer, most: number): Promise<Buffer> {
+    const options = { finishFlush: constants.Z_SYNC_FLUSH, maxOutputLength: most };
+    if (compressed.length <= SMALL.compressed) {
+      const small = Math.min(most, SMALL.text);
+      try {
+        return inflateRawSync(compressed, { ...options, maxOutputLength: small });
+      } catch (error) {
+        if (small === most || !isTooLarge(error)) throw error;
+      }
+    }
+    return limits.turns.during(limits.project(), () => inflateLater(compressed, options));
+  }
+
+  /**
+   * Each message is handed on in a turn of the event loop of its own: 64 kB that came in one chunk can hold 150 messages that become
+   * 400 kB each, and to read one of them takes 5 ms. (And the package would call itself once for each frame if `done` was called
+   * before `decompress` has returned.)
+   */
+  async function handOn(compressed: Buffer, most: number, done: Done): Promise<void> {
+    await nextTurn();
     let text: Buffer;
     try {
-      text =
-        compressed.length <= AT_ONCE
-          ? inflateRawSync(compressed, options)
-          : await limits.turns.during(limits.project(), () => inflateLater(compressed, options));
+      text = await inflate(compressed, most);
     } catch (error) {
-      fail(error as NodeJS.ErrnoException, done);
+      fail(error as Error, done);
       return;
     }
     done(null, text);
@@ -126,11 +146,8 @@ export function inflateWithin(
     }
     const compressed = pieces.length === 1 ? piece : Buffer.concat(pieces);
     pieces = [];
-    const options = {
-      finishFlush: constants.Z_SYNC_FLUSH,
-      maxOutputLength: Math.min(limits.most(), Math.max(ALWAYS_INFLATED, compressed.length * MOST_TIMES)),
-    };
-    limits.ready(() => void handOn(compressed, options, done));
+    const most = Math.min(limits.most(), Math.max(ALWAYS_INFLATED, compressed.length * MOST_TIMES));
+    limits.ready(() => void handOn(compressed, most, done));
   };
 }
 
