@@ -17,7 +17,7 @@ import { createSums } from '../../src/services/upkeep/sums.js';
 import type { Database, Queryable } from '../../src/store/database.js';
 import { readEventBreakdown, readSessionBreakdown } from '../../src/store/sessions/breakdown.js';
 import { readSeries, readTotals } from '../../src/store/sessions/session-stats.js';
-import { MOST_ADDED } from '../../src/store/sessions/from-sums.js';
+import { MOST_ADDED, MOST_ADDED_OF_RANGE } from '../../src/store/sessions/from-sums.js';
 import { EVENT_SUMS, moveEnds, nextEnd } from '../../src/store/sessions/event-sums.js';
 import { readEventSeries, readEventTotals } from '../../src/store/sessions/event-stats.js';
 import { SESSION_SUMS } from '../../src/store/sessions/session-sums.js';
@@ -896,6 +896,85 @@ test('of a block in which many events were added all of it is read, and a transa
   await expectSameEvents(stage);
   await makeAt(stage, 3 * DAY);
   await expectSameEvents(stage);
+});
+
+test('late events in many blocks are read beside the sums, and no more of their ids are sent than are read', async () => {
+  const stage = await createStage(db);
+  await withoutOthers(stage);
+  await withEventPartitions(stage);
+  await ensurePartitions(stage.database, stage.time(20 * DAY), () => {});
+  // The stage begins at noon, where a block does.
+  const BLOCKS = 8 * 30;
+  const inBlock = (n: number, second: number): MadeEvent => ({ t: n * BLOCK + second, user: `user${n % 7}` });
+  const some = (count: number, every: number, second: number): MadeEvent[] =>
+    Array.from({ length: count }, (_, n) => inBlock(n * every, second));
+  await runAs(stage.database, true, (tx) => addEvents(tx, stage, [...some(80, 3, 10), inBlock(BLOCKS, 10)]));
+  await makeAt(stage, 31 * DAY);
+  const reach = reachOf(stage);
+  const range = { from: stage.time(0), to: stage.time(30 * DAY) };
+  const marks: { added: string[] | null }[] = [];
+  const recorded: Database = {
+    ...stage.database,
+    transaction: (work) =>
+      stage.database.transaction((tx) =>
+        work({
+          async query<Row>(statement: Parameters<Queryable['query']>[0]) {
+            const rows = await tx.query<Row>(statement);
+            if (statement.name === 'eventSums.marks') marks.splice(0, Infinity, ...(rows as typeof marks));
+            return rows;
+          },
+        }),
+      ),
+  };
+  /** How many events there are, how many marked blocks are read, and of how many the ids. */
+  async function read(): Promise<{ total: number; blocks: number; ids: number[] }> {
+    const { total } = await readSummedEventTotals(recorded, reach, { occurredAt: range }, ALWAYS);
+    return { total, blocks: marks.length, ids: marks.flatMap(({ added }) => (added ? [added.length] : [])) };
+  }
+
+  // A transaction names 100.
+  const late = some(150, 1, 20);
+  for (const part of [late.slice(0, 75), late.slice(75)])
+    await runAs(stage.database, false, (tx) => addEvents(tx, stage, part));
+  expect(await read()).toEqual({ total: 230, blocks: 150, ids: late.map(() => 1) });
+  readsOfEventSums(stage);
+  await readSummedEventTotals(stage.database, reach, { occurredAt: range }, ALWAYS);
+  expect(readsOfEventSums(stage)).toBe(1);
+  await expectSameEvents(stage, range);
+  // Their sums are used: what is wrong in them is in the answer.
+  const wrong = (by: number) =>
+    query(
+      stage,
+      `UPDATE event_sums SET events = events + $3 WHERE project_id = $1 AND start = $2 AND dimension = 'ALL' AND seconds = ${BLOCK}`,
+      [stage.projectId, stage.time(0), by],
+    );
+  await wrong(1_000);
+  expect((await read()).total).toBe(1_230);
+
+  /** Marks without their events: `count` in each of so many blocks. */
+  const mark = async (blocks: number, count: number, from = 0) =>
+    query(
+      stage,
+      `INSERT INTO event_sum_marks (project_id, block, added)
+       SELECT $1, $2::timestamptz + (b + $5::integer) * interval '${BLOCK} s', overlay(gen_random_uuid()::text placing '7' from 15)::uuid
+       FROM generate_series(0, $3::integer - 1) b, generate_series(1, $4::integer)`,
+      [stage.projectId, stage.time(0), blocks, count, from],
+    );
+  // 151 ids in each of 50 blocks: the ids of 100 blocks with one, and of as many of these as are within the limit.
+  await mark(50, 150, 100);
+  const named = (ones: number): number[] => [
+    ...Array<number>(ones).fill(1),
+    ...Array<number>(Math.floor((MOST_ADDED_OF_RANGE - ones) / 151)).fill(151),
+  ];
+  expect(await read()).toEqual({ total: 1_230, blocks: 150, ids: named(100) });
+  // More than are read one by one in each of 60 blocks, which are read.
+  await mark(60, MOST_ADDED);
+  expect(await read()).toEqual({ total: 230, blocks: 150, ids: named(40) });
+  await expectSameEvents(stage, range);
+  // Too many blocks would be read, so all events are, and no id is sent.
+  await mark(60, MOST_ADDED, 40);
+  expect(await read()).toEqual({ total: 230, blocks: 150, ids: [] });
+  await expectSameEvents(stage, range);
 });
 
 test('late events, signing in, merges, erasure and retention are in the figures of events at once', async () => {
