@@ -299,6 +299,36 @@ const fill = (stage: Stage, count: number, { from = 0, every = 1, users = 1_000 
     [stage.projectId, count, stage.time(from), every, users],
   );
 
+test('few users with many durations are read beside the sums, each user once', async () => {
+  const stage = await createStage(db);
+  await fill(stage, 3, { every: DAY });
+  await makeAt(stage, 5 * DAY);
+  // Of 2,000 users. Each has no two sessions whose durations are of the same class: lists by class would have 320,000 entries.
+  await query(
+    stage,
+    `INSERT INTO sessions (project_id, id, user_id, started_at, last_activity_at, ended_at, end_reason, online_until, live,
+                           event_count, ended_event_count, event_types, data)
+     SELECT $1, gen_random_uuid(), md5((n % 2000)::text)::uuid, $2, at, at, 'INACTIVITY', at, false, 1, 1, '{}', '{}'
+     FROM generate_series(1, 320000) n
+     CROSS JOIN LATERAL (SELECT $2::timestamptz + exp(5 + n / 29000e0) * interval '1 ms' AS at) k`,
+    [stage.projectId, stage.time(DAY + 10)],
+  );
+  const reach = { projectId: stage.projectId, userIds: null };
+  stage.observations.length = 0;
+  const summed = await readSummedTotals(stage.database, reach, null, ALWAYS);
+  const names = stage.observations.flatMap((one) => (one.kind === 'statement' ? one.name : []));
+  // Once with the user of each session, and once with each user.
+  expect(names.filter((name) => name === 'sums.figures')).toHaveLength(2);
+  expect(names.filter((name) => !name.startsWith('sums.'))).toEqual([]);
+  const exact = await readTotals(stage.database, reach, null);
+  expect(exact).toMatchObject({ sessions: 320_003, users: 2_000 });
+  expect(summed).toMatchObject({ sessions: 320_003, sessionsWithErrors: 0 });
+  expect(Math.abs(summed.users - 2_000)).toBeLessThan(160);
+  expect(summed.averageDuration! / exact.averageDuration!).toBeCloseTo(1, 9);
+  expect(summed.medianDuration! / exact.medianDuration!).toBeCloseTo(1, 1);
+  expect(summed.p95Duration! / exact.p95Duration!).toBeCloseTo(1, 1);
+}, 120_000);
+
 /** `database`, with `before` called before each statement of a transaction. */
 const watched = (
   database: Database,

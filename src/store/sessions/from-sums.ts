@@ -139,23 +139,38 @@ export function piecesOf({ of, reach, cover: { pieces } }: Sources, dimension: s
 /** The users of grouped rows as a list, as sums have it. */
 const USER_LIST = raw(`string_agg(substring(uuid_send(user_id) FROM 1 FOR ${ID_BYTES}), ''::bytea)`);
 
+/** SQL: each of the figures by its name, made from what a row adds. */
+const each = (figures: Record<string, string>, make: (figure: string, name: string) => string): Sql =>
+  raw(
+    Object.entries(figures)
+      .map(([name, figure]) => `${make(figure, name)} AS ${name}`)
+      .join(', '),
+  );
+
 /**
  * SQL: the rows that are in no sum, grouped by the column `by`, with `figures` (names, and for each the number that a row adds), users
  * and user_list. To have each user once in a list costs twice as much as all the rest. So of few rows a user is there once for each
  * row, and `users` is null.
  */
 export function groupsOfRest({ hasRepeats }: Sources, rows: Sql, by: string, figures: Record<string, string>): Sql {
-  const names = Object.keys(figures);
-  const each = (figure: (name: string) => string): Sql =>
-    raw(names.map((name) => `${figure(name)} AS ${name}`).join(', '));
   const column = raw(by);
   return hasRepeats
-    ? sql`SELECT ${column}, ${each((name) => `sum(${figures[name]!})`)}, NULL::bigint AS users, ${USER_LIST} AS user_list
+    ? sql`SELECT ${column}, ${each(figures, (figure) => `sum(${figure})`)}, NULL::bigint AS users, ${USER_LIST} AS user_list
           FROM (${rows}) r GROUP BY ${column}`
-    : sql`SELECT ${column}, ${each((name) => `sum(${name})`)}, count(user_id) AS users, ${USER_LIST} AS user_list
-          FROM (SELECT ${column}, user_id, ${each((name) => `sum(${figures[name]!})`)} FROM (${rows}) r GROUP BY ${column}, user_id) u
+    : sql`SELECT ${column}, ${each(figures, (_, name) => `sum(${name})`)}, count(user_id) AS users, ${USER_LIST} AS user_list
+          FROM (SELECT ${column}, user_id, ${each(figures, (figure) => `sum(${figure})`)} FROM (${rows}) r GROUP BY ${column}, user_id) u
           GROUP BY ${column}`;
 }
+
+/**
+ * SQL: the same of the rows of `table`, where only the users of all groups together are asked for. So each user is there once, also
+ * one who is in many groups: the groups have no users, and one row, whose group is null, has all users and no figures.
+ */
+export const groupsAndUsers = (table: string, by: string, figures: Record<string, string>): Sql =>
+  sql`SELECT ${raw(by)}, ${each(figures, (figure) => `sum(${figure})`)}, NULL::bigint AS users, NULL::bytea AS user_list
+      FROM ${raw(table)} GROUP BY ${raw(by)}
+      UNION ALL
+      SELECT NULL, ${each(figures, () => '0')}, count(user_id), ${USER_LIST} FROM (SELECT DISTINCT user_id FROM ${raw(table)}) u`;
 
 /** What is asked for: a range, in which intervals begin at `bounds`, and the shortest spans that may be taken. */
 interface Asked {
