@@ -127,6 +127,14 @@ const ZONES = [
   'Asia/Kathmandu',
 ];
 
+/** Ranges that are not empty, some without an end. Without a bias: that would make most of a few ranges short. */
+const rangesOf = (t: fc.Arbitrary<number>) =>
+  fc
+    .noBias(fc.tuple(fc.option(t), fc.option(t)))
+    .map(([one, other]): [number | null, number | null] =>
+      one !== null && other !== null && one > other ? [other, one] : [one, other],
+    );
+
 test('whatever becomes of sessions, and whenever sums are made', async () => {
   const text = fc.option(fc.constantFrom('a', 'B', ''));
   // From two days before the start to two days after: clocks of Sydney and Lord Howe change on 4 October.
@@ -157,12 +165,11 @@ test('whatever becomes of sessions, and whenever sums are made', async () => {
     steps: fc.array(step, { minLength: 2, maxLength: 10 }),
     zone: fc.constantFrom(...ZONES),
     interval: fc.constantFrom<TimeInterval>('HOUR', 'DAY', 'WEEK'),
-    from: fc.option(t),
-    to: fc.option(t),
+    range: rangesOf(t),
   });
   let used = 0;
   await fc.assert(
-    fc.asyncProperty(asked, async ({ steps, zone, interval, from, to }) => {
+    fc.asyncProperty(asked, async ({ steps, zone, interval, range: [from, to] }) => {
       const stage = await createStage(db);
       stage.at(3 * DAY);
       const ids: string[] = [];
@@ -640,6 +647,8 @@ test('a change of what is in sums adds a mark, and another does not', async () =
   expect(await marksOfChange('error_count = 2, event_count = 2, ended_event_count = 2, live = false')).toBe(0);
 });
 
+type Statement = Parameters<Queryable['query']>[0];
+
 const EVENT_BY = Object.keys(EVENT_DIMENSIONS) as EventDimension[];
 const reachOf = (stage: Stage) => ({ projectId: stage.projectId, userIds: null });
 
@@ -649,8 +658,8 @@ async function expectSameEvents(
   occurredAt: Range = { from: null, to: null },
   interval: TimeInterval = 'DAY',
   timeZone = 'UTC',
+  database: Database = stage.database,
 ): Promise<void> {
-  const { database } = stage;
   const reach = reachOf(stage);
   const filter = { occurredAt };
   const exact = await readEventTotals(database, reach, filter);
@@ -730,6 +739,26 @@ async function addEvents(tx: Queryable, stage: Stage, events: readonly MadeEvent
   return rows.map(({ id }) => id);
 }
 
+/** What is read of the marks of a block. */
+interface ReadMarks {
+  readonly added: string[] | null;
+}
+
+/** `database`, with `after` called after each statement of a transaction. */
+const recording = (database: Database, after: (statement: Statement, rows: unknown[]) => void): Database => ({
+  ...database,
+  transaction: (work) =>
+    database.transaction((tx) =>
+      work({
+        async query(statement) {
+          const rows = await tx.query<never>(statement);
+          after(statement, rows);
+          return rows;
+        },
+      }),
+    ),
+});
+
 /** Projects of other tests would be part of every run. */
 const withoutOthers = (stage: Stage) => query(stage, 'DELETE FROM projects WHERE id <> $1', [stage.projectId]);
 
@@ -765,12 +794,22 @@ test('whatever becomes of events, and whenever sums are made', async () => {
     steps: fc.array(step, { minLength: 2, maxLength: 10 }),
     zone: fc.constantFrom(...ZONES),
     interval: fc.constantFrom<TimeInterval>('HOUR', 'DAY', 'WEEK'),
-    from: fc.option(t),
-    to: fc.option(t),
+    range: rangesOf(t),
+    // Most examples end with sums of all days, and late events that are in the range by these shares of it, in percent.
+    late: fc.option(fc.array(fc.record({ event, share: fc.noBias(fc.nat(99)) }), { minLength: 1, maxLength: 4 })),
   });
-  let used = 0;
+  let withNamed = 0;
   await fc.assert(
-    fc.asyncProperty(asked, async ({ steps, zone, interval, from, to }) => {
+    fc.asyncProperty(asked, async ({ steps: first, zone, interval, range: [from, to], late }) => {
+      const [start, finish] = [from ?? -2 * DAY, to ?? 2 * DAY];
+      const steps: (typeof first)[number][] = [...first];
+      if (late) {
+        const added = late.map((one) => ({
+          ...one.event,
+          t: Math.floor(start + (one.share / 100) * (finish - start)),
+        }));
+        steps.push({ kind: 'make', until: 3 * DAY }, { kind: 'add', events: added });
+      }
       const stage = await createStage(db);
       await withoutOthers(stage);
       await withEventPartitions(stage);
@@ -814,17 +853,25 @@ test('whatever becomes of events, and whenever sums are made', async () => {
           }),
         );
       }
-      readsOfEventSums(stage);
+      const named = new Set<string>();
+      let hasReadNamed = false;
+      const database = recording(stage.database, ({ name, values = [] }, rows) => {
+        if (name === 'eventSums.marks')
+          for (const { added } of rows as ReadMarks[]) for (const id of added ?? []) named.add(id);
+        if (/^eventSums\.(figures|breakdown)/.test(name))
+          hasReadNamed ||= values.some((value) => Array.isArray(value) && value.some((id) => named.has(id)));
+      });
       const range = { from: from === null ? null : stage.time(from), to: to === null ? null : stage.time(to) };
-      await expectSameEvents(stage, range, interval, zone);
+      await expectSameEvents(stage, range, interval, zone, database);
+      if (hasReadNamed) withNamed += 1;
       await makeAt(stage, 5 * DAY);
       expect(await eventMarksOf(stage)).toBe(0);
       await expectSameEvents(stage, range, interval, zone);
-      used += readsOfEventSums(stage);
     }),
-    { numRuns: 8 },
+    { numRuns: 15 },
   );
-  expect(used).toBeGreaterThan(0);
+  // The first answers of so many examples read late events that marks name. It was 7 in 10 on average, and never less than 5 in 10.
+  expect(withNamed).toBeGreaterThan(3);
 }, 180_000);
 
 test('of a block in which events were added only these are read, and after another change all of it', async () => {
@@ -942,20 +989,10 @@ test('late events in many blocks are read beside the sums, and no more of their 
   await makeAt(stage, 31 * DAY);
   const reach = reachOf(stage);
   const range = { from: stage.time(0), to: stage.time(30 * DAY) };
-  const marks: { added: string[] | null }[] = [];
-  const recorded: Database = {
-    ...stage.database,
-    transaction: (work) =>
-      stage.database.transaction((tx) =>
-        work({
-          async query<Row>(statement: Parameters<Queryable['query']>[0]) {
-            const rows = await tx.query<Row>(statement);
-            if (statement.name === 'eventSums.marks') marks.splice(0, Infinity, ...(rows as typeof marks));
-            return rows;
-          },
-        }),
-      ),
-  };
+  let marks: ReadMarks[] = [];
+  const recorded = recording(stage.database, ({ name }, rows) => {
+    if (name === 'eventSums.marks') marks = rows as ReadMarks[];
+  });
   /** How many events there are, how many marked blocks are read, and of how many the ids. */
   async function read(): Promise<{ total: number; blocks: number; ids: number[] }> {
     const { total } = await readSummedEventTotals(recorded, reach, { occurredAt: range }, ALWAYS);
