@@ -50,15 +50,25 @@ const query = <Row>(stage: Stage, text: string, values: unknown[] = []) =>
   stage.database.query<Row>({ name: 'test', text, values });
 
 /** Makes the sums of all that is marked, as of `seconds` after the stage's start. */
-async function makeAt(stage: Stage, seconds: number, database: Database = stage.database): Promise<void> {
+async function makeAt(
+  stage: Stage,
+  seconds: number,
+  database: Database = stage.database,
+  passed?: () => number,
+): Promise<void> {
   // A transaction of another test may hold the sums of events back for longer than a run waits.
   await untilOthersEnd(stage.database);
-  await makeBeside(stage, seconds, database);
+  await makeBeside(stage, seconds, database, passed);
 }
 
 /** The same beside a transaction of the test that has not ended. */
-async function makeBeside(stage: Stage, seconds: number, database: Database = stage.database): Promise<void> {
-  const sums = createSums({ database, clock: stage, observe: () => {} });
+async function makeBeside(
+  stage: Stage,
+  seconds: number,
+  database: Database = stage.database,
+  passed?: () => number,
+): Promise<void> {
+  const sums = createSums({ database, clock: stage, observe: () => {}, ...(passed && { passed }) });
   await sums.runOnce(stage.time(seconds));
   await sums.close();
 }
@@ -422,9 +432,9 @@ test('what changes while many blocks get their first sums does not wait for all 
   const oldEvents = Array.from({ length: BLOCKS }, (_, n) => ({ t: -2 * DAY + n * 3 * HOUR }));
   await runAs(stage.database, true, (tx) => addEvents(tx, stage, oldEvents));
   const now = DAY;
-  stage.at(now);
   const made: string[] = [];
   const ends: number[] = [];
+  let hours = 0;
   let newest: string | null = null;
   const changed = watched(stage.database, async (name, _tx, values) => {
     if (name === 'eventSums.move') ends.push(made.length);
@@ -434,14 +444,14 @@ test('what changes while many blocks get their first sums does not wait for all 
     newest ??= block;
     // From the tenth block on, the newest one changes each time when it has been made, and an hour passes.
     if (made.length < 10 || (made.length > 10 && made.at(-1) !== made[0])) return;
-    stage.at(now + made.length * HOUR);
+    hours = made.length;
     await query(stage, `UPDATE sessions SET version = $3 WHERE project_id = $1 AND started_at >= $2`, [
       stage.projectId,
       newest,
       String(made.length),
     ]);
   });
-  await makeAt(stage, now, changed);
+  await makeAt(stage, now, changed, () => hours * HOUR * 1_000);
   // Each block of sessions has its first sums, newest first.
   const first = [...new Set(made)].filter((one) => one.startsWith('sums.'));
   expect(first).toHaveLength(BLOCKS);
@@ -458,6 +468,56 @@ test('what changes while many blocks get their first sums does not wait for all 
   expect([await marksOf(stage), await eventMarksOf(stage)]).toEqual([0, 0]);
   await expectSame(stage, { from: null, to: null }, 'DAY', 'UTC');
   await expectSameEvents(stage);
+});
+
+test('what changes while many changed blocks are made anew does not wait for them, nor for a look that fails', async () => {
+  const stage = await createStage(db);
+  await withoutOthers(stage);
+  const BLOCKS = 40;
+  await fill(stage, BLOCKS, { from: -5 * DAY, every: 3 * HOUR });
+  const change = (since: string) =>
+    query(stage, `UPDATE sessions SET version = concat(version, 'x') WHERE project_id = $1 AND started_at >= $2`, [
+      stage.projectId,
+      since,
+    ]);
+  const made: string[] = [];
+  let hours = 0;
+  let failures = 0;
+  const watching = watched(stage.database, async (name, _tx, values) => {
+    if (name !== 'sums.deleteMarks') return;
+    made.push((values![1] as Date).toISOString());
+    // Of 20 blocks that have their first sums all change at once. An hour after each block that is made the duty looks again.
+    if (made.length === 20) await change(made.at(-1)!);
+    if (made.length >= 20) hours += 1;
+    if (made.length === 26) await change(made[0]!);
+  });
+  const failing: Database = {
+    ...watching,
+    async query(statement) {
+      // A look is of all projects.
+      const isLook = statement.name === 'sums.marked' && statement.values?.length === 1;
+      if (isLook && made.length >= 23 && failures++ === 0) throw new Error('It is gone.');
+      return watching.query(statement);
+    },
+  };
+  const tasks: string[] = [];
+  const sums = createSums({
+    database: failing,
+    clock: stage,
+    passed: () => hours * HOUR * 1_000,
+    observe: (one) => void (one.kind === 'task.failed' && tasks.push(one.task)),
+  });
+  await sums.runOnce(stage.time(DAY));
+  await sums.close();
+  expect([failures > 0, tasks]).toEqual([true, ['session sums']]);
+  // The newest is made first of those that have changed, and soon after it has changed again, where others still wait.
+  const times = made.flatMap((block, at) => (block === made[0] ? [at] : []));
+  expect(times).toHaveLength(3);
+  expect(times[1]).toBeLessThan(23);
+  expect(times[2]).toBeLessThan(30);
+  expect(made.length).toBeGreaterThan(55);
+  expect([new Set(made).size, await marksOf(stage)]).toEqual([BLOCKS, 0]);
+  await expectSame(stage, { from: null, to: null }, 'DAY', 'UTC');
 });
 
 test('many users are counted to within a few percent, and too many values are read from the sessions', async () => {
