@@ -51,8 +51,10 @@ export function createSums(deps: {
   observe: Observer;
   /** Whether events wait for this server. Then it rests after each block as long as the block took. */
   isBusy?: () => boolean;
+  /** Milliseconds that have passed since some moment, whatever becomes of the clock. */
+  passed?: () => number;
 }): Sums {
-  const { database, clock, observe, isBusy = () => false } = deps;
+  const { database, clock, observe, isBusy = () => false, passed = () => performance.now() } = deps;
   const closing = new AbortController();
   const stop = closing.signal;
   const failed = (task: string, error: unknown): void => observe({ kind: 'task.failed', task, error });
@@ -90,7 +92,7 @@ export function createSums(deps: {
     return earlier ? { task, kind, marked: earlier } : null;
   }
 
-  /** Moves the ends, and finds the latest marked block of each project and kind, as of `now`. */
+  /** Moves the ends, and finds the latest marked block of each project and kind, as of `now`. What cannot be found is left out. */
   async function look(now: Date): Promise<Turn[]> {
     await moveAllEnds(now).catch((error: unknown) => {
       if (!stop.aborted) failed('event sums', error);
@@ -98,7 +100,12 @@ export function createSums(deps: {
     const before = new Date(now.getTime() - AFTER);
     const turns: Turn[] = [];
     for (const { task, kind } of KINDS)
-      for (const marked of await kind.latestMarked(database, before)) turns.push({ task, kind, marked });
+      try {
+        for (const marked of await kind.latestMarked(database, before)) turns.push({ task, kind, marked });
+      } catch (error) {
+        stop.throwIfAborted();
+        failed(task, error);
+      }
     return turns;
   }
 
@@ -109,11 +116,23 @@ export function createSums(deps: {
       // To where each project has come. The blocks above have been made, or failed.
       const places = new Map(down.map((turn) => [nameOf(turn), turn.marked.block]));
       // What is marked above meanwhile does not wait until a project has come all the way down, which takes hours after an update.
-      // Every INTERVAL all begin at the top again, down to these places. The two take turns, so each has half of the blocks.
+      // Every INTERVAL all begin at the top again, down to these places, also if some have not come there since the last time: what
+      // they have left is marked, so they come to it again. The two take turns, so each has half of the blocks.
       let again: Turn[] = [];
       const isAbove = (turn: Turn): boolean => turn.marked.block > (places.get(nameOf(turn)) ?? -Infinity);
-      const begun = clock.now().getTime();
+      const begun = passed();
       let looked = begun;
+
+      /** Begins at the top again. Who waits for a turn keeps it, so nobody waits longer than until all others had theirs. */
+      async function beginAgain(at: number): Promise<void> {
+        const tops = await look(new Date(now.getTime() + at - begun));
+        const above = new Map(tops.filter(isAbove).map((turn) => [nameOf(turn), turn]));
+        const waiting = new Set(again.map(nameOf));
+        again = [
+          ...again.map((turn) => above.get(nameOf(turn)) ?? turn),
+          ...[...above.values()].filter((turn) => !waiting.has(nameOf(turn))),
+        ];
+      }
 
       async function takeTurn(turns: Turn[], isAgain: boolean): Promise<void> {
         const turn = turns.shift();
@@ -132,10 +151,10 @@ export function createSums(deps: {
       }
 
       while (down.length > 0 || again.length > 0) {
-        const at = clock.now().getTime();
-        if (down.length > 0 && again.length === 0 && at >= looked + INTERVAL) {
+        const at = passed();
+        if (at >= looked + INTERVAL) {
           looked = at;
-          again = (await look(new Date(now.getTime() + at - begun))).filter(isAbove);
+          await beginAgain(at);
         }
         await takeTurn(again, true);
         await takeTurn(down, false);

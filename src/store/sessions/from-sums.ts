@@ -18,15 +18,17 @@ const { sql, raw } = Prisma;
 
 /** Up to so many sessions or events in sums, the rows are read instead: 40 ms. */
 export const MOST_FROM_ROWS = 10_000;
-/** If more blocks of the range are marked, the sums are of little use, and the rows are read. */
-const MOST_MARKED = 100;
+/** If more marked blocks of the range have to be read from their rows, the sums are of little use, and all rows are read. */
+const MOST_MISSING = 100;
+/** So they are if more blocks are marked at all. Of those in which rows were added the added ones alone are read. */
+const MOST_MARKED = 1_000;
 
 /**
- * Of a block in which rows were added, so many are read one by one, beside its sums: 2 ms. If there are more, all of it is read, and
- * so it is with more of the whole range.
+ * Of a block in which rows were added, so many are read one by one, beside its sums: 2 ms. If there are more, all of it is read. So
+ * it is with more of the whole range: then the blocks with the fewest are read one by one.
  */
 export const MOST_ADDED = 500;
-const MOST_ADDED_OF_RANGE = 4_000;
+export const MOST_ADDED_OF_RANGE = 4_000;
 
 /** If more intervals consist of several pieces, their users would be more than an operation may read: 3.5 kB each. */
 const MOST_PUT_TOGETHER = 1_000;
@@ -81,14 +83,18 @@ interface Marks {
   readonly added: readonly string[];
 }
 
-/** Null: more than MOST_MARKED blocks are missing. From block to block, however many marks each has. */
+/**
+ * Null: too many blocks are marked, or missing. From block to block, however many marks each has. Postgres decides which rows are read
+ * one by one, and sends the ids of these alone: 150 kB at most.
+ */
 async function readMarks(
   tx: Queryable,
   { name, marks, added: column }: SummedRows,
   { projectId }: Reach,
   { from, to }: Stretch,
 ): Promise<Marks | null> {
-  const rows = await tx.query<{ block: Date; added: (string | null)[] }>({
+  const [mostMarked, mostRead] = column === null ? [MOST_MISSING, 1] : [MOST_MARKED, MOST_ADDED + 1];
+  const rows = await tx.query<{ block: Date; added: string[] | null }>({
     name: `${name}.marks`,
     text: `WITH RECURSIVE blocks AS (
              (SELECT block FROM ${marks} WHERE project_id = $1 AND block >= $2 AND block < $3 ORDER BY block LIMIT 1)
@@ -96,24 +102,29 @@ async function readMarks(
              SELECT n.block FROM blocks b CROSS JOIN LATERAL (
                SELECT block FROM ${marks} WHERE project_id = $1 AND block > b.block AND block < $3 ORDER BY block LIMIT 1
              ) n
-           ) SELECT b.block, ARRAY(
-               SELECT ${column ?? 'NULL::uuid'} FROM ${marks} m
-               WHERE m.project_id = $1 AND m.block = b.block LIMIT ${column === null ? 1 : MOST_ADDED + 1}
-             ) AS added
-             FROM blocks b LIMIT ${MOST_MARKED + 1}`,
+           ), found AS MATERIALIZED (
+             SELECT block FROM blocks LIMIT ${mostMarked + 1}
+           ), named AS (
+             SELECT f.block, n.added FROM found f CROSS JOIN LATERAL (
+               SELECT CASE WHEN count(*) <= ${MOST_ADDED} AND count(m.added) = count(*) THEN array_agg(m.added) END AS added
+               FROM (
+                 SELECT ${column ?? 'NULL::uuid'} AS added FROM ${marks} m
+                 WHERE m.project_id = $1 AND m.block = f.block AND (SELECT count(*) FROM found) <= ${mostMarked}
+                 LIMIT ${mostRead}
+               ) m
+             ) n
+           ), fewest AS (
+             SELECT block, CASE WHEN sum(cardinality(added)) OVER (ORDER BY cardinality(added), block) <= ${MOST_ADDED_OF_RANGE}
+                           THEN added END AS added
+             FROM named
+           ) SELECT block, CASE WHEN count(*) FILTER (WHERE added IS NULL) OVER () <= ${MOST_MISSING} THEN added END AS added
+             FROM fewest`,
     values: [projectId, new Date(startOfSpan(from, BLOCK)), new Date(to)],
   });
-  if (rows.length > MOST_MARKED) return null;
-  const blocks = new Set<number>();
-  const added: string[] = [];
-  for (const { block, added: ids } of rows) {
-    const named = ids.filter((id) => id !== null);
-    if (named.length < ids.length || ids.length > MOST_ADDED || added.length + ids.length > MOST_ADDED_OF_RANGE)
-      blocks.add(block.getTime());
-    else added.push(...named);
-  }
+  const blocks = new Set(rows.flatMap(({ block, added }) => (added ? [] : block.getTime())));
+  if (rows.length > mostMarked || blocks.size > MOST_MISSING) return null;
   const days = new Set(rows.map(({ block }) => startOfSpan(block.getTime(), DAY)));
-  return { missing: { blocks, days }, added };
+  return { missing: { blocks, days }, added: rows.flatMap(({ added }) => added ?? []) };
 }
 
 /** The stored sums `s` of a dimension, joined with the `pieces p` of the cover. */
@@ -128,23 +139,38 @@ export function piecesOf({ of, reach, cover: { pieces } }: Sources, dimension: s
 /** The users of grouped rows as a list, as sums have it. */
 const USER_LIST = raw(`string_agg(substring(uuid_send(user_id) FROM 1 FOR ${ID_BYTES}), ''::bytea)`);
 
+/** SQL: each of the figures by its name, made from what a row adds. */
+const each = (figures: Record<string, string>, make: (figure: string, name: string) => string): Sql =>
+  raw(
+    Object.entries(figures)
+      .map(([name, figure]) => `${make(figure, name)} AS ${name}`)
+      .join(', '),
+  );
+
 /**
  * SQL: the rows that are in no sum, grouped by the column `by`, with `figures` (names, and for each the number that a row adds), users
  * and user_list. To have each user once in a list costs twice as much as all the rest. So of few rows a user is there once for each
  * row, and `users` is null.
  */
 export function groupsOfRest({ hasRepeats }: Sources, rows: Sql, by: string, figures: Record<string, string>): Sql {
-  const names = Object.keys(figures);
-  const each = (figure: (name: string) => string): Sql =>
-    raw(names.map((name) => `${figure(name)} AS ${name}`).join(', '));
   const column = raw(by);
   return hasRepeats
-    ? sql`SELECT ${column}, ${each((name) => `sum(${figures[name]!})`)}, NULL::bigint AS users, ${USER_LIST} AS user_list
+    ? sql`SELECT ${column}, ${each(figures, (figure) => `sum(${figure})`)}, NULL::bigint AS users, ${USER_LIST} AS user_list
           FROM (${rows}) r GROUP BY ${column}`
-    : sql`SELECT ${column}, ${each((name) => `sum(${name})`)}, count(user_id) AS users, ${USER_LIST} AS user_list
-          FROM (SELECT ${column}, user_id, ${each((name) => `sum(${figures[name]!})`)} FROM (${rows}) r GROUP BY ${column}, user_id) u
+    : sql`SELECT ${column}, ${each(figures, (_, name) => `sum(${name})`)}, count(user_id) AS users, ${USER_LIST} AS user_list
+          FROM (SELECT ${column}, user_id, ${each(figures, (figure) => `sum(${figure})`)} FROM (${rows}) r GROUP BY ${column}, user_id) u
           GROUP BY ${column}`;
 }
+
+/**
+ * SQL: the same of the rows of `table`, where only the users of all groups together are asked for. So each user is there once, also
+ * one who is in many groups: the groups have no users, and one row, whose group is null, has all users and no figures.
+ */
+export const groupsAndUsers = (table: string, by: string, figures: Record<string, string>): Sql =>
+  sql`SELECT ${raw(by)}, ${each(figures, (figure) => `sum(${figure})`)}, NULL::bigint AS users, NULL::bytea AS user_list
+      FROM ${raw(table)} GROUP BY ${raw(by)}
+      UNION ALL
+      SELECT NULL, ${each(figures, () => '0')}, count(user_id), ${USER_LIST} FROM (SELECT DISTINCT user_id FROM ${raw(table)}) u`;
 
 /** What is asked for: a range, in which intervals begin at `bounds`, and the shortest spans that may be taken. */
 interface Asked {
@@ -226,8 +252,8 @@ export interface Users {
   readonly lists: number;
 }
 /**
- * An operation reads 8 MiB at most, and each of these bytes takes 1.37. So two answers fit, of some 300,000 users together that are
- * in no sum, or in sums with few users each. Beyond that the rows are read.
+ * An operation reads 8 MiB at most, and each of these bytes takes 1.37; the ids that marks name take 0.15 MB. So two answers fit, each
+ * of some 300,000 users that are in no sum, or in sums with few users each. Beyond that the rows are read.
  */
 const MOST_LISTS = 2_500_000;
 const IS_READ = '(count(*) > 1 OR max(users) IS NULL)';

@@ -10,6 +10,7 @@ import { dimensionOf, readSessionBreakdown, type Breakdown } from './breakdown.j
 import {
   countUsers,
   fromSums,
+  groupsAndUsers,
   groupsOfRest,
   hasSums,
   meanOf,
@@ -106,14 +107,21 @@ interface AllFigures extends Figures {
   readonly counts: readonly number[];
 }
 
-/** The figures of all intervals together. What is in no sum is read once, grouped by the classes of durations. */
+/**
+ * The figures of all intervals together. What is in no sum is read once, grouped by the classes of durations. Nearly each session of a
+ * user is in another class, so if each user is to be there once, the users are apart from the classes.
+ */
 async function readAllFigures(tx: Queryable, sources: Sources) {
   const sessions = restOf(sources, raw(`s.user_id, s.error_count, ${MILLISECONDS} AS duration`));
   const rows = sql`SELECT ${CLASS} AS class, user_id, error_count, duration FROM (${sessions}) m`;
   const { text, values } = sql`
-    WITH rest AS MATERIALIZED (${groupsOfRest(sources, rows, 'class', REST)})
-    SELECT ${FIGURES}, ARRAY(SELECT class FROM rest ORDER BY class) AS classes,
-           ARRAY(SELECT sessions::integer FROM rest ORDER BY class) AS counts
+    WITH sessions_of_rest AS (${rows}), rest AS MATERIALIZED (${
+      sources.hasRepeats
+        ? groupsOfRest(sources, raw('SELECT * FROM sessions_of_rest'), 'class', REST)
+        : groupsAndUsers('sessions_of_rest', 'class', REST)
+    })
+    SELECT ${FIGURES}, ARRAY(SELECT class FROM rest WHERE class IS NOT NULL ORDER BY class) AS classes,
+           ARRAY(SELECT sessions::integer FROM rest WHERE class IS NOT NULL ORDER BY class) AS counts
     FROM (
       SELECT ${OF_SUM} FROM ${piecesOf(sources, ALL)}
       UNION ALL
