@@ -229,9 +229,11 @@ const roundOf = (round: number) =>
 const FAT = `subscription { userPresence { kind at users { identity status ${Array.from({ length: 5 }, (_, at) => `a${at}: identity`).join(' ')} } } }`;
 const LEAN = 'subscription { userPresence { kind users { identity status } } }';
 
-/** A subscription over WebSocket that is paused and resumed as the test says. */
+/** A subscription over WebSocket that is paused and resumed as the test says. Compressed, all would have room below the server. */
 async function fatSocket(url: string, key: string) {
-  const socket = new WebSocket(`${url.replace('http', 'ws')}/graphql`, 'graphql-transport-ws');
+  const socket = new WebSocket(`${url.replace('http', 'ws')}/graphql`, 'graphql-transport-ws', {
+    perMessageDeflate: false,
+  });
   const updates: { kind: string; users: { identity: string; status: string }[] }[] = [];
   let onMessage = (): void => {};
   socket.on('message', (data: Buffer) => {

@@ -37,7 +37,11 @@ const WATCH = 'subscription { userPresence(identities: ["nobody"]) { kind } }';
 
 /** A socket of the protocol, by hand. */
 function open({ url } = app, headers: Record<string, string> = {}) {
-  const socket = new WebSocket(`${url.replace('http', 'ws')}/graphql`, 'graphql-transport-ws', { headers });
+  const socket = new WebSocket(`${url.replace('http', 'ws')}/graphql`, 'graphql-transport-ws', {
+    headers,
+    // Frames are also written below it. What is compressed: test/transport/compression.test.ts.
+    perMessageDeflate: false,
+  });
   const said: { type: string; id?: string; payload?: any }[] = [];
   socket.on('message', (data: Buffer) => said.push(JSON.parse(data.toString())));
   socket.on('error', () => {});

@@ -321,15 +321,17 @@ test('few users with many durations are read beside the sums, each user once', a
   await fill(stage, 3, { every: DAY });
   await makeAt(stage, 5 * DAY);
   // Of 2,000 users. Each has no two sessions whose durations are of the same class: lists by class would have 320,000 entries.
-  await query(
-    stage,
-    `INSERT INTO sessions (project_id, id, user_id, started_at, last_activity_at, ended_at, end_reason, online_until, live,
-                           event_count, ended_event_count, event_types, data)
-     SELECT $1, gen_random_uuid(), md5((n % 2000)::text)::uuid, $2, at, at, 'INACTIVITY', at, false, 1, 1, '{}', '{}'
-     FROM generate_series(1, 320000) n
-     CROSS JOIN LATERAL (SELECT $2::timestamptz + exp(5 + n / 29000e0) * interval '1 ms' AS at) k`,
-    [stage.projectId, stage.time(DAY + 10)],
-  );
+  // In parts: a statement has 30 seconds.
+  for (let from = 0; from < 320_000; from += 40_000)
+    await query(
+      stage,
+      `INSERT INTO sessions (project_id, id, user_id, started_at, last_activity_at, ended_at, end_reason, online_until,
+                             live, event_count, ended_event_count, event_types, data)
+       SELECT $1, gen_random_uuid(), md5((n % 2000)::text)::uuid, $2, at, at, 'INACTIVITY', at, false, 1, 1, '{}', '{}'
+       FROM generate_series($3::int + 1, $3 + 40000) n
+       CROSS JOIN LATERAL (SELECT $2::timestamptz + exp(5 + n / 29000e0) * interval '1 ms' AS at) k`,
+      [stage.projectId, stage.time(DAY + 10), from],
+    );
   const reach = { projectId: stage.projectId, userIds: null };
   stage.observations.length = 0;
   const summed = await readSummedTotals(stage.database, reach, null, ALWAYS);
@@ -344,7 +346,9 @@ test('few users with many durations are read beside the sums, each user once', a
   expect(summed.averageDuration! / exact.averageDuration!).toBeCloseTo(1, 9);
   expect(summed.medianDuration! / exact.medianDuration!).toBeCloseTo(1, 1);
   expect(summed.p95Duration! / exact.p95Duration!).toBeCloseTo(1, 1);
-}, 120_000);
+  // The other tests would make the sums of all of them.
+  await query(stage, 'DELETE FROM session_sum_marks WHERE project_id = $1', [stage.projectId]);
+}, 240_000);
 
 /** `database`, with `before` called before each statement of a transaction. */
 const watched = (
@@ -1289,36 +1293,44 @@ test('the making of sums of events may break off at any statement, and two may d
 }, 180_000);
 
 test('users of more lists than an operation may read: the rows are read', async () => {
-  const stage = await createStage(db);
-  await withEventPartitions(stage);
-  const add = (from: number, count: number, users: number): Promise<unknown> =>
-    query(
-      stage,
-      `INSERT INTO events (project_id, id, type, occurred_at, received_at, user_id)
-       SELECT $1, overlay(event_id_at($2)::text placing lpad(to_hex(n), 12, '0') from 25)::uuid, 'log', $2, $2, md5((n % $4)::text)::uuid
-       FROM generate_series(1, $3::integer) n`,
-      [stage.projectId, stage.time(from), count, users],
-    );
-  await add(10, 10, 10);
-  await makeAt(stage, 3 * DAY);
-  await add(10 + DAY, 1, 10);
-  // In no sum yet, and of half of the range at most. Each user is read once, if the list of all rows would be too long.
-  await add(3 * DAY - 120, 320_000, 200);
-  const reach = reachOf(stage);
-  readsOfEventSums(stage);
-  const totals = await readSummedEventTotals(stage.database, reach, null, ALWAYS);
+  /** A project with events of so many users that are in no sum yet, and of half of the range at most. */
+  async function withRest(users: number): Promise<Stage> {
+    const stage = await createStage(db);
+    await withEventPartitions(stage);
+    const add = (at: number, from: number, to: number, of: number): Promise<unknown> =>
+      query(
+        stage,
+        `INSERT INTO events (project_id, id, type, occurred_at, received_at, user_id)
+         SELECT $1, overlay(event_id_at($2)::text placing lpad(to_hex(n), 12, '0') from 25)::uuid, 'log', $2, $2, md5((n % $5)::text)::uuid
+         FROM generate_series($3::integer, $4::integer) n`,
+        [stage.projectId, stage.time(at), from, to, of],
+      );
+    await add(10, 1, 10, 10);
+    await makeAt(stage, 3 * DAY);
+    await add(10 + DAY, 1, 1, 10);
+    // In parts: a statement has 30 seconds.
+    for (let from = 0; from < 320_000; from += 40_000) await add(3 * DAY - 120, from + 1, from + 40_000, users);
+    readsOfEventSums(stage);
+    return stage;
+  }
+  /** The other tests would make the sums of all of them. */
+  const forget = (stage: Stage): Promise<unknown> =>
+    query(stage, 'DELETE FROM event_sum_marks WHERE project_id = $1', [stage.projectId]);
+
+  // Each user is read once, if the list of all rows would be too long.
+  const few = await withRest(200);
+  const totals = await readSummedEventTotals(few.database, reachOf(few), null, ALWAYS);
   expect(totals).toMatchObject({ total: 320_011, users: 200 });
-  const byType = await readSummedEventBreakdown(stage.database, reach, 'TYPE', null, 1, ALWAYS);
+  const byType = await readSummedEventBreakdown(few.database, reachOf(few), 'TYPE', null, 1, ALWAYS);
   expect(byType.groups).toMatchObject([{ value: 'log', count: 320_011, users: 200 }]);
-  expect(readsOfEventSums(stage)).toBe(2 * 2);
-  await query(stage, 'DELETE FROM events WHERE project_id = $1 AND occurred_at = $2', [
-    stage.projectId,
-    stage.time(3 * DAY - 120),
-  ]);
-  await add(3 * DAY - 60, 320_000, 320_000);
+  expect(readsOfEventSums(few)).toBe(2 * 2);
+  await forget(few);
+
+  const many = await withRest(320_000);
   for (const most of [ALWAYS, Infinity])
-    expect(await readSummedEventTotals(stage.database, reach, null, most)).toMatchObject({
+    expect(await readSummedEventTotals(many.database, reachOf(many), null, most)).toMatchObject({
       total: 320_011,
       users: 320_000,
     });
-});
+  await forget(many);
+}, 240_000);

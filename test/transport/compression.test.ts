@@ -186,7 +186,7 @@ describe('WebSockets', () => {
     );
     const packed = deflateRawSync(text, { finishFlush: constants.Z_SYNC_FLUSH }).subarray(0, -4);
     const inflating = vi.spyOn(zlib, 'inflateRawSync');
-    const size = 1_000;
+    const size = 10;
     for (let from = 0; from < packed.length; from += size) {
       const isLast = from + size >= packed.length;
       if (isLast) {
@@ -261,13 +261,6 @@ describe('WebSockets', () => {
       expect(inThreads).toBe(threads);
     }
     isOver = true;
-  });
-
-  test('a message of more than 1,024 frames closes the socket: each takes memory beside its bytes', async () => {
-    const { socket, connection } = await openSocket({});
-    for (let at = 0; at < 1_100; at += 1)
-      writeFrame(connection, Buffer.from('x'), { isLast: false, isFirst: at === 0 });
-    expect((await closeOf(socket))[0]).toBe(1008);
   });
 
   test('before connection_ack nothing large comes out of little', async () => {

@@ -152,7 +152,8 @@ export function createSums(deps: {
 
       while (down.length > 0 || again.length > 0) {
         const at = passed();
-        if (at >= looked + INTERVAL) {
+        // When nothing is left to go down to, the run ends: the next one begins at the top anyway, also with those that failed.
+        if (down.length > 0 && at >= looked + INTERVAL) {
           looked = at;
           await beginAgain(at);
         }

@@ -100,7 +100,28 @@ export function inflateWithin(
   const { _extensions: extensions } = socket as unknown as { readonly _extensions: Record<string, Extension> };
   const extension = extensions[EXTENSION];
   if (!extension) return;
-  let pieces: Buffer[] = [];
+  /** The pieces of the message that is not complete, as one: each alone would take memory beside its bytes. */
+  let waiting = NOTHING;
+  let length = 0;
+
+  function keep(piece: Buffer): void {
+    if (length + piece.length > waiting.length) {
+      const larger = Buffer.allocUnsafeSlow(2 * (length + piece.length));
+      waiting.copy(larger, 0, 0, length);
+      waiting = larger;
+    }
+    length += piece.copy(waiting, length);
+  }
+
+  /** The whole message, of which this is the last piece. */
+  function whole(piece: Buffer): Buffer {
+    if (length === 0) return piece;
+    keep(piece);
+    const message = waiting.subarray(0, length);
+    waiting = NOTHING;
+    length = 0;
+    return message;
+  }
 
   function fail(error: Error, done: Done): void {
     const { code, reason } = isTooLarge(error) ? TOO_LARGE : INVALID;
@@ -139,13 +160,14 @@ export function inflateWithin(
   }
 
   extension.decompress = (piece, isLast, done) => {
-    pieces.push(piece);
-    if (!isLast) {
+    // What came before the socket closed is not needed any more.
+    const isWanted = socket.readyState === socket.OPEN;
+    if (!isLast || !isWanted) {
+      if (isWanted) keep(piece);
       process.nextTick(done, null, NOTHING);
       return;
     }
-    const compressed = pieces.length === 1 ? piece : Buffer.concat(pieces);
-    pieces = [];
+    const compressed = whole(piece);
     const most = Math.min(limits.most(), Math.max(ALWAYS_INFLATED, compressed.length * MOST_TIMES));
     limits.ready(() => void handOn(compressed, most, done));
   };

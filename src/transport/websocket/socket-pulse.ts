@@ -52,8 +52,9 @@ export function watchPulse(
       asked = { written: connection.bytesWritten, since: now };
       return;
     }
-    // A pong may be there and not be read, because SocketPace has paused the socket, or because this process was busy.
-    if (connection.writableLength > 0 || socket.isPaused || isLate) {
+    // A pong may be there and not be read, because SocketPace has paused the socket, because the messages before it wait for their
+    // turns, or because this process was busy.
+    if (connection.writableLength > 0 || socket.isPaused || connection.isPaused() || isLate) {
       asked.since = now;
       return;
     }

@@ -51,16 +51,16 @@ const MOST_BEFORE = 4_096;
 const FRAMES = 64;
 const CONTROL_HEADER = 6;
 /**
- * The most pieces of a message: chunks of a frame as they come, and frames. Each takes some 120 bytes of memory beside its bytes. A
- * message of MOST_BYTES has some 6,000 chunks, one for each packet. Clients that divide messages make frames of 16 kB and more.
+ * The most pieces of a message: chunks of a frame as they come, and frames. Each takes some 120 bytes of memory beside its bytes (but
+ * not a compressed frame). A message of MOST_BYTES has some 6,000 chunks, one for each packet. Some clients that compress make a frame
+ * of every 240 bytes.
  */
-const MOST_CHUNKS = 16_384;
-const MOST_FRAMES = 1_024;
+const MOST_PIECES = 16_384;
 /** Options of the ws package. Its types do not have all of them. */
 const LIMITS = {
   maxPayload: MOST_BYTES,
-  maxBufferedChunks: MOST_CHUNKS,
-  maxFragments: MOST_FRAMES,
+  maxBufferedChunks: MOST_PIECES,
+  maxFragments: MOST_PIECES,
   closeTimeout: CLOSE_TIMEOUT,
 };
 /** The most characters of a subscription's id. Clients send UUIDs or numbers. */
