@@ -126,7 +126,8 @@ describe.each(['socket', 'stream'] as const)('by %s', (by) => {
     await come('dora');
     const heard = wire.heard.length;
     proxy.heal();
-    await eventually(() => [some, all].every(({ status }) => status === 'live') && count.get() === 2);
+    // The count is the same as before: so its status tells that it has come again.
+    await eventually(() => [some, all, count].every(({ status }) => status === 'live') && count.get() === 2);
     expect([some.get('ben')?.status, [...all.get().keys()].toSorted()]).toEqual(['OFFLINE', ['cleo', 'dora']]);
     for (const { statuses } of seen) expect(statuses).toEqual(['connecting', 'live', 'stale', 'live']);
     // It went on from the cursors: no user was sent again who had not changed.
