@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import WebSocket from 'ws';
+import { eventually } from './app.js';
 import { CHROMIUM_ARGUMENTS, chromiumProgram } from './chromium.js';
 import { temporaryFolder } from './server.js';
 
@@ -70,8 +71,15 @@ export async function startTabs(): Promise<Tabs> {
           return answer.result.value;
         },
         show: () => send('Target.activateTarget', { targetId }),
-        // As somebody closes it: the page is told.
-        close: () => send('Page.close', {}, sessionId),
+        // As somebody closes it: the page is told. When this resolves, the page has gone: a tab that is closed at the same time
+        // would still count on it.
+        async close() {
+          await send('Page.close', {}, sessionId);
+          await eventually(async () => {
+            const { targetInfos } = await send('Target.getTargets', {});
+            return !targetInfos.some((one: { targetId: string }) => one.targetId === targetId);
+          });
+        },
       };
     },
     async close() {
