@@ -43,3 +43,25 @@ export class QueuesInTurn<Item> {
     return [];
   }
 }
+
+/** Works that wait for a place: at most `most` run at a time, and names take turns. */
+export class WorksInTurn {
+  private readonly waiting = new QueuesInTurn<() => void>();
+  private running = 0;
+
+  constructor(private readonly most: number) {}
+
+  /** Does the work when its turn has come. Returns what it returns. */
+  async during<Result>(name: string, work: () => Promise<Result>): Promise<Result> {
+    if (this.running >= this.most) await new Promise<void>((resolve) => this.waiting.add(name, resolve));
+    else this.running += 1;
+    try {
+      return await work();
+    } finally {
+      // The place goes to the next one.
+      const [begin] = this.waiting.take();
+      if (begin) begin();
+      else this.running -= 1;
+    }
+  }
+}

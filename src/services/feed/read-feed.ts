@@ -11,7 +11,7 @@ import { findPresence, presentMoment, readChanges, type ReadRows } from '../../s
 import type { PresenceChangeRow } from '../../store/presence/presence-history.js';
 import { EVENT_FIELDS, type EventField } from '../../store/sessions/events.js';
 import { joinReads } from '../joined-reads.js';
-import { QueuesInTurn } from '../queues-in-turn.js';
+import { WorksInTurn } from '../queues-in-turn.js';
 import { entriesFrom, type Entry, type FeedChange, type FeedView } from './feed-view.js';
 import { createPauses, placeAfter, placeInRow, tellChanges } from './tell-changes.js';
 
@@ -235,26 +235,7 @@ export function createFeedReader(deps: { database: Database; naming: Naming; clo
     return isBefore(place, horizon) ? horizon : place;
   }
 
-  const waiting = new QueuesInTurn<() => void>();
-  let underWay = 0;
-
-  /** Does the work when its turn has come. */
-  async function inTurn<Result>(
-    project: string,
-    signal: AbortSignal | undefined,
-    work: () => Promise<Result>,
-  ): Promise<Result> {
-    if (underWay < MOST_AT_ONCE) underWay += 1;
-    else await new Promise<void>((resolve) => waiting.add(project, resolve));
-    try {
-      signal?.throwIfAborted();
-      return await work();
-    } finally {
-      const [next] = waiting.take();
-      if (next) next();
-      else underWay -= 1;
-    }
-  }
+  const turns = new WorksInTurn(MOST_AT_ONCE);
 
   async function read(view: FeedView, place: FeedPlace, options: Parameters<FeedReader['read']>[2]): Promise<FeedPage> {
     await options.pay(PRICE_OF_PAGE);
@@ -262,7 +243,10 @@ export function createFeedReader(deps: { database: Database; naming: Naming; clo
     // One turn for all of it: a page that waited in the middle would keep its rows in memory. Operations and webhooks take turns
     // elsewhere (access/reading-turns.ts).
     if (on !== database) return readPage(on, view, place, options);
-    return inTurn(view.reach.projectId, options.signal, () => readPage(on, view, place, options));
+    return turns.during(view.reach.projectId, async () => {
+      options.signal?.throwIfAborted();
+      return readPage(on, view, place, options);
+    });
   }
 
   async function readPage(

@@ -1,4 +1,4 @@
-import { QueuesInTurn } from '../../services/queues-in-turn.js';
+import { WorksInTurn } from '../../services/queues-in-turn.js';
 
 /**
  * The most works at the same time: of those who compress, and of those who inflate. Node has four threads for them, and for files,
@@ -6,21 +6,9 @@ import { QueuesInTurn } from '../../services/queues-in-turn.js';
  */
 const AT_ONCE = 2;
 
-/** Works for the threads in which Node compresses and inflates. Few run at a time, and those who ask take turns by name. */
-export class ZlibTurns {
-  private readonly waiting = new QueuesInTurn<() => void>();
-  private running = 0;
-
-  async during<Result>(name: string, work: () => Promise<Result>): Promise<Result> {
-    if (this.running >= AT_ONCE) await new Promise<void>((resolve) => this.waiting.add(name, resolve));
-    else this.running += 1;
-    try {
-      return await work();
-    } finally {
-      // The place goes to the next one.
-      const [begin] = this.waiting.take();
-      if (begin) begin();
-      else this.running -= 1;
-    }
+/** Works for the threads in which Node compresses and inflates. */
+export class ZlibTurns extends WorksInTurn {
+  constructor() {
+    super(AT_ONCE);
   }
 }
