@@ -50,7 +50,7 @@ export interface Context {
    * Contexts with the same object share their reads (loaders.ts) and the rows of a turn (pace.ts): those of an event that is
    * executed for different subscriptions. Left out: the context shares with no other.
    */
-  readonly reads?: object;
+  readonly reads?: object | undefined;
 }
 
 /** The object by which contexts share their reads. */

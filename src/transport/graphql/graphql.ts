@@ -387,26 +387,19 @@ export function createGraphQL(deps: {
    * A new context for each operation and for each message of a subscription, because the limit of what one may read is its
    * own.
    */
-  const contextOf = ({ caller, sender, requestId, charge }: Door): Context => ({
+  const contextOf = ({ caller, sender, requestId, charge }: Door, reads?: object): Context => ({
     caller,
     sender,
     requestId,
     services: { ...services, database: readers(caller) },
     charge,
-  });
-  // Written out: with `{ ...contextOf(like), reads }` the engine takes twenty times as long, for each message.
-  const contextOfMessage = ({ caller, sender, requestId, charge }: Context, reads: object): Context => ({
-    caller,
-    sender,
-    requestId,
-    services: { ...services, database: readers(caller) },
-    charge,
+    // Here, and not in a copy of the result: `{ ...contextOf(like), reads }` takes twenty times as long, for each message.
     reads,
   });
-  const share = createSharedExecutions(contextOfMessage, new MessageTurns(EXECUTING));
+  const share = createSharedExecutions(contextOf, new MessageTurns(EXECUTING));
   const http = createYoga<Door, Context>({
     schema,
-    context: contextOf,
+    context: (door) => contextOf(door),
     plugins: [
       useChecks(execute, createSubscribe(share, mask, largeSends, deflater), documents),
       useLifetimes(streams, places),

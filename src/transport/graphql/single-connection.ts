@@ -245,7 +245,7 @@ export function createSingleConnections(deps: {
       }
       const token = tokenOf(request, url);
       const stream = reservations.find(token, door.caller);
-      if (request.method === 'GET') reservations.open(token!, stream, request, response, door);
+      if (request.method === 'GET') reservations.open(token!, stream, response, door);
       else if (request.method === 'POST') {
         await begin(stream, door, text);
         response.writeHead(202).end();

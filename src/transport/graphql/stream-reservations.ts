@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { ServerResponse } from 'node:http';
 import { callerReachName, type Caller } from '../../domain/access.js';
 import { AppError } from '../../errors.js';
 import { createCounts } from '../../services/counts.js';
@@ -51,7 +51,7 @@ interface StreamReservations {
   /** The stream of a token, for a caller with the same reach as its owner. Throws NOT_FOUND. */
   find(token: string | null, caller: Caller): SingleStream;
   /** Opens a stream. It takes the place of a socket. Throws CONFLICT if it is open already, TOO_MANY_SUBSCRIPTIONS. */
-  open(token: string, stream: SingleStream, request: IncomingMessage, response: ServerResponse, door: Door): void;
+  open(token: string, stream: SingleStream, response: ServerResponse, door: Door): void;
   /** Ends all streams and reservations. */
   close(): void;
 }
@@ -108,7 +108,7 @@ export function createStreamReservations(deps: {
       throw new AppError('NOT_FOUND', 'There is no such stream, or it has ended. Reserve another one with PUT.');
     },
 
-    open(token, stream, request, response, { caller, sender }) {
+    open(token, stream, response, { caller, sender }) {
       if (stream.texts) throw new AppError('CONFLICT', 'The stream is open already. Reserve another one with PUT.');
       // The client has gone. No close event would come to free the places.
       if (response.destroyed) return;
@@ -123,7 +123,7 @@ export function createStreamReservations(deps: {
       // From here on it is not a reservation any more.
       stream.end();
       byToken.set(token, stream);
-      const texts = textStream(request.headers['accept-encoding'], (bytes) => response.write(bytes));
+      const texts = textStream(response.req.headers['accept-encoding'], (bytes) => response.write(bytes));
       stream.texts = texts;
       stream.line = connectionLine(response);
       let isOver = false;
