@@ -10,12 +10,12 @@ import type { Observer } from '../../observation.js';
 import type { Keys } from '../../services/access/keys.js';
 import type { RateLimits } from '../../services/access/rate-limits.js';
 import { connectionLine } from '../graphql/connection-line.js';
-import { admit } from '../http/admission.js';
+import { admit, refusalHeaders } from '../http/admission.js';
 import { credentialInParams } from '../http/authenticate.js';
 import type { GraphQLEngine } from '../graphql/graphql.js';
 import { checkJsonSize } from '../http/check-json-size.js';
 import { MOST_BYTES } from '../http/receive-body.js';
-import { maskError, withoutHttp } from '../graphql/mask-error.js';
+import { headersOf, maskError, withoutHttp } from '../graphql/mask-error.js';
 import { checkOrigin } from '../http/origin.js';
 import { answerWithoutUpgrade, asksForWebSocket } from '../http/without-upgrade.js';
 import type { OpenStreams } from '../graphql/open-streams.js';
@@ -117,9 +117,9 @@ export function createWebSockets(deps: {
       takePlace(req).then(
         () => letIn(true),
         (error: unknown) => {
-          const { message, extensions } = maskError(error, 'websocket', observe);
-          const { retryAfter = 1 } = extensions as { retryAfter?: number };
-          letIn(false, error instanceof AppError ? error.status : 500, message, { 'Retry-After': String(retryAfter) });
+          const masked = maskError(error, 'websocket', observe);
+          const headers = { ...headersOf(masked), ...refusalHeaders(error) };
+          letIn(false, error instanceof AppError ? error.status : 500, masked.message, headers);
         },
       );
     },
