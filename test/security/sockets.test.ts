@@ -183,7 +183,7 @@ describe('unfinished messages', () => {
     for (const { socket } of sockets) socket.terminate();
   }, 60_000);
 
-  test('a message of many frames is read, with pings between them; one of too many is refused with 1008', async () => {
+  test('a message of many frames is read, with pings between them; one of too many frames or bytes is refused with 1008 or 1009', async () => {
     const { socket, said, closed, enter } = open();
     await enter();
     const text = JSON.stringify({
@@ -204,6 +204,12 @@ describe('unfinished messages', () => {
     expect(said.find(({ id }) => id === 'parts')!.payload.data).toEqual({ project: { name: expect.any(String) } });
     below(socket).write(crumbs(16_385));
     expect(await closed).toBe(1008);
+    // So is one of too many bytes, while its client still sends.
+    const large = open();
+    await large.enter();
+    below(large.socket).write(frameHeader(9_000_000));
+    below(large.socket).write(Buffer.alloc(9_000_000, 'x'));
+    expect(await large.closed).toBe(1009);
   });
 
   test('of those who are let in hold 128 MiB together, pings in between or not; others are heard', async () => {
