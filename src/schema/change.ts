@@ -2,7 +2,6 @@ import { SESSION_CHANGE_KINDS, type FeedPlace } from '../domain/change.js';
 import { readFeedCursor, writeFeedCursor } from '../domain/feed-cursor.js';
 import type { EventFilter as EventFilterShape } from '../domain/filters.js';
 import { AppError } from '../errors.js';
-import { pointsOf } from '../services/access/rate-limits.js';
 import { createView, type FeedChange, type FeedFilter } from '../services/feed/feed-view.js';
 import { PRICE_OF_PAGE, type Pay } from '../services/feed/read-feed.js';
 import type { PresenceChangeRow } from '../store/presence/presence-history.js';
@@ -158,7 +157,7 @@ function placeOf(after: string | null | undefined): FeedPlace | null {
 const payOf =
   (context: Context): Pay =>
   (rows) =>
-    rows > 0 ? context.charge(pointsOf(rows)) : Promise.resolve();
+    rows > 0 ? context.charge(rows) : Promise.resolve();
 
 /** Pays only for what is more than `rows`, which the price of the operation contains already. */
 function payBeyond(rows: number, pay: Pay): Pay {

@@ -132,7 +132,7 @@ export function createStoredQueries(deps: {
       sender: { ipAddress: null, userAgent: null },
       requestId: `webhook ${reader.name}`,
       services: { ...services(), database: readers(caller) },
-      charge: async (points) => void (await rateLimits.chargeKey(caller, points)),
+      charge: async (rows) => void (await rateLimits.chargeKey(caller, pointsOf(rows))),
       ...(reads && { reads }),
     };
   }
@@ -248,8 +248,7 @@ export function createStoredQueries(deps: {
     const { filter, fields } = await askedBy(reader, known, stored.variables);
     const { reach } = reader;
     const view = createView(reach, filter);
-    const { charge, requestId } = contextOf(reader);
-    const pay = (rows: number): Promise<void> => charge(pointsOf(rows));
+    const { charge: pay, requestId } = contextOf(reader);
     let place = after === null ? await feed.oldest(reach) : placeOf(after);
     const end = until === null ? null : placeOf(until);
     const args = { schema, document: known.document, variableValues: stored.variables };
