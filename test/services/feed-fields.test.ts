@@ -164,3 +164,20 @@ test('what one operation of a document selects does not decide what another gets
   }
   await client.dispose();
 });
+
+test('a page reads the rows and their events, and what else its cursor needs only if it is old', async () => {
+  const { url } = app;
+  const key = await createProject(url);
+  const { data } = await post(url, key, '{ changeCursor }');
+  await post(url, key, INGEST, { events: [{ type: 'log', message: 'hello' }] });
+  const query = 'query ($after: String) { changes(after: $after, filter: { kinds: [EVENT] }) { nodes { cursor } } }';
+  // A transaction of another test may hold the feed back.
+  await eventually(async () => {
+    const before = app.observations.length;
+    const { data: page } = await post(url, key, query, { after: data.changeCursor });
+    if (page.changes.nodes.length === 0) return false;
+    const names = app.observations.slice(before).flatMap((one) => (one.kind === 'statement' ? [one.name] : []));
+    expect(names.filter((name) => /^(feed|changes)\./.test(name))).toEqual(['feed.changes', 'feed.askedEvents']);
+    return true;
+  });
+});
