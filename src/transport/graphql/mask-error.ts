@@ -75,7 +75,9 @@ export function maskError(error: unknown, request: string | null, observe: Obser
     const { http: given, code: engine } = from.extensions as { http?: { status?: number }; code?: string };
     const own = ENGINE_CODES[engine ?? ''];
     // A request that never became an operation always gets an HTTP error status, whatever the client accepts.
-    const http = own ? { ...given, status: given?.status ?? ERROR_STATUS[own], spec: false } : given;
+    // Of a variable, for example: it has no path, and the answer no data.
+    const ofRequest = given ?? (from.path ? undefined : { status: ERROR_STATUS.BAD_USER_INPUT, spec: true });
+    const http = own ? { ...given, status: given?.status ?? ERROR_STATUS[own], spec: false } : ofRequest;
     return new GraphQLError(from.message.slice(0, LONGEST), {
       nodes: from.nodes,
       source: from.source,
