@@ -82,3 +82,11 @@ test('a variable that is wrong or missing is a fault of the request: 400 to who 
     }
   }
 });
+
+test('a name that no operation has is a fault of the request', async () => {
+  const query = 'query One { project { name } } query Two { project { name } }';
+  for (const operationName of ['Three', null]) {
+    const answer = await send(JSON.stringify({ query, operationName }));
+    expect([answer.status, (await answer.json()).errors[0].extensions.code]).toEqual([400, 'BAD_USER_INPUT']);
+  }
+});

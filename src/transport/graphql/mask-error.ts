@@ -5,6 +5,8 @@ import type { Observer } from '../../observation.js';
 /** The codes of the engine (Yoga), and our code for each. */
 const ENGINE_CODES: Readonly<Record<string, ErrorCode>> = {
   BAD_REQUEST: 'BAD_USER_INPUT',
+  // There is no operation with this name.
+  OPERATION_RESOLUTION_FAILURE: 'BAD_USER_INPUT',
   REQUEST_ENTITY_TOO_LARGE: 'PAYLOAD_TOO_LARGE',
 };
 
