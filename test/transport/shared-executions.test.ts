@@ -217,3 +217,21 @@ test('each subscription reads as much as if it were alone: what a sibling has re
   // What is used twice is counted once.
   expect(again).toEqual({ data: { one: 1, two: 1 } });
 });
+
+test('an event that one reader has alone is executed for it, with reads of its own, and not kept', async () => {
+  const contexts: (object | undefined)[] = [];
+  const alone = createSharedExecutions((like, reads) => {
+    contexts.push(reads);
+    return { ...like, reads };
+  }, new MessageTurns(EXECUTING));
+  const caller = { kind: 'project', reach: { projectId: 'one', userIds: null }, scopes: new Set() };
+  const execute = alone({ schema, document, contextValue: { caller } } as never);
+  const own = { name: 'own', users: [1, 2], isOwn: true };
+  const [first, second] = [await execute(own), await execute(own)];
+  expect(first).toEqual({ data: { presence: { users: [{ id: 1 }, { id: 2 }] } } });
+  expect(second).toEqual(first);
+  expect(second).not.toBe(first);
+  expect(contexts).toEqual([undefined, undefined]);
+  const shared = { name: 'shared', users: [1, 2], isOwn: false };
+  expect(await execute(shared)).toBe(await execute(shared));
+});

@@ -35,6 +35,8 @@ interface Told {
   readonly cursor: string;
   /** When the server stored it. */
   readonly at: Date;
+  /** Whether a reader has the object alone: it was read for that one reader. */
+  readonly isOwn: boolean;
 }
 
 /** A change as a reader gets it. Readers that get the same change share the object. */

@@ -43,6 +43,7 @@ class Change {
     readonly kind: FeedChange['kind'],
     readonly place: FeedPlace,
     readonly at: Date,
+    readonly isOwn: boolean,
   ) {}
 
   private text: string | null = null;
@@ -57,9 +58,10 @@ class EventChange extends Change {
   constructor(
     place: FeedPlace,
     at: Date,
+    isOwn: boolean,
     readonly event: EventRow,
   ) {
-    super('EVENT', place, at);
+    super('EVENT', place, at, isOwn);
   }
 }
 
@@ -147,6 +149,7 @@ export async function tellChanges(
     readSessions(on, projectId, [...all]),
     readPresence(on, projectId, presence),
   ]);
+  const isOwn = asked !== null;
   /** What an entry stands for, if the view gets it: an event, or the other fields of the change. */
   function whatFor(view: FeedView, entry: Entry): object | null {
     const { kind, id, change } = entry;
@@ -167,8 +170,8 @@ export async function tellChanges(
     const place = placeAfter(name, entry);
     const change =
       kind === 'EVENT'
-        ? new EventChange(place, row.at, what as EventRow)
-        : Object.assign(new Change(kind, place, row.at), what);
+        ? new EventChange(place, row.at, isOwn, what as EventRow)
+        : Object.assign(new Change(kind, place, row.at, isOwn), what);
     return change as unknown as FeedChange;
   }
   /** Each change is made once, for all views that get it. */

@@ -100,7 +100,7 @@ interface Made {
 
 /** `freshContext` makes a context with the same caller and services that has no cached reads, and shares its reads by `reads`. */
 export function createSharedExecutions(
-  freshContext: (like: Context, reads: object) => Context,
+  freshContext: (like: Context, reads?: object) => Context,
   turns: MessageTurns,
 ): ShareExecution {
   const made = createBeside<Made>();
@@ -116,7 +116,7 @@ export function createSharedExecutions(
   function execute(
     { project, contextValue, run }: Executed,
     event: object,
-    reads: object,
+    reads: object | undefined,
   ): ExecutionResult | Promise<ExecutionResult> {
     return turns.begin(project, () => {
       const result = run(event, freshContext(contextValue, reads));
@@ -133,7 +133,11 @@ export function createSharedExecutions(
     }
   }
 
-  function tell(executed: Executed, event: object, reads: object): ExecutionResult | Promise<ExecutionResult> {
+  function tell(
+    executed: Executed,
+    event: object,
+    reads: object | undefined,
+  ): ExecutionResult | Promise<ExecutionResult> {
     const result = execute(executed, event, reads);
     return result instanceof Promise ? result.then(checked) : checked(result);
   }
@@ -203,7 +207,9 @@ export function createSharedExecutions(
       contextValue,
       run: prepare(args),
     };
-    return (event) => {
+    return (event: object & { readonly isOwn?: boolean }) => {
+      // Who comes from a cursor on gets very many that nobody shares. What is kept for sharing took a third of the server's time then.
+      if (event.isOwn) return tell(executed, event, undefined);
       let own = made.get(event);
       if (!own) made.set(event, (own = { byKind: new Map(), byReader: new Map() }));
       return own.byKind.get(executed.kind) ?? makeAndKeep(executed, event, own);
