@@ -564,3 +564,23 @@ test('a room that the bus did not take is offered to it again, and those who com
   await eventually(() => back.every(({ heard }) => heard.length === 121));
   await feed.close();
 }, 60_000);
+
+test('who catches up reads hardly more of the feed than it is told', async () => {
+  const stage = await createStage(db);
+  const feed = openFeed(stage, createMemoryBus());
+  const from = await feed.reader.now();
+  for (let batch = 0; batch < 40; batch += 1)
+    await stage.send(...Array.from({ length: 100 }, (_, at) => ({ type: `${batch}: ${at}`, user: 'ada', t: batch })));
+  await untilReadable(stage.database);
+  stage.observations.length = 0;
+  const subscriber = createSubscriber(stage, from, { ...WHOLE_FEED, kinds: ['EVENT'] });
+  await subscriber.subscribe(feed);
+  await eventually(() => subscriber.heard.length === 4_000);
+  const rows = stage.observations.flatMap((one) =>
+    one.kind === 'statement' && one.name === 'feed.changes' ? [one.rows] : [],
+  );
+  // The first page does not know yet how much of it is told. A row has a hundred events.
+  expect(rows[0]).toBeGreaterThan(15);
+  expect(Math.max(...rows.slice(1))).toBeLessThan(10);
+  await feed.close();
+});

@@ -225,7 +225,7 @@ test('an event that one reader has alone is executed for it, with reads of its o
     return { ...like, reads };
   }, new MessageTurns(EXECUTING));
   const caller = { kind: 'project', reach: { projectId: 'one', userIds: null }, scopes: new Set() };
-  const execute = alone({ schema, document, contextValue: { caller } } as never);
+  const execute = alone({ schema, document, contextValue: { caller } });
   const own = { name: 'own', users: [1, 2], isOwn: true };
   const [first, second] = [await execute(own), await execute(own)];
   expect(first).toEqual({ data: { presence: { users: [{ id: 1 }, { id: 2 }] } } });

@@ -15,6 +15,11 @@ import type { FeedPage, FeedReader, Pay } from './read-feed.js';
 const MOST_WAITING = { changes: 5_000, bytes: 4 * 1024 * 1024 };
 /** Changes of a page that a subscriber reads for itself: what it missed before it began, or while it was slow. */
 const PAGE = 500;
+/**
+ * How many entries of the feed a page looks at for each that the page before has told, so that pages are mostly full. A page of the most
+ * entries would read four times as many as it tells where the subscriber wants all of them.
+ */
+const LOOKS = 1.25;
 /** How much of a page a subscriber has taken when the next one is read. To make its messages takes less time than to read them. */
 const AHEAD = 1 / 8;
 /** The time before a subscriber whose page could not be read tries again: at first, and at most. Milliseconds. */
@@ -33,6 +38,8 @@ export class FeedWatcher implements AsyncIterableIterator<FeedChange>, PageHolde
   private pageEnd: FeedPlace;
   /** Whether more pages follow. */
   private isMore = false;
+  /** About how many entries the next page looks at. Undefined: as many as a page may. */
+  private looks: number | undefined;
   /** The page from a place on, where it is being read before it is needed. */
   private ahead: { readonly from: FeedPlace; readonly page: Promise<FeedPage> } | null = null;
   /** What the room has handed over, in order, and about how many bytes it is. */
@@ -237,8 +244,8 @@ export class FeedWatcher implements AsyncIterableIterator<FeedChange>, PageHolde
     const { ahead } = this;
     this.ahead = null;
     if (ahead?.from === place && !until) return ahead.page;
-    const { pay, asked, stop } = this;
-    const options = { limit: PAGE, pay, asked, signal: stop.signal, ...(until && { until }) };
+    const { pay, asked, looks, stop } = this;
+    const options = { limit: PAGE, pay, asked, signal: stop.signal, ...(looks && { looks }), ...(until && { until }) };
     return this.reader.read(this.view, place, options);
   }
 
@@ -252,6 +259,8 @@ export class FeedWatcher implements AsyncIterableIterator<FeedChange>, PageHolde
         this.given = 0;
         this.pageEnd = page.next;
         this.isMore = page.isMore && !until;
+        this.looks =
+          page.changes.length > 0 ? Math.ceil((PAGE * LOOKS * page.looked) / page.changes.length) : undefined;
         this.pages.release(this);
         if (page.changes.length > 0 && !this.done) this.pages.add(this, page.bytes);
         if (page.isMore) return;

@@ -52,6 +52,8 @@ export interface FeedPage {
   readonly heldSince: Date | null;
   /** Bytes that the changes took from the database, roughly. */
   readonly bytes: number;
+  /** How many entries of the feed were looked at. */
+  readonly looked: number;
 }
 
 /** Reads the feed of changes from a place on. */
@@ -78,6 +80,8 @@ export interface FeedReader {
       /** The fields of events that are needed; the others are undefined. Left out: all. */
       readonly asked?: readonly EventField[];
       readonly until?: FeedPlace;
+      /** About how many entries of the feed to look at. Left out: as many as a page may. */
+      readonly looks?: number;
       /** When it is aborted, a page that waits for its turn is not read: read rejects. */
       readonly signal?: AbortSignal;
       /** The database of an operation, with its own turns and allowance. Left out: the feed's own. */
@@ -194,8 +198,9 @@ export function createFeedReader(deps: { database: Database; naming: Naming; clo
     until: FeedPlace | null,
     { rows }: ReadRows,
     most: number,
-  ): { entries: Entry[]; last: Entry | null; end: 'CUT' | 'UNTIL' | 'ROWS' } {
+  ): { entries: Entry[]; looked: number; last: Entry | null; end: 'CUT' | 'UNTIL' | 'ROWS' } {
     const entries: Entry[] = [];
+    let looked = 0;
     const seen = place.seen === null ? null : readSnapshot(place.seen);
     let last: Entry | null = null;
     for (const row of rows) {
@@ -203,13 +208,14 @@ export function createFeedReader(deps: { database: Database; naming: Naming; clo
       const isLastRow = until !== null && row.transaction === until.transaction && row.part === until.part;
       const isSeen = seen !== null && isVisible(row.transaction, seen);
       for (const entry of entriesFrom(row, isRest ? place.entry : 0)) {
-        if (isLastRow && entry.number >= until.entry) return { entries, last, end: 'UNTIL' };
-        if (entries.length === most) return { entries, last, end: 'CUT' };
+        if (isLastRow && entry.number >= until.entry) return { entries, looked, last, end: 'UNTIL' };
+        if (entries.length === most) return { entries, looked, last, end: 'CUT' };
         if (!isSeen && view.wants(entry)) entries.push(entry);
+        looked += 1;
         last = entry;
       }
     }
-    return { entries, last, end: 'ROWS' };
+    return { entries, looked, last, end: 'ROWS' };
   }
 
   /** Oldest transactions under way, as reads have found them; `older` was found at least DURABLE before `newer`. */
@@ -256,12 +262,12 @@ export function createFeedReader(deps: { database: Database; naming: Naming; clo
     on: Database,
     view: FeedView,
     place: FeedPlace,
-    { limit, pay, asked = EVENT_FIELDS, until: end, another }: Parameters<FeedReader['read']>[2],
+    { limit, pay, asked = EVENT_FIELDS, until: end, looks = MOST.entries, another }: Parameters<FeedReader['read']>[2],
   ): Promise<FeedPage> {
     const until = end ?? null;
     // The store ends before a row. If the end is within a row, that row is read too.
     const before = until && { transaction: until.transaction, part: until.part + (until.entry > 0 ? 1 : 0) };
-    const how = { naming: await naming(), most: MOST };
+    const how = { naming: await naming(), most: { ...MOST, entries: Math.min(looks, MOST.entries) } };
     const found = await readChanges(
       on,
       view.reach,
@@ -272,7 +278,7 @@ export function createFeedReader(deps: { database: Database; naming: Naming; clo
     // After the read: what it has found was there, and what it has not found may be gone.
     await checkKept(view.reach, place);
     const most = view.isWide || limit === 0 ? Math.min(limit, MOST.looked) : MOST.looked;
-    const { entries, last, end: reached } = pick(view, place, until, found, most);
+    const { entries, looked: lookedAt, last, end: reached } = pick(view, place, until, found, most);
     await pay(entries.length);
     const { changes, bytes, stop } = await tell(on, another, view, found.database, entries, limit, asked);
     const isMore = stop !== null || reached === 'CUT' || (reached === 'ROWS' && found.isMore);
@@ -282,7 +288,15 @@ export function createFeedReader(deps: { database: Database; naming: Naming; clo
     const horizon = { transaction: readSnapshot(found.snapshot).xmin, part: 0, entry: 0 };
     const isReadable = !isBefore(horizon, next) && next.at <= clock.now().getTime();
     const seen = place.seen !== null && next.transaction < readSnapshot(place.seen).xmax ? place.seen : null;
-    return { changes, next: { ...next, seen }, isMore, isReadable, heldSince: found.heldSince, bytes };
+    return {
+      changes,
+      next: { ...next, seen },
+      isMore,
+      isReadable,
+      heldSince: found.heldSince,
+      bytes,
+      looked: lookedAt,
+    };
   }
 
   /**
