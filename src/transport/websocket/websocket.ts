@@ -27,7 +27,7 @@ import { toldErrors } from './refusal.js';
 import { closeReason } from './close-reason.js';
 import { DEFLATE, inflateWithin, offerToMeet } from './compression.js';
 import { ControlRate } from './control-rate.js';
-import { holdsFrames, joinPieces } from './pieces.js';
+import { bytesBehind, ignoreRest, tidyPieces } from './pieces.js';
 import { SocketPace } from './socket-pace.js';
 import { watchPulse } from './socket-pulse.js';
 import { SocketRights, validityOf } from './socket-rights.js';
@@ -49,6 +49,11 @@ const CLOSE_TIMEOUT = 2_000;
 /** The most bytes that a socket may send before connection_ack: connection_init with a credential, and a ping. */
 const MOST_BEFORE = 4_096;
 const TOO_MUCH_BEFORE = `A client sends at most ${MOST_BEFORE} bytes before connection_ack`;
+/**
+ * The most bytes that the server reads of a socket after its close frame, and throws away. Then it reads no more: to cut the connection
+ * could lose the frame.
+ */
+const MOST_AFTER = 1024 * 1024;
 /** Bytes that the headers of frames add: at most 14 for each frame, 6 for a ping or pong. */
 const FRAMES = 64;
 const CONTROL_HEADER = 6;
@@ -218,6 +223,7 @@ export function createWebSockets(deps: {
     connectionInitWaitTimeout: INIT_TIMEOUT,
     async onConnect({ connectionParams, extra }) {
       const { socket } = extra;
+      isTold = true;
       try {
         const credential = credentialInParams(connectionParams);
         const sender = senderOf(extra.request);
@@ -302,9 +308,16 @@ export function createWebSockets(deps: {
 
   sockets.on('connection', (socket, request) => {
     const { socket: connection } = request;
-    /** Ends the connection after the close frame that was written. Ignores what the client still sends: to cut it could lose that frame. */
+    const part = unfinished.begin(() => socket.terminate());
+    /** Ends the connection after the close frame that was written. Ignores what the client still sends. */
     const leave = (): void => {
-      connection.removeAllListeners('data');
+      ignoreRest(socket);
+      part.done();
+      let after = 0;
+      connection.removeAllListeners('data').on('data', (chunk: Buffer) => {
+        after += chunk.length;
+        if (after > MOST_AFTER) connection.pause();
+      });
       connection.resume();
       connection.end();
     };
@@ -313,7 +326,6 @@ export function createWebSockets(deps: {
     // Some clients fail if another message comes before connection_ack.
     const sayPing = (): void => void (held.has(socket) && socket.send(PING));
     const pulse = watchPulse(socket, connection, sayPing, pingEvery);
-    const part = unfinished.begin(() => socket.terminate());
     inflateWithin(socket, {
       turns: inflating,
       project: () => (held.has(socket) ? projectNameOf(held.get(socket)!.rights.caller) : ''),
@@ -338,10 +350,10 @@ export function createWebSockets(deps: {
       }
     });
     // This one runs after it.
-    connection.on('data', () => joinPieces(socket));
-    // Control frames may also come between the frames of a message. Those keep the chunks in which they came, and all that is in them.
+    connection.on('data', () => tidyPieces(socket));
     const onControlFrame = (data: Buffer): void => {
-      if (!holdsFrames(socket)) part.take(CONTROL_HEADER + data.length);
+      tidyPieces(socket);
+      part.take(CONTROL_HEADER + data.length);
     };
     socket.on('ping', onControlFrame).on('pong', onControlFrame);
     controls.set(socket, new ControlRate());
@@ -366,7 +378,10 @@ export function createWebSockets(deps: {
         close: (code, reason = '') => socket.close(code, closeReason(reason)),
         onMessage: (take) =>
           socket.on('message', (data: Buffer) => {
+            tidyPieces(socket);
             part.done();
+            const behind = bytesBehind(socket);
+            if (behind > 0) part.add(behind);
             // The client may have sent more before it noticed.
             if (isEnding(socket, request)) return;
             arriving = data.length;
