@@ -262,7 +262,7 @@ describe('unfinished messages', () => {
   });
 
   test('a message of many frames is read, with pings between them; one of too many frames or bytes is refused with 1008 or 1009', async () => {
-    const { socket, said, closed, enter } = open();
+    const { socket, said, enter } = open();
     await enter();
     const text = JSON.stringify({
       id: 'parts',
@@ -280,14 +280,24 @@ describe('unfinished messages', () => {
     }
     await eventually(() => said.some(({ id }) => id === 'parts'));
     expect(said.find(({ id }) => id === 'parts')!.payload.data).toEqual({ project: { name: expect.any(String) } });
+    const why = async (closing: WebSocket): Promise<unknown> => {
+      const [code, reason] = (await once(closing, 'close')) as [number, Buffer];
+      return [code, reason.toString()];
+    };
     below(socket).write(crumbs(16_385));
-    expect(await closed).toBe(1008);
+    expect(await why(socket)).toEqual([1008, 'A message has at most 16384 frames']);
     // So is one of too many bytes, while its client still sends.
     const large = open();
     await large.enter();
     below(large.socket).write(frameHeader(9_000_000));
     below(large.socket).write(Buffer.alloc(9_000_000, 'x'));
-    expect(await large.closed).toBe(1009);
+    expect(await why(large.socket)).toEqual([1009, 'A message has at most 8388608 bytes']);
+    const larger = open();
+    await larger.enter();
+    const header = frameHeader(0);
+    header.fill(0xff, 2, 10);
+    below(larger.socket).write(header);
+    expect(await why(larger.socket)).toEqual([1009, 'A message has at most 8388608 bytes']);
   });
 
   test('of those who are let in hold 128 MiB together, pings in between or not; others are heard', async () => {

@@ -22,6 +22,7 @@ interface Receiver {
   /** What comes next, and the kind of the last frame. */
   readonly _state: number;
   readonly _opcode: number;
+  prependListener(event: 'error', listener: (error: NodeJS.ErrnoException) => void): void;
 }
 
 /** Between two frames, of which the last was a close: the package then ignores what comes. */
@@ -72,6 +73,11 @@ export function tidyPieces(socket: WebSocket): void {
   shrink(chunks);
   shrink(frames);
   if (mask) set(receiver, { _mask: shrunk(mask) });
+}
+
+/** Calls the function with an error of what a client sent, by its code, before the ws package closes the socket for it. */
+export function beforeFault(socket: WebSocket, tell: (code: string | undefined) => void): void {
+  receiverOf(socket).prependListener('error', ({ code }) => tell(code));
 }
 
 /** The bytes that have come behind the message that a socket has just read. */

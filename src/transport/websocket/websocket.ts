@@ -27,7 +27,7 @@ import { toldErrors } from './refusal.js';
 import { closeReason } from './close-reason.js';
 import { DEFLATE, inflateWithin, offerToMeet } from './compression.js';
 import { ControlRate } from './control-rate.js';
-import { bytesBehind, ignoreRest, tidyPieces } from './pieces.js';
+import { beforeFault, bytesBehind, ignoreRest, tidyPieces } from './pieces.js';
 import { SocketPace } from './socket-pace.js';
 import { watchPulse } from './socket-pulse.js';
 import { SocketRights, validityOf } from './socket-rights.js';
@@ -62,6 +62,13 @@ const CONTROL_HEADER = 6;
  * the socket with 1008. What the frames cost in memory: pieces.ts.
  */
 const MOST_FRAMES = 16_384;
+const TOO_LARGE = { code: 1009, reason: `A message has at most ${MOST_BYTES} bytes` };
+/** Closes for what is beyond a limit, by the code of the error. The ws package would give no reason. */
+const FAULTS = new Map([
+  ['WS_ERR_TOO_MANY_BUFFERED_PARTS', { code: 1008, reason: `A message has at most ${MOST_FRAMES} frames` }],
+  ['WS_ERR_UNSUPPORTED_MESSAGE_LENGTH', TOO_LARGE],
+  ['WS_ERR_UNSUPPORTED_DATA_PAYLOAD_LENGTH', TOO_LARGE],
+]);
 /** Options of the ws package. Its types do not have all of them. */
 const LIMITS = { maxPayload: MOST_BYTES, maxFragments: MOST_FRAMES, closeTimeout: CLOSE_TIMEOUT };
 /** The most characters of a subscription's id. Clients send UUIDs or numbers. */
@@ -321,6 +328,10 @@ export function createWebSockets(deps: {
       connection.resume();
       connection.end();
     };
+    beforeFault(socket, (error) => {
+      const fault = FAULTS.get(error ?? '');
+      if (fault) socket.close(fault.code, fault.reason);
+    });
     // Before it tells a frame that it does not take, the ws package has written a close with the code.
     socket.on('error', leave);
     // Some clients fail if another message comes before connection_ack.
