@@ -12,10 +12,12 @@ type Receiver = Writable & {
   readonly _mask: Buffer | undefined;
 };
 /** The types of ws do not have it. */
-const { Receiver } = ws as unknown as { Receiver: new (options: { isServer: boolean }) => Receiver };
+const { Receiver } = ws as unknown as {
+  Receiver: new (options: { isServer: boolean; extensions?: object }) => Receiver;
+};
 
-function reader() {
-  const receiver = new Receiver({ isServer: true });
+function reader(extensions?: object) {
+  const receiver = new Receiver({ isServer: true, ...(extensions && { extensions }) });
   const socket = { _receiver: receiver } as unknown as ws.WebSocket;
   const messages: string[] = [];
   const chunks = () => (({ _buffers }) => _buffers)(receiver);
@@ -109,6 +111,23 @@ test('it is known how many bytes came behind a message; nothing is kept or read 
   ignoreRest(socket);
   for (const chunk of [message.subarray(100), message, Buffer.alloc(1_000, 0xff)]) take(chunk);
   expect([memory(), messages.length]).toEqual([0, 2]);
+});
+
+test('chunks that waited while a message was inflated are behind it, too', () => {
+  const inflating: ((error: null, text: Buffer) => void)[] = [];
+  const { take, socket, receiver, bytes } = reader({
+    'permessage-deflate': { decompress: (_data: Buffer, _isLast: boolean, done: () => void) => inflating.push(done) },
+  });
+  const behind: number[] = [];
+  receiver.on('message', () => behind.push(bytesBehind(socket)));
+  const begun = frame(Buffer.alloc(9_000, 'a'), 0x81).subarray(0, 8_000);
+  take(Buffer.concat([frame(Buffer.alloc(300), 0xc1), begun.subarray(0, 10)]));
+  take(begun.subarray(10, 1_000));
+  take(begun.subarray(1_000));
+  inflating[0]!(null, Buffer.from('a'));
+  expect(behind).toEqual([8_000]);
+  // Its header has been read.
+  expect(bytes()).toBe(8_000 - 4);
 });
 
 test('any frames in any chunks are read as they were sent', () => {

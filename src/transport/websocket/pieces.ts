@@ -22,6 +22,9 @@ interface Receiver {
   /** What comes next, and the kind of the last frame. */
   readonly _state: number;
   readonly _opcode: number;
+  /** Bytes of the chunk that is being read, and of those that wait behind it while a message is inflated. The first: `writelen`. */
+  readonly writableLength: number;
+  readonly _writableState: { readonly writelen: number };
   prependListener(event: 'error', listener: (error: NodeJS.ErrnoException) => void): void;
 }
 
@@ -80,10 +83,10 @@ export function beforeFault(socket: WebSocket, tell: (code: string | undefined) 
   receiverOf(socket).prependListener('error', ({ code }) => tell(code));
 }
 
-/** The bytes that have come behind the message that a socket has just read. */
+/** The bytes that have come behind the message that a socket is just reading: in its last chunk, and in later ones. */
 export function bytesBehind(socket: WebSocket): number {
-  const { _bufferedBytes: unread } = receiverOf(socket);
-  return unread;
+  const { _bufferedBytes: unread, writableLength, _writableState: state } = receiverOf(socket);
+  return unread + writableLength - state.writelen;
 }
 
 /** Forgets what a socket holds of a message that is not complete, and makes the ws package ignore what comes. */
