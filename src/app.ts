@@ -276,6 +276,9 @@ export async function startApp(config: Config, log: Observer): Promise<App> {
       missing: () => readiness.missing(doorDatabase, bus),
     });
     const { url } = await server.listen();
+    // The pulse runs only while clients can reach the server: from here on until it has closed. (If it ended before, an outage would be
+    // noted while the requests under way are answered.)
+    const pulse = lifetimes.add(createPulse({ database: ingestDatabase, observe }));
     lifetimes.onClose(() =>
       server.close(async () => {
         await presence.close();
@@ -283,8 +286,6 @@ export async function startApp(config: Config, log: Observer): Promise<App> {
         await feed.close();
       }),
     );
-    // The pulse runs only while clients can reach the server: from here on until the server closes.
-    const pulse = lifetimes.add(createPulse({ database: ingestDatabase, observe }));
     pulse.start();
     observe({ kind: 'server.listening', url });
 

@@ -3,7 +3,7 @@ import { readFeedCursor, writeFeedCursor } from '../domain/feed-cursor.js';
 import type { EventFilter as EventFilterShape } from '../domain/filters.js';
 import { AppError } from '../errors.js';
 import { createView, type FeedChange, type FeedFilter } from '../services/feed/feed-view.js';
-import { PRICE_OF_PAGE, type Pay } from '../services/feed/read-feed.js';
+import type { Pay } from '../services/feed/read-feed.js';
 import type { PresenceChangeRow } from '../store/presence/presence-history.js';
 import { askedOfNodes, askedUnder } from './asked-fields.js';
 import { builder } from './builder.js';
@@ -233,7 +233,7 @@ builder.queryFields((t) => ({
       const view = createView(reach, await toFilter(context, filter));
       const page = await feed.reader.read(view, from ?? (await feed.reader.oldest(reach)), {
         limit,
-        pay: payBeyond(limit + PRICE_OF_PAGE, payOf(context)),
+        pay: payBeyond(limit, payOf(context)),
         asked: readsOf(askedOfNodes(info, 'event')),
         database,
       });

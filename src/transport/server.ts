@@ -5,9 +5,10 @@ import {
   type ServerResponse,
 } from 'node:http';
 import { Server as NetServer, type AddressInfo, type Socket } from 'node:net';
+import { isUtf8 } from 'node:buffer';
 import { Readable } from 'node:stream';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { GraphQLSchema } from 'graphql';
+import type { GraphQLError, GraphQLSchema } from 'graphql';
 import { AppError } from '../errors.js';
 import type { Observer } from '../observation.js';
 import type { Services } from '../schema/context.js';
@@ -18,9 +19,9 @@ import { createCollector } from './collector/collector.js';
 import { createDashboard } from './http/dashboard.js';
 import { createDownloads } from './http/downloads.js';
 import { createGraphiQL } from './http/graphiql.js';
-import { createGraphQL } from './graphql/graphql.js';
+import { CORS, CORS_HEADERS, createGraphQL } from './graphql/graphql.js';
 import { checkJsonSize } from './http/check-json-size.js';
-import { headersOf, maskError } from './graphql/mask-error.js';
+import { headersOf, maskError, withoutHttp } from './graphql/mask-error.js';
 import { Deflater } from './graphql/deflate.js';
 import { LargeSends } from './graphql/large-sends.js';
 import { createOpenStreams } from './graphql/open-streams.js';
@@ -43,7 +44,6 @@ import { asksForWebSocket } from './http/without-upgrade.js';
 import { createWebSockets } from './websocket/websocket.js';
 
 const GRAPHQL = '/graphql';
-const GRAPHQL_METHODS = ['GET', 'POST', 'PUT', 'DELETE', 'OPTIONS'];
 /** The base for parsing relative request targets as URLs. */
 const BASE = 'http://localhost';
 /** How long, in milliseconds, a closing server waits in all for requests under way. */
@@ -80,13 +80,13 @@ export interface Server {
 function answerError(
   response: ServerResponse,
   status: number,
-  code: string,
-  message: string,
-  headers: Record<string, string> = {},
+  error: GraphQLError,
+  headers: Record<string, string>,
 ): void {
   if (response.headersSent) return;
+  const { message, extensions } = withoutHttp(error);
   response.writeHead(status, { 'Content-Type': 'application/json; charset=utf-8', ...headers });
-  response.end(JSON.stringify({ errors: [{ message, extensions: { code } }] }));
+  response.end(JSON.stringify({ errors: [{ message, extensions }] }));
 }
 
 function answerJson(response: ServerResponse, status: number, body: unknown): void {
@@ -120,8 +120,10 @@ function urlOf(target: string): URL {
   return new URL(target, BASE);
 }
 
+/** JSON is UTF-8 (RFC 8259). */
 const isJson = (contentType: string | undefined): boolean =>
-  /^application\/(graphql\+)?json\s*(;|$)/i.test(contentType ?? '');
+  /^application\/(graphql\+)?json\s*(;|$)/i.test(contentType ?? '') &&
+  !/;\s*charset\s*=\s*(?!"?utf-?8"?\s*(;|$))/i.test(contentType ?? '');
 
 function isJsonObject(text: string): boolean {
   try {
@@ -209,7 +211,7 @@ export function createServer(deps: {
         throw new AppError('BAD_USER_INPUT', `${name} must be a JSON object.`, { field: name });
     }
     if (request.method === 'POST' && !isJson(request.headers['content-type'])) {
-      throw new AppError('UNSUPPORTED_MEDIA_TYPE', 'Content-Type must be application/json.');
+      throw new AppError('UNSUPPORTED_MEDIA_TYPE', 'Content-Type must be application/json, in UTF-8.');
     }
     if ((request.headers['content-encoding'] ?? 'identity') !== 'identity') {
       throw new AppError('UNSUPPORTED_MEDIA_TYPE', 'The body must come as it is: without Content-Encoding.');
@@ -238,7 +240,7 @@ export function createServer(deps: {
       });
       return;
     }
-    checkMethod(request, GRAPHQL_METHODS);
+    checkMethod(request, CORS.methods);
     checkRequest(request, url);
     const sender = senderOf(request);
     const tell = tellBudget(response);
@@ -250,6 +252,7 @@ export function createServer(deps: {
     const isSingle = singleConnections.owns(request, url);
     if (request.method === 'POST') {
       const body = await receiveBody(request, unfinished, bodyTooLarge);
+      if (!isUtf8(body)) throw new AppError('BAD_USER_INPUT', 'The body is not UTF-8.');
       const text = body.toString('utf8');
       checkJsonSize(text);
       if (isSingle) {
@@ -365,14 +368,14 @@ export function createServer(deps: {
       const masked = maskError(error, id, observe);
       const status = error instanceof AppError ? error.status : 500;
       const headers = {
-        'Access-Control-Allow-Origin': '*',
+        ...CORS_HEADERS,
         ...(status === 401 ? { 'WWW-Authenticate': 'Bearer' } : {}),
         ...headersOf(masked),
         ...refusalHeaders(error),
         // The server does not read the rest of the body.
         ...(request.complete ? {} : { Connection: 'close' }),
       };
-      answerError(response, status, String(masked.extensions['code']), masked.message, headers);
+      answerError(response, status, masked, headers);
     });
   }
 

@@ -165,6 +165,23 @@ test('what one operation of a document selects does not decide what another gets
   await client.dispose();
 });
 
+test('a page of nothing is empty, whatever the filter and the caller', async () => {
+  const { url } = app;
+  const key = await createProject(url);
+  await post(url, key, INGEST, { events: EVENTS });
+  const { data: made } = await post(
+    url,
+    key,
+    'mutation { createAccessToken(scopes: [READ], identities: ["ada"], expiresIn: 60) { token } }',
+  );
+  for (const credential of [key, made.createAccessToken.token])
+    for (const filter of ['{}', ...FILTERS, '{ events: { search: "b" } }']) {
+      const query = `{ changes(first: 0, filter: ${filter}) { nodes { cursor } pageInfo { endCursor } } }`;
+      const { data, errors } = await post(url, credential, query);
+      expect([filter, errors, data?.changes.nodes]).toEqual([filter, undefined, []]);
+    }
+});
+
 test('a page reads the rows and their events, and what else its cursor needs only if it is old', async () => {
   const { url } = app;
   const key = await createProject(url);

@@ -45,3 +45,48 @@ test('a body that is encoded is refused with the reason', async () => {
     errors: [{ message: 'The body must come as it is: without Content-Encoding.' }],
   });
 });
+
+const send = (body: BodyInit, headers: Record<string, string> = {}) =>
+  fetch(`${app.url}/graphql`, {
+    method: 'POST',
+    headers: { Authorization: `Bearer ${key}`, 'Content-Type': 'application/json', ...headers },
+    body,
+  });
+
+test('a body is UTF-8: another charset, and bytes that are none, are refused', async () => {
+  const latin = Buffer.from('{"query":"{ __typename }","variables":{"a":"\xe9"}}', 'latin1');
+  for (const charset of ['iso-8859-1', 'utf-16', '"us-ascii"', 'bogus']) {
+    const { status } = await send(latin, { 'Content-Type': `application/json; charset=${charset}` });
+    expect([charset, status]).toEqual([charset, 415]);
+  }
+  const broken = await send(latin);
+  expect([broken.status, await broken.json()]).toMatchObject([
+    400,
+    { errors: [{ message: 'The body is not UTF-8.', extensions: { code: 'BAD_USER_INPUT' } }] },
+  ]);
+  for (const charset of ['utf-8', 'UTF8', '"utf-8"', 'utf-8; x=1'])
+    expect(
+      (await send('{"query":"{ __typename }"}', { 'Content-Type': `application/json; charset=${charset}` })).status,
+    ).toBe(200);
+});
+
+test('a variable that is wrong or missing is a fault of the request: 400 to who takes it', async () => {
+  const query = 'query ($first: Int!) { sessions(first: $first) { nodes { id } } }';
+  for (const variables of [{}, { first: 'x' }]) {
+    for (let run = 0; run < 4; run += 1) {
+      const body = JSON.stringify({ query, variables });
+      const answer = await send(body, { Accept: 'application/graphql-response+json' });
+      const { errors, data } = await answer.json();
+      expect([answer.status, errors[0].extensions, data]).toEqual([400, { code: 'BAD_USER_INPUT' }, undefined]);
+      expect((await send(body, { Accept: 'application/json' })).status).toBe(200);
+    }
+  }
+});
+
+test('a name that no operation has is a fault of the request', async () => {
+  const query = 'query One { project { name } } query Two { project { name } }';
+  for (const operationName of ['Three', null]) {
+    const answer = await send(JSON.stringify({ query, operationName }));
+    expect([answer.status, (await answer.json()).errors[0].extensions.code]).toEqual([400, 'BAD_USER_INPUT']);
+  }
+});

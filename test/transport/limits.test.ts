@@ -40,7 +40,7 @@ describe('cost', () => {
   });
 
   test('what fields charge beside it is told too', async () => {
-    const own = await createProject(app.url);
+    const own = await createProject(app.url, { rateLimit: 1_000 });
     await post(
       app.url,
       own,
@@ -48,8 +48,16 @@ describe('cost', () => {
     );
     const minutes = Math.floor(Date.now() / 60_000);
     const at = (minute: number) => new Date(minute * 60_000).toISOString();
-    const costOf = async (query: string): Promise<number> =>
-      JSON.parse((await post(app.url, own, query)).text).extensions.cost.requested;
+    /** What it tells as its cost, and that so many points have gone. */
+    async function costOf(query: string): Promise<number> {
+      const before = await left();
+      const { text, headers } = await post(app.url, own, query);
+      const cost = JSON.parse(text).extensions.cost.requested;
+      expect([query, before - leftIn(headers)]).toEqual([query, Math.ceil(cost / 100)]);
+      return cost;
+    }
+    const leftIn = (headers: Headers): number => Number(/r=(\d+)/.exec(headers.get('RateLimit')!)![1]);
+    const left = async (): Promise<number> => leftIn((await post(app.url, own, '{ project { name } }')).headers);
     const past = at(minutes - 5);
     expect(await costOf(`{ presence(at: "${past}", first: 10) { nodes { identity } } }`)).toBe(1 + 10 + 1_000);
     expect(await costOf('{ presenceHistory(identities: ["ada", "eve"], first: 10) { nodes { id } } }')).toBe(
@@ -58,6 +66,13 @@ describe('cost', () => {
     // One row more for each 50 minutes.
     const figures = `{ concurrency(range: { from: "${at(minutes - 1_000)}" }, interval: HOUR) { peak } }`;
     expect(await costOf(figures)).toBe(1 + 1_000 + 21);
+    // What is added in parts is rounded up together.
+    const parts = Array.from(
+      { length: 20 },
+      (_, n) => `a${n}: presenceHistory(identities: ["ada"], first: 1) { nodes { id } }`,
+    );
+    expect(await costOf(`{ ${parts.join(' ')} }`)).toBe(1 + 20 * (1 + 1 + 1));
+    expect(await costOf('{ changes(first: 5) { nodes { cursor } } }')).toBeGreaterThan(1 + 5);
   });
 
   test('what costs more than the limit is refused before anything is read', async () => {
@@ -131,6 +146,11 @@ describe('rate limits', () => {
       await post(guarded.url, 'fs_guess', '{ __typename }', undefined, from(`2001:db8:1:2::${host}`));
     const refused = await post(guarded.url, key, '{ __typename }', undefined, from('2001:db8:1:2:ffff::9'));
     expect(refused.status).toBe(429);
+    expect(refused.errors![0]).toMatchObject({
+      message: expect.stringContaining('This address has used up its limit of 50 requests a minute.'),
+      extensions: { code: 'RATE_LIMITED', retryAfter: Number(refused.headers.get('Retry-After')) },
+    });
+    expect(refused.headers.get('Access-Control-Expose-Headers')).toContain('Retry-After');
     expect((await post(guarded.url, key, '{ __typename }', undefined, from('2001:db8:1:3::9'))).status).toBe(200);
   });
 

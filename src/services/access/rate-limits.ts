@@ -60,6 +60,18 @@ const MOST_ADDRESSES = 65_536;
 /** One point for each hundred of an operation's cost, at least one. */
 export const pointsOf = (cost: number): number => Math.max(1, Math.ceil(cost / 100));
 
+/** Charges the cost of something that comes in parts: all of them together cost as many points as if they had come at once. */
+export function chargeInParts(charge: (points: number) => Promise<unknown>): (cost: number) => Promise<void> {
+  let cost = 0;
+  let charged = 0;
+  return async (part) => {
+    cost += part;
+    const points = pointsOf(cost) - charged;
+    charged += points;
+    if (points > 0) await charge(points);
+  };
+}
+
 /** The name under which an address is counted. An IPv6 customer has at least a /64, so a /64 counts as one address. */
 export function network(address: string): string {
   if (!isIPv6(address)) return address;
@@ -105,10 +117,11 @@ export function createRateLimits(deps: {
     const reset = Math.max(1, Math.ceil(endsIn / 1_000));
     if (used <= limit) return { name, limit, remaining: limit - used, reset };
     const all = limit.toLocaleString('en');
+    const unit = name === 'address' ? 'requests' : 'points';
     throw new RateLimitedError(
       points > limit
-        ? `This costs ${points.toLocaleString('en')} points, and this ${name} has ${all} a minute in all. Ask for less at a time.`
-        : `This ${name} has used up its limit of ${all} points a minute. Try again in ${reset} s.`,
+        ? `This costs ${points.toLocaleString('en')} ${unit}, and this ${name} has ${all} a minute in all. Ask for less at a time.`
+        : `This ${name} has used up its limit of ${all} ${unit} a minute. Try again in ${reset} s.`,
       { name, limit, remaining: 0, reset },
     );
   }

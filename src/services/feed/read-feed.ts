@@ -28,7 +28,7 @@ const MOST_AT_ONCE = 3;
 /** The most bytes that the rows of a page's changes have. If they have more, the page is read again with fewer changes. */
 const MOST_BYTES = 8 * 1024 * 1024;
 /** What it costs to read the rows of a page, before anything is looked up: as much as so many rows of a list. */
-export const PRICE_OF_PAGE = 10;
+const PRICE_OF_PAGE = 10;
 
 const DAY = 86_400_000;
 
@@ -271,7 +271,7 @@ export function createFeedReader(deps: { database: Database; naming: Naming; clo
     if (isElsewhere(place, found)) throw expired(ELSEWHERE, await oldest(view.reach));
     // After the read: what it has found was there, and what it has not found may be gone.
     await checkKept(view.reach, place);
-    const most = view.isWide ? Math.min(limit, MOST.looked) : MOST.looked;
+    const most = view.isWide || limit === 0 ? Math.min(limit, MOST.looked) : MOST.looked;
     const { entries, last, end: reached } = pick(view, place, until, found, most);
     await pay(entries.length);
     const { changes, bytes, stop } = await tell(on, another, view, found.database, entries, limit, asked);

@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http';
+import { EXPOSED } from '../http/admission.js';
 
 /**
  * How long a browser remembers a preflight, in seconds: two hours, the maximum of Chromium. A page's last request must not
@@ -6,15 +7,11 @@ import type { IncomingMessage } from 'node:http';
  */
 const MAX_AGE = '7200';
 
-const EXPOSED = [
+const EXPOSED_HERE = [
+  ...EXPOSED,
   'X-Exceptionless-ConfigVersion',
   'X-RateLimit-Limit',
   'X-RateLimit-Remaining',
-  'X-Request-Id',
-  'Retry-After',
-  'RateLimit',
-  'RateLimit-Policy',
-  'Allow',
   'v',
 ].join(', ');
 
@@ -27,7 +24,7 @@ const isHeaderList = (text: string): boolean => text.length <= 1_000 && /^[\w\s,
 export function corsHeaders({ headers: { origin } }: IncomingMessage): Record<string, string> {
   return origin === undefined
     ? {}
-    : { 'Access-Control-Allow-Origin': origin, 'Access-Control-Expose-Headers': EXPOSED, Vary: 'Origin' };
+    : { 'Access-Control-Allow-Origin': origin, 'Access-Control-Expose-Headers': EXPOSED_HERE, Vary: 'Origin' };
 }
 
 /**

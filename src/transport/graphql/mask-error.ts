@@ -5,6 +5,8 @@ import type { Observer } from '../../observation.js';
 /** The codes of the engine (Yoga), and our code for each. */
 const ENGINE_CODES: Readonly<Record<string, ErrorCode>> = {
   BAD_REQUEST: 'BAD_USER_INPUT',
+  // There is no operation with this name.
+  OPERATION_RESOLUTION_FAILURE: 'BAD_USER_INPUT',
   REQUEST_ENTITY_TOO_LARGE: 'PAYLOAD_TOO_LARGE',
 };
 
@@ -75,7 +77,9 @@ export function maskError(error: unknown, request: string | null, observe: Obser
     const { http: given, code: engine } = from.extensions as { http?: { status?: number }; code?: string };
     const own = ENGINE_CODES[engine ?? ''];
     // A request that never became an operation always gets an HTTP error status, whatever the client accepts.
-    const http = own ? { ...given, status: given?.status ?? ERROR_STATUS[own], spec: false } : given;
+    // Of a variable, for example: it has no path, and the answer no data.
+    const ofRequest = given ?? (from.path ? undefined : { status: ERROR_STATUS.BAD_USER_INPUT, spec: true });
+    const http = own ? { ...given, status: given?.status ?? ERROR_STATUS[own], spec: false } : ofRequest;
     return new GraphQLError(from.message.slice(0, LONGEST), {
       nodes: from.nodes,
       source: from.source,

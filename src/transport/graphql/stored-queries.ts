@@ -20,7 +20,7 @@ import { DEFAULT_SETTINGS } from '../../domain/project.js';
 import { AppError } from '../../errors.js';
 import type { Observer } from '../../observation.js';
 import type { Context, Services } from '../../schema/context.js';
-import { pointsOf, type RateLimits } from '../../services/access/rate-limits.js';
+import { chargeInParts, type RateLimits } from '../../services/access/rate-limits.js';
 import type { Readers } from '../../services/access/reading-turns.js';
 import { createView, type FeedChange, type FeedFilter } from '../../services/feed/feed-view.js';
 import type { FeedReader } from '../../services/feed/read-feed.js';
@@ -132,7 +132,7 @@ export function createStoredQueries(deps: {
       sender: { ipAddress: null, userAgent: null },
       requestId: `webhook ${reader.name}`,
       services: { ...services(), database: readers(caller) },
-      charge: async (rows) => void (await rateLimits.chargeKey(caller, pointsOf(rows))),
+      charge: chargeInParts((points) => rateLimits.chargeKey(caller, points)),
       ...(reads && { reads }),
     };
   }

@@ -10,6 +10,9 @@ import {
   type RateLimits,
 } from '../../services/access/rate-limits.js';
 
+/** The headers of answers and of errors that pages of other origins may read. */
+export const EXPOSED = ['X-Request-Id', 'Retry-After', 'RateLimit', 'RateLimit-Policy', 'Allow'] as const;
+
 /** The headers that tell what is left of a rate limit (draft-ietf-httpapi-ratelimit-headers). */
 const budgetHeaders = ({ name, limit, remaining, reset }: Budget): Record<string, string> => ({
   'RateLimit-Policy': `"${name}";q=${limit};w=${RATE_WINDOW}`,
