@@ -27,7 +27,7 @@ import { toldErrors } from './refusal.js';
 import { closeReason } from './close-reason.js';
 import { DEFLATE, inflateWithin, offerToMeet } from './compression.js';
 import { ControlRate } from './control-rate.js';
-import { holdsFrames, joinPieces } from './pieces.js';
+import { beforeFault, bytesBehind, ignoreRest, tidyPieces } from './pieces.js';
 import { SocketPace } from './socket-pace.js';
 import { watchPulse } from './socket-pulse.js';
 import { SocketRights, validityOf } from './socket-rights.js';
@@ -49,6 +49,11 @@ const CLOSE_TIMEOUT = 2_000;
 /** The most bytes that a socket may send before connection_ack: connection_init with a credential, and a ping. */
 const MOST_BEFORE = 4_096;
 const TOO_MUCH_BEFORE = `A client sends at most ${MOST_BEFORE} bytes before connection_ack`;
+/**
+ * The most bytes that the server reads of a socket after its close frame, and throws away. Then it reads no more: to cut the connection
+ * could lose the frame.
+ */
+const MOST_AFTER = 1024 * 1024;
 /** Bytes that the headers of frames add: at most 14 for each frame, 6 for a ping or pong. */
 const FRAMES = 64;
 const CONTROL_HEADER = 6;
@@ -57,6 +62,13 @@ const CONTROL_HEADER = 6;
  * the socket with 1008. What the frames cost in memory: pieces.ts.
  */
 const MOST_FRAMES = 16_384;
+const TOO_LARGE = { code: 1009, reason: `A message has at most ${MOST_BYTES} bytes` };
+/** Closes for what is beyond a limit, by the code of the error. The ws package would give no reason. */
+const FAULTS = new Map([
+  ['WS_ERR_TOO_MANY_BUFFERED_PARTS', { code: 1008, reason: `A message has at most ${MOST_FRAMES} frames` }],
+  ['WS_ERR_UNSUPPORTED_MESSAGE_LENGTH', TOO_LARGE],
+  ['WS_ERR_UNSUPPORTED_DATA_PAYLOAD_LENGTH', TOO_LARGE],
+]);
 /** Options of the ws package. Its types do not have all of them. */
 const LIMITS = { maxPayload: MOST_BYTES, maxFragments: MOST_FRAMES, closeTimeout: CLOSE_TIMEOUT };
 /** The most characters of a subscription's id. Clients send UUIDs or numbers. */
@@ -218,6 +230,7 @@ export function createWebSockets(deps: {
     connectionInitWaitTimeout: INIT_TIMEOUT,
     async onConnect({ connectionParams, extra }) {
       const { socket } = extra;
+      isTold = true;
       try {
         const credential = credentialInParams(connectionParams);
         const sender = senderOf(extra.request);
@@ -302,18 +315,28 @@ export function createWebSockets(deps: {
 
   sockets.on('connection', (socket, request) => {
     const { socket: connection } = request;
-    /** Ends the connection after the close frame that was written. Ignores what the client still sends: to cut it could lose that frame. */
+    const part = unfinished.begin(() => socket.terminate());
+    /** Ends the connection after the close frame that was written. Ignores what the client still sends. */
     const leave = (): void => {
-      connection.removeAllListeners('data');
+      ignoreRest(socket);
+      part.done();
+      let after = 0;
+      connection.removeAllListeners('data').on('data', (chunk: Buffer) => {
+        after += chunk.length;
+        if (after > MOST_AFTER) connection.pause();
+      });
       connection.resume();
       connection.end();
     };
+    beforeFault(socket, (error) => {
+      const fault = FAULTS.get(error ?? '');
+      if (fault) socket.close(fault.code, fault.reason);
+    });
     // Before it tells a frame that it does not take, the ws package has written a close with the code.
     socket.on('error', leave);
     // Some clients fail if another message comes before connection_ack.
     const sayPing = (): void => void (held.has(socket) && socket.send(PING));
     const pulse = watchPulse(socket, connection, sayPing, pingEvery);
-    const part = unfinished.begin(() => socket.terminate());
     inflateWithin(socket, {
       turns: inflating,
       project: () => (held.has(socket) ? projectNameOf(held.get(socket)!.rights.caller) : ''),
@@ -338,10 +361,10 @@ export function createWebSockets(deps: {
       }
     });
     // This one runs after it.
-    connection.on('data', () => joinPieces(socket));
-    // Control frames may also come between the frames of a message. Those keep the chunks in which they came, and all that is in them.
+    connection.on('data', () => tidyPieces(socket));
     const onControlFrame = (data: Buffer): void => {
-      if (!holdsFrames(socket)) part.take(CONTROL_HEADER + data.length);
+      tidyPieces(socket);
+      part.take(CONTROL_HEADER + data.length);
     };
     socket.on('ping', onControlFrame).on('pong', onControlFrame);
     controls.set(socket, new ControlRate());
@@ -366,7 +389,10 @@ export function createWebSockets(deps: {
         close: (code, reason = '') => socket.close(code, closeReason(reason)),
         onMessage: (take) =>
           socket.on('message', (data: Buffer) => {
+            tidyPieces(socket);
             part.done();
+            const behind = bytesBehind(socket);
+            if (behind > 0) part.add(behind);
             // The client may have sent more before it noticed.
             if (isEnding(socket, request)) return;
             arriving = data.length;
