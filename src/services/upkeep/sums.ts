@@ -10,8 +10,8 @@ import { createTimedDuty } from '../timed-duty.js';
 /** How often a server looks. A block that changes all the time is made this often at most. Milliseconds. */
 const INTERVAL = 300_000;
 /**
- * How long ago a block must have begun before it is made: an hour after its end most of its sessions have ended. Until then they
- * are read themselves. Milliseconds.
+ * How long ago a block must have begun before it is made, however few marks it has: an hour after its end most of its sessions have
+ * ended. Until then it is made when many marks wait in it. Milliseconds.
  */
 const AFTER = 4 * 3_600_000;
 
@@ -29,6 +29,8 @@ interface Turn {
   readonly task: string;
   readonly kind: Kind;
   readonly marked: MarkedBlock;
+  /** What began before is made whatever it has for marks. */
+  readonly settled: Date;
 }
 
 const nameOf = ({ task, marked: { reach } }: Turn): string => `${task} ${reach.projectId}`;
@@ -83,13 +85,14 @@ export function createSums(deps: {
   }
 
   /** Makes a marked block. Answers the next one of the project, which is earlier. */
-  async function makeBlock({ task, kind, marked }: Turn): Promise<Turn | null> {
+  async function makeBlock(turn: Turn): Promise<Turn | null> {
+    const { kind, marked, settled } = turn;
     const begun = performance.now();
     await kind.thinMarks(database, marked, stop);
     await kind.make(database, marked, stop);
     if (isBusy()) await setTimeout(performance.now() - begun, null, { signal: stop });
-    const [earlier] = await kind.latestMarked(database, new Date(marked.block), marked.reach);
-    return earlier ? { task, kind, marked: earlier } : null;
+    const [earlier] = await kind.latestMarked(database, new Date(marked.block), marked.reach, settled);
+    return earlier ? { ...turn, marked: earlier } : null;
   }
 
   /** Moves the ends, and finds the latest marked block of each project and kind, as of `now`. What cannot be found is left out. */
@@ -97,11 +100,12 @@ export function createSums(deps: {
     await moveAllEnds(now).catch((error: unknown) => {
       if (!stop.aborted) failed('event sums', error);
     });
-    const before = new Date(now.getTime() - AFTER);
+    const settled = new Date(now.getTime() - AFTER);
     const turns: Turn[] = [];
     for (const { task, kind } of KINDS)
       try {
-        for (const marked of await kind.latestMarked(database, before)) turns.push({ task, kind, marked });
+        for (const marked of await kind.latestMarked(database, now, null, settled))
+          turns.push({ task, kind, marked, settled });
       } catch (error) {
         stop.throwIfAborted();
         failed(task, error);

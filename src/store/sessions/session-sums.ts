@@ -61,7 +61,6 @@ export const SESSION_SUMS = sumsOf<Ended, readonly [Date, string], Stored>({
   marks: 'session_sum_marks',
   dimensions: DIMENSIONS.map(([dimension]) => dimension),
   columns: ['sessions', 'with_errors', 'duration', 'durations'],
-  widen: 'block = block',
   until: null,
   figures,
   before: (block) => [new Date(block), BEFORE_ALL],

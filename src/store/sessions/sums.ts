@@ -7,10 +7,11 @@ import { holdLock } from '../hold-lock.js';
 
 /**
  * Makes the stored figures of sessions and of events (session-sums.ts, event-sums.ts say which), from the rows themselves. What makes
- * the sums of a block wrong adds a mark in the same transaction: a trigger does it, so no statement can forget it. Sums of days are
- * made from those of their blocks, in the transaction that makes the last marked block of the day. So in every snapshot these two are
- * true: the sums of a block without a mark are those of its rows, and the sums of a day without a marked block are those of its
- * blocks. (Of events this is so up to a moment: event-sums.ts.)
+ * the sums of a block wrong adds a mark in the same transaction: a trigger does it, so no statement can forget it. A mark may name the
+ * row that was added, or that has changed, if nothing else makes the sums wrong. Sums of days are made from those of their blocks, in
+ * the transaction that makes the last marked block of the day. So in every snapshot these two are true: the sums of a block are those
+ * of its rows, but for what its marks say; and the sums of a day, if there are any, are those of its blocks, and only a day with a
+ * marked block may have none. (Of events this is so up to a moment: event-sums.ts.)
  */
 
 /** The dimension of the sums of all rows together. */
@@ -63,8 +64,6 @@ export interface Kind<Row extends Counted, Place, Stored extends object> {
   /** The next PAGE rows after a place, that were before `end`, in order. */
   rowsAfter(tx: Queryable, reach: Reach, end: number, after: Place): Promise<Row[]>;
   placeOf(row: Row): Place;
-  /** SQL: what makes a mark say that anything may have changed. */
-  readonly widen: string;
   /** SQL: up to which instant the sums of the project `p` may be made. Null: there is no such instant. */
   readonly until: string | null;
 }
@@ -142,17 +141,18 @@ export interface MarkedBlock {
 /** The marks of a kind, and the making of its sums. */
 export interface Sums {
   /**
-   * Of each project the latest marked block that began before `before`; with a reach, of that project alone. 5 µs for each project.
+   * Of each project the latest marked block that began before `before`; with a reach, of that project alone. A block that began at
+   * `settled` or later, which goes on to change, only counts if it has more than MOST_WAITING marks. 5 µs for each project.
    */
-  latestMarked(database: Database, before: Date, reach?: Reach | null): Promise<MarkedBlock[]>;
+  latestMarked(database: Database, before: Date, reach?: Reach | null, settled?: Date): Promise<MarkedBlock[]>;
   /**
    * Leaves at most `atOnce` of the marks of a block that this sees. Each statement is a short transaction of its own, so that
    * `make` deletes few, however many changes a block has had. Ends early when `stop` is aborted.
    */
   thinMarks(database: Database, marked: MarkedBlock, stop: AbortSignal, atOnce?: number): Promise<void>;
   /**
-   * Makes the sums of a block, and those of its day if no other block of the day is marked: a day with a marked block has none, as
-   * nobody may read them. (Nor has a day of which some may not be made yet.) One snapshot: a mark that it does not see stays, and
+   * Makes the sums of a block, and those of its day if no other block of the day is marked: otherwise the day has none. (Nor has a
+   * day of which some may not be made yet.) One snapshot: a mark that it does not see stays, and
    * belongs to a change that it does not see either.
    *
    * All is read and added up before the first row is written. So the transaction has an id for a short time only: what waits for the
@@ -166,12 +166,15 @@ export interface Sums {
   make(database: Database, marked: MarkedBlock, stop: AbortSignal): Promise<void>;
 }
 
+/** So many marks may wait in a block that goes on to change. An answer reads the rows that they name, some 2 µs each. */
+export const MOST_WAITING = 500;
+
 /** Marks that are deleted at once. */
 const MARKS_AT_ONCE = 100_000;
 
 /** The sums of a kind. */
 export function sumsOf<Row extends Counted, Place, Stored extends object>(kind: Kind<Row, Place, Stored>): Sums {
-  const { name, table, marks, dimensions, widen, until } = kind;
+  const { name, table, marks, dimensions, until } = kind;
   type Made = Span<Row, Stored>;
 
   /** Adds up the rows of a block. */
@@ -330,25 +333,35 @@ export function sumsOf<Row extends Counted, Place, Stored extends object>(kind: 
   }
 
   return {
-    async latestMarked(database, before, reach = null) {
+    async latestMarked(database, before, reach = null, settled = before) {
+      const mayBeMade = until === null ? '' : `AND block < ${until}`;
+      const young: string[] = [];
+      const length = BLOCK * 1_000;
+      for (let block = Math.ceil(settled.getTime() / length) * length; block < before.getTime(); block += length)
+        young.unshift(new Date(block).toISOString());
       const rows = await database.query<{ projectId: string; block: Date }>({
         name: `${name}.marked`,
         text: `SELECT p.id AS "projectId", m.block FROM projects p CROSS JOIN LATERAL (
-                 SELECT block FROM ${marks} WHERE project_id = p.id AND block < $1 ${until === null ? '' : `AND block < ${until}`}
-                 ORDER BY block DESC LIMIT 1
-               ) m ${reach ? 'WHERE p.id = $2' : ''} ORDER BY p.id`,
-        values: reach ? [before, reach.projectId] : [before],
+                 SELECT block FROM (
+                   (SELECT block FROM unnest($2::timestamptz[]) WITH ORDINALITY y (block, place)
+                    WHERE EXISTS (SELECT FROM ${marks} m WHERE m.project_id = p.id AND m.block = y.block OFFSET ${MOST_WAITING} LIMIT 1)
+                    ${mayBeMade} ORDER BY place LIMIT 1)
+                   UNION ALL
+                   (SELECT block FROM ${marks} WHERE project_id = p.id AND block < $1 ${mayBeMade} ORDER BY block DESC LIMIT 1)
+                 ) b ORDER BY block DESC LIMIT 1
+               ) m ${reach ? 'WHERE p.id = $3' : ''} ORDER BY p.id`,
+        values: [new Date(Math.min(before.getTime(), settled.getTime())), young, ...(reach ? [reach.projectId] : [])],
       });
       return rows.map(({ projectId, block }) => ({ reach: { projectId, userIds: null }, block: block.getTime() }));
     },
 
     async thinMarks(database, { reach: { projectId }, block }, stop, atOnce = MARKS_AT_ONCE) {
       for (let isMore = true; isMore && !stop.aborted;) {
-        // The mark that is kept stands for those before it. It is written, so whoever makes the block from an older snapshot fails.
+        // The mark that is kept stands for those before it: anything may have changed. It is written, so whoever makes the block from an older snapshot fails.
         const [row] = await database.query<{ isMore: boolean }>({
           name: `${name}.thinMarks`,
           text: `WITH kept AS (
-                   UPDATE ${marks} SET ${widen} WHERE project_id = $1 AND block = $2 AND id = (
+                   UPDATE ${marks} SET added = NULL WHERE project_id = $1 AND block = $2 AND id = (
                      SELECT id FROM ${marks} WHERE project_id = $1 AND block = $2 ORDER BY id OFFSET $3 LIMIT 1
                    ) RETURNING id
                  ), gone AS (
