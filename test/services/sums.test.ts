@@ -484,6 +484,57 @@ test('a block that is under way gets sums when many marks wait in it, and answer
   await expectSame(stage, range, 'HOUR', 'Asia/Kolkata');
 });
 
+test('of a block with many sessions hours have sums by value, and a range that cuts the block takes them', async () => {
+  const stage = await createStage(db);
+  await withoutOthers(stage);
+  // A block with 1,100 sessions in its first 20 minutes, and one with fewer.
+  await fill(stage, 1_100, { users: 100 });
+  await fill(stage, 30, { from: HOUR, every: 180, users: 7 });
+  await fill(stage, 500, { from: 2.5 * HOUR, every: 10, users: 100 });
+  const byValue = (seconds: number) =>
+    query<{ start: Date }>(
+      stage,
+      `SELECT DISTINCT start FROM session_sums WHERE project_id = $1 AND dimension = 'BROWSER' AND seconds = $2 ORDER BY start`,
+      [stage.projectId, seconds],
+    );
+  await makeAt(stage, 2 * DAY);
+  expect(await byValue(HOUR)).toEqual([0, 1, 2].map((hour) => ({ start: stage.time(hour * HOUR) })));
+  const range = { from: stage.time(HOUR - 7), to: stage.time(DAY) };
+  const count = async (from: number, to: number) =>
+    (
+      await readSummedBreakdown(
+        stage.database,
+        reachOf(stage),
+        'BROWSER',
+        { startedAt: { from: stage.time(from), to: stage.time(to) } },
+        1,
+        ALWAYS,
+      )
+    ).totalCount;
+  await expectSame(stage, range, 'DAY', 'UTC');
+  // One that is named is added to its hour.
+  await fill(stage, 2, { from: 2 * HOUR - 1, users: 3 });
+  await expectSame(stage, range, 'DAY', 'UTC');
+  await query(
+    stage,
+    `UPDATE session_sums SET sessions = sessions + 1000 WHERE project_id = $1 AND start = $2 AND seconds = ${HOUR} AND dimension = 'BROWSER'`,
+    [stage.projectId, stage.time(HOUR)],
+  );
+  const right = 30 + 500 + 2;
+  expect(await count(HOUR - 7, DAY)).toBe(right + 1_000);
+  expect(await count(HOUR, DAY)).toBe(right + 1_000);
+  expect(await count(HOUR + 1, DAY)).toBe(right);
+  // Made anew with fewer sessions, the block has none.
+  await query(stage, 'DELETE FROM sessions WHERE project_id = $1 AND started_at < $2', [
+    stage.projectId,
+    stage.time(600),
+  ]);
+  await makeAt(stage, 2 * DAY);
+  expect(await byValue(HOUR)).toEqual([]);
+  expect(await byValue(BLOCK)).toHaveLength(2);
+  expect(await count(HOUR - 7, DAY)).toBe(right);
+});
+
 test('few users with many durations are read beside the sums, each user once', async () => {
   const stage = await createStage(db);
   await fill(stage, 3, { every: DAY });

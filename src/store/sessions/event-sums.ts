@@ -62,6 +62,7 @@ export const EVENT_SUMS = sumsOf<Happened, string, Stored>({
   dimensions: DIMENSIONS.map(([dimension]) => dimension),
   columns: ['events'],
   until: UNTIL,
+  denseFrom: Infinity,
   figures,
   // No event has this id: it is of another version.
   before: (block) => firstUuidAt(block).replace('-7000-8', '-7000-0'),

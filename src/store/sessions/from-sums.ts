@@ -1,7 +1,17 @@
 import { setImmediate as pause } from 'node:timers/promises';
 import type { Reach } from '../../domain/access.js';
 import type { TimeRange } from '../../domain/filters.js';
-import { BLOCK, coverOf, DAY, startOfSpan, type Cover, type Missing, type Stretch } from '../../domain/spans.js';
+import {
+  BLOCK,
+  coverOf,
+  DAY,
+  HOUR,
+  QUARTER,
+  startOfSpan,
+  type Cover,
+  type Missing,
+  type Stretch,
+} from '../../domain/spans.js';
 import { ID_BYTES, UserSketch } from '../../domain/user-sketch.js';
 import type { Database, Queryable } from '../database.js';
 import { Prisma } from '../generated/prisma/client.js';
@@ -143,6 +153,23 @@ async function readMarks(
   return { missing: { blocks, days }, added: rows.flatMap(({ block, isAdded: are }) => (are ? block.getTime() : [])) };
 }
 
+/** Which of these hours, of blocks that have sums, are stored by value. An hour that is stored and has rows has a value. */
+async function readHours(
+  tx: Queryable,
+  { name, table }: SummedRows,
+  { projectId }: Reach,
+  by: string,
+  hours: readonly number[],
+): Promise<Set<number>> {
+  const rows = await tx.query<{ start: Date }>({
+    name: `${name}.hours`,
+    text: `SELECT h.start FROM unnest($3::timestamptz[]) h (start) WHERE EXISTS (
+             SELECT FROM ${table} s WHERE s.project_id = $1 AND s.dimension = $2 AND s.seconds = ${HOUR} AND s.start = h.start)`,
+    values: [projectId, by, hours.map((hour) => new Date(hour).toISOString())],
+  });
+  return new Set(rows.map(({ start }) => start.getTime()));
+}
+
 /** The stored sums `s` of a dimension, joined with the `pieces p` of the cover. */
 export function piecesOf({ of, reach, cover: { pieces } }: Sources, dimension: string): Sql {
   return sql`unnest(${pieces.map(({ seconds }) => seconds)}::integer[],
@@ -215,11 +242,10 @@ export const groupsAndUsers = (table: string, by: string, figures: Record<string
       UNION ALL
       SELECT NULL, ${each(figures, () => '0')}, count(user_id), ${USER_LIST} FROM (SELECT DISTINCT user_id FROM ${raw(table)}) u`;
 
-/** What is asked for: a range, in which intervals begin at `bounds`, and the shortest spans that may be taken. */
+/** What is asked for: a range, in which intervals begin at `bounds`. */
 interface Asked {
   readonly range: TimeRange;
   readonly bounds?: readonly Date[];
-  readonly shortest?: number;
   /** The dimension. Null: all rows together. */
   readonly by?: string | null;
   readonly mostFromRows: number;
@@ -235,7 +261,7 @@ export function fromSums<Result>(
   database: Database,
   of: SummedRows,
   reach: Reach,
-  { range: asked, bounds, shortest, by = null, mostFromRows }: Asked,
+  { range: asked, bounds, by = null, mostFromRows }: Asked,
   work: (tx: Queryable, sources: Sources) => Promise<Result | null | typeof TOO_MANY_USERS>,
 ): Promise<Result | null> {
   return database.transaction(async (tx) => {
@@ -256,12 +282,15 @@ export function fromSums<Result>(
     const summed = { from: range.from, to: until };
     const marks = await readMarks(tx, of, reach, summed, by);
     if (!marks) return null;
-    const { pieces, rest } = coverOf(
-      bounds?.map((at) => at.getTime()) ?? [range.from],
-      summed,
-      marks.missing,
-      shortest,
-    );
+    const starts = bounds?.map((at) => at.getTime()) ?? [range.from];
+    let { pieces, rest } = coverOf(starts, summed, marks.missing, by === null ? QUARTER : HOUR);
+    // By value not every hour is stored.
+    const hours = by === null ? [] : pieces.flatMap(({ seconds, start }) => (seconds === HOUR ? start : []));
+    if (by !== null && hours.length > 0) {
+      const stored = await readHours(tx, of, reach, by, hours);
+      const missing = { ...marks.missing, hours: new Set(hours.filter((hour) => !stored.has(hour))) };
+      ({ pieces, rest } = coverOf(starts, summed, missing, HOUR));
+    }
     const putTogether = pieces.filter(({ place }, at) => pieces[at - 1]?.place === place);
     if (new Set(putTogether.map(({ place }) => place)).size > MOST_PUT_TOGETHER) return null;
     const cover = { pieces, rest: until < range.to ? [...rest, { from: until, to: range.to }] : rest };

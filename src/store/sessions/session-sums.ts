@@ -62,6 +62,8 @@ export const SESSION_SUMS = sumsOf<Ended, readonly [Date, string], Stored>({
   dimensions: DIMENSIONS.map(([dimension]) => dimension),
   columns: ['sessions', 'with_errors', 'duration', 'durations'],
   until: null,
+  // At the start of a range 9,000 sessions at most are read instead, in 7 ms.
+  denseFrom: 3_000,
   figures,
   before: (block) => [new Date(block), BEFORE_ALL],
   placeOf: ({ startedAt, id }) => [startedAt, id],

@@ -2,7 +2,6 @@ import type { Reach } from '../../domain/access.js';
 import type { EventDimension } from '../../domain/breakdown.js';
 import { firstUuidAt } from '../../domain/event-id.js';
 import type { EventFilter } from '../../domain/filters.js';
-import { BLOCK } from '../../domain/spans.js';
 import type { Database, Queryable } from '../database.js';
 import { Prisma } from '../generated/prisma/client.js';
 import { intervalsOf, pointsOf, type SeriesRange } from '../intervals.js';
@@ -137,7 +136,7 @@ export async function readSummedEventBreakdown(
   first: number,
   mostFromRows = MOST_FROM_ROWS,
 ): Promise<Breakdown> {
-  const asked = { range: filter?.occurredAt ?? {}, shortest: BLOCK, by, mostFromRows };
+  const asked = { range: filter?.occurredAt ?? {}, by, mostFromRows };
   const summed =
     hasSums(reach, filter, 'occurredAt') &&
     (await fromSums(database, EVENTS, reach, asked, (tx, sources) => {

@@ -2,7 +2,6 @@ import type { Reach } from '../../domain/access.js';
 import { SESSION_DIMENSIONS, type SessionDimension } from '../../domain/breakdown.js';
 import { CLASS_WIDTH, DurationSketch } from '../../domain/duration-sketch.js';
 import type { SessionFilter } from '../../domain/filters.js';
-import { BLOCK } from '../../domain/spans.js';
 import type { Database, Queryable } from '../database.js';
 import { Prisma } from '../generated/prisma/client.js';
 import { intervalsOf, pointsOf, type SeriesRange } from '../intervals.js';
@@ -240,7 +239,7 @@ export async function readSummedBreakdown(
       database,
       SESSIONS,
       reach,
-      { range: filter?.startedAt ?? {}, shortest: BLOCK, by, mostFromRows },
+      { range: filter?.startedAt ?? {}, by, mostFromRows },
       async (tx, sources) => {
         const rest = sessionsOfRest(
           sources,

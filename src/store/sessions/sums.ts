@@ -66,6 +66,11 @@ export interface Kind<Row extends Counted, Place, Stored extends object> {
   placeOf(row: Row): Place;
   /** SQL: up to which instant the sums of the project `p` may be made. Null: there is no such instant. */
   readonly until: string | null;
+  /**
+   * From so many rows an hour on, the hours of a block have sums by value too: where the values are fewer than the rows. (The first
+   * page of a block says how many there are.)
+   */
+  readonly denseFrom: number;
 }
 
 /** A sum: what rows with one value in common have together. */
@@ -181,33 +186,40 @@ export function sumsOf<Row extends Counted, Place, Stored extends object>(kind: 
   async function sumBlock(tx: Queryable, reach: Reach, block: number, stop: AbortSignal): Promise<Made[]> {
     const end = block + BLOCK * 1_000;
     // Only spans in which something was get sums.
-    const within = [QUARTER, HOUR, BLOCK].map((seconds) => {
+    const spansOf = (dimension: string, seconds: number) => {
       const length = seconds * 1_000;
       const spans = Array.from(
         { length: BLOCK / seconds },
-        (_, at): Made => new Span(kind, ALL, seconds, block + at * length),
+        (_, at): Made => new Span(kind, dimension, seconds, block + at * length),
       );
       return { length, spans };
-    });
-    const grouped = dimensions.map((dimension): Made => new Span(kind, dimension, BLOCK, block));
-    for (let after: Place | null = kind.before(block); after !== null;) {
+    };
+    const within = [QUARTER, HOUR, BLOCK].map((seconds) => spansOf(ALL, seconds));
+    const byValue = (seconds: number) =>
+      dimensions.map((dimension, index) => ({ index, ...spansOf(dimension, seconds) }));
+    const grouped = byValue(BLOCK);
+    for (let after: Place | null = kind.before(block), isFirst = true; after !== null; isFirst = false) {
       stop.throwIfAborted();
       const page: Row[] = await kind.rowsAfter(tx, reach, end, after);
+      const last = page.at(-1);
+      const isWhole = page.length === PAGE;
+      if (isFirst && isWhole && (last!.at - page[0]!.at) * kind.denseFrom <= PAGE * HOUR * 1_000)
+        grouped.push(...byValue(HOUR));
       for (const row of page) {
         const part = row.userId && sketchedPart(row.userId);
         const since = row.at - block;
         for (const { length, spans } of within) spans[Math.floor(since / length)]!.add(null, part, row);
-        for (const [index, span] of grouped.entries()) {
+        for (const { index, length, spans } of grouped) {
+          const span = spans[Math.floor(since / length)]!;
           const value = row.values[index]!;
           if (value === null || typeof value === 'string') span.add(value, part, row);
           else if (value.length === 0) span.add(null, part, row);
           else for (const one of value) span.add(one, part, row);
         }
       }
-      const last = page.at(-1);
-      after = page.length === PAGE ? kind.placeOf(last!) : null;
+      after = isWhole ? kind.placeOf(last!) : null;
     }
-    return [...within.flatMap(({ spans }) => spans), ...grouped];
+    return [...within, ...grouped].flatMap(({ spans }) => spans);
   }
 
   function addPart(span: Made, value: string | null, stored: Stored, list: Uint8Array | null, bits: Uint8Array | null) {
