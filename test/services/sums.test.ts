@@ -26,7 +26,7 @@ import {
   readSummedEventSeries,
   readSummedEventTotals,
 } from '../../src/store/sessions/summed-event-stats.js';
-import { MOST_VALUES, MOST_WAITING, type MarkedBlock } from '../../src/store/sessions/sums.js';
+import { MOST_VALUES, MOST_WAITING, PACKED, type MarkedBlock } from '../../src/store/sessions/sums.js';
 import { ensurePartitions } from '../../src/store/partitions.js';
 import { readSummedBreakdown, readSummedSeries, readSummedTotals } from '../../src/store/sessions/summed-stats.js';
 import { createTestDatabase, untilOthersEnd, type TestDatabase } from '../support/database.js';
@@ -533,6 +533,74 @@ test('of a block with many sessions hours have sums by value, and a range that c
   expect(await byValue(HOUR)).toEqual([]);
   expect(await byValue(BLOCK)).toHaveLength(2);
   expect(await count(HOUR - 7, DAY)).toBe(right);
+});
+
+test('many values of a span are read from one row, also beside spans that have none', async () => {
+  const stage = await createStage(db);
+  await withoutOthers(stage);
+  await withEventPartitions(stage);
+  // A whole day, and blocks of two others: each has all of 61 values, among them none and an empty one.
+  await fill(stage, 1_000, { from: -DAY, every: 150, users: 40 });
+  const value = `nullif(CASE WHEN n % 61 = 1 THEN '' ELSE '/' || n % 61 END, '/0')`;
+  await query(
+    stage,
+    `UPDATE sessions SET entry_source = ${value} FROM (
+       SELECT id, (row_number() OVER (ORDER BY started_at))::integer AS n FROM sessions WHERE project_id = $1) k
+     WHERE sessions.project_id = $1 AND sessions.id = k.id`,
+    [stage.projectId],
+  );
+  const at = (n: number) => -DAY + n * 150;
+  await runAs(stage.database, true, (tx) =>
+    addEvents(
+      tx,
+      stage,
+      Array.from({ length: 1_000 }, (_, n) => ({
+        t: at(n),
+        user: `user${n % 40}`,
+        text: n % 61 === 0 ? null : n % 61 === 1 ? '' : `/${n % 61}`,
+      })),
+    ),
+  );
+  await makeAt(stage, 5 * DAY);
+  const packed = async (table: string) =>
+    (await query(stage, `SELECT FROM ${table} WHERE project_id = $1 AND place = ${PACKED}`, [stage.projectId])).length;
+  const before = [await packed('session_sums'), await packed('event_sums')];
+  expect(Math.min(...before)).toBeGreaterThan(10);
+  const read = async (first: number) => {
+    readsOfSums(stage);
+    const range = { from: stage.time(at(33)), to: stage.time(at(970)) };
+    const answers = [
+      await readSummedBreakdown(stage.database, reachOf(stage), 'ENTRY_SOURCE', { startedAt: range }, first, ALWAYS),
+      await readSummedEventBreakdown(stage.database, reachOf(stage), 'SOURCE', { occurredAt: range }, first, ALWAYS),
+    ];
+    const names = stage.observations.flatMap((one) => (one.kind === 'statement' ? one.name : []));
+    expect(names).toEqual(expect.arrayContaining(['sums.breakdown.ENTRY_SOURCE', 'eventSums.breakdown.SOURCE']));
+    expect(answers).toEqual([
+      await readSessionBreakdown(stage.database, reachOf(stage), 'ENTRY_SOURCE', { startedAt: range }, first),
+      await readEventBreakdown(stage.database, reachOf(stage), 'SOURCE', { occurredAt: range }, first),
+    ]);
+  };
+  for (const first of [5, 100]) await read(first);
+  // What a server of before has made has no such rows.
+  for (const table of ['session_sums', 'event_sums'])
+    await query(
+      stage,
+      `DELETE FROM ${table} WHERE project_id = $1 AND place = ${PACKED} AND extract(hour FROM start AT TIME ZONE 'UTC') IN (0, 15)`,
+      [stage.projectId],
+    );
+  expect(await packed('session_sums')).toBeLessThan(before[0]!);
+  for (const first of [5, 100]) await read(first);
+  // The sums of the day are made without these rows of its blocks, and anew with its own.
+  await query(stage, `UPDATE sessions SET user_id = gen_random_uuid() WHERE project_id = $1 AND started_at > $2`, [
+    stage.projectId,
+    stage.time(at(990)),
+  ]);
+  await query(stage, 'INSERT INTO session_sum_marks (project_id, block) VALUES ($1, $2)', [
+    stage.projectId,
+    stage.time(-9 * HOUR),
+  ]);
+  await makeAt(stage, 5 * DAY);
+  for (const first of [5, 100]) await read(first);
 });
 
 test('few users with many durations are read beside the sums, each user once', async () => {

@@ -61,6 +61,8 @@ export const EVENT_SUMS = sumsOf<Happened, string, Stored>({
   marks: 'event_sum_marks',
   dimensions: DIMENSIONS.map(([dimension]) => dimension),
   columns: ['events'],
+  count: 'events',
+  duration: null,
   until: UNTIL,
   denseFrom: Infinity,
   figures,

@@ -17,7 +17,7 @@ import type { Database, Queryable } from '../database.js';
 import { Prisma } from '../generated/prisma/client.js';
 import { LARGEST_FIRST, type Breakdown } from './breakdown.js';
 import type { Sql } from './session-filter.js';
-import { ALL, bitsOf, sendBits, TOO_MANY } from './sums.js';
+import { ALL, bitsOf, PACKED, sendBits, TOO_MANY } from './sums.js';
 
 /**
  * Figures of many sessions or events, put together from stored sums (sums.ts) and, where there are none, from the rows themselves:
@@ -170,14 +170,20 @@ async function readHours(
   return new Set(rows.map(({ start }) => start.getTime()));
 }
 
-/** The stored sums `s` of a dimension, joined with the `pieces p` of the cover. */
-export function piecesOf({ of, reach, cover: { pieces } }: Sources, dimension: string): Sql {
-  return sql`unnest(${pieces.map(({ seconds }) => seconds)}::integer[],
-      ${pieces.map(({ start }) => new Date(start).toISOString())}::timestamptz[],
-      ${pieces.map(({ place }) => place)}::integer[]) p (seconds, start, place)
-    JOIN ${raw(of.table)} s ON s.project_id = ${reach.projectId}::uuid AND s.dimension = ${dimension}
-      AND s.seconds = p.seconds AND s.start = p.start`;
-}
+/** SQL: the `pieces p` of the cover. */
+const spansOf = ({ cover }: Sources): Sql =>
+  sql`unnest(${cover.pieces.map(({ seconds }) => seconds)}::integer[],
+      ${cover.pieces.map(({ start }) => new Date(start).toISOString())}::timestamptz[],
+      ${cover.pieces.map(({ place }) => place)}::integer[]) p (seconds, start, place)`;
+
+/** SQL: the stored sums `s` of a dimension, to be joined with pieces. */
+const sumsOfPieces = ({ of, reach }: Sources, dimension: string): Sql =>
+  sql`JOIN ${raw(of.table)} s ON s.project_id = ${reach.projectId}::uuid AND s.dimension = ${dimension}
+        AND s.seconds = p.seconds AND s.start = p.start`;
+
+/** SQL: the stored sums `s` of a dimension, joined with the `pieces p` of the cover. */
+export const piecesOf = (sources: Sources, dimension: string): Sql =>
+  sql`${spansOf(sources)} ${sumsOfPieces(sources, dimension)}`;
 
 /**
  * SQL: the rows that are in no sum, of those that `rows` selects: one stretch of the rest after the other (or Postgres expects a
@@ -390,21 +396,38 @@ export async function readGroups(
   const { text, values } = sql`
     WITH rest AS MATERIALIZED (
       ${groupsOfRest(sources, rows, 'value', { n: 'n', duration: 'n * duration' })}
-    ), summed AS MATERIALIZED (
-      SELECT s.seconds, s.start, s.place, s.value, s.${raw(count)} AS n, ${raw(duration)} AS duration FROM ${piecesOf(sources, by)}
+    ), packed AS MATERIALIZED (
+      -- Put together with nothing, a list is unpacked here, and not once for each value that is looked for in it.
+      SELECT s.seconds, s.start, s.all_values || '{}' AS all_values, s.all_counts, s.all_durations FROM ${piecesOf(sources, by)}
+      WHERE s.place = ${PACKED}::integer
+    ), unpacked AS MATERIALIZED (
+      SELECT s.seconds, s.start, s.place, s.value, s.${raw(count)} AS n, ${raw(duration)} AS duration
+      FROM (
+        SELECT * FROM ${spansOf(sources)}
+        WHERE NOT EXISTS (SELECT FROM packed k WHERE k.seconds = p.seconds AND k.start = p.start) OFFSET 0
+      ) p ${sumsOfPieces(sources, by)}
     ), groups AS MATERIALIZED (
       SELECT value, sum(n)::integer AS count, sum(duration)::float8 AS duration
-      FROM (SELECT value, n, duration FROM summed UNION ALL SELECT value, n, duration FROM rest) parts GROUP BY value
+      FROM (
+        SELECT unnest(all_values) AS value, unnest(all_counts) AS n, unnest(all_durations)::float8 AS duration FROM packed
+        UNION ALL
+        SELECT value, n, duration FROM unpacked
+        UNION ALL
+        SELECT value, n, duration FROM rest
+      ) parts GROUP BY value
     ), top AS MATERIALIZED (
       SELECT * FROM groups WHERE count > 0 ORDER BY ${LARGEST_FIRST} LIMIT ${first}::integer
     ), named AS (
       SELECT coalesce(value, '') AS name, value IS NULL AS is_null, * FROM top
+    ), places AS (
+      SELECT n.name, n.is_null, k.seconds, k.start, array_position(k.all_values, n.value) - 1 AS place FROM packed k CROSS JOIN named n
+      UNION ALL
+      SELECT n.name, n.is_null, m.seconds, m.start, m.place FROM unpacked m
+      JOIN named n ON n.name = coalesce(m.value, '') AND n.is_null = (m.value IS NULL)
     ), counted AS (
       SELECT name, is_null, ${USERS}
       FROM (
-        SELECT n.name, n.is_null, s.users, s.user_list, s.user_bits FROM summed m
-        JOIN named n ON n.name = coalesce(m.value, '') AND n.is_null = (m.value IS NULL)
-        CROSS JOIN LATERAL (
+        SELECT m.name, m.is_null, s.users, s.user_list, s.user_bits FROM places m CROSS JOIN LATERAL (
           SELECT users, user_list, user_bits FROM ${raw(table)} s
           WHERE s.project_id = ${reach.projectId}::uuid AND s.dimension = ${by} AND s.seconds = m.seconds AND s.start = m.start
             AND s.place = m.place OFFSET 0
@@ -417,7 +440,7 @@ export async function readGroups(
     SELECT t.total, t."hasTooMany", n.value, n.count, n.duration, u.parts, u.users, u.list, u.bits, coalesce(u.lists, 0) AS lists
     FROM (
       SELECT (SELECT coalesce(sum(count), 0)::integer FROM groups) AS total,
-             EXISTS (SELECT FROM summed WHERE place = ${TOO_MANY}::integer) AS "hasTooMany"
+             EXISTS (SELECT FROM unpacked WHERE place = ${TOO_MANY}::integer) AS "hasTooMany"
     ) t LEFT JOIN (named n JOIN counted u USING (name, is_null)) ON true
     ORDER BY ${LARGEST_FIRST}`;
   const found = unlessTooMany(await tx.query<Group>({ name: `${name}.breakdown.${by}`, text, values }));

@@ -61,6 +61,8 @@ export const SESSION_SUMS = sumsOf<Ended, readonly [Date, string], Stored>({
   marks: 'session_sum_marks',
   dimensions: DIMENSIONS.map(([dimension]) => dimension),
   columns: ['sessions', 'with_errors', 'duration', 'durations'],
+  count: 'sessions',
+  duration: 'duration',
   until: null,
   // At the start of a range 9,000 sessions at most are read instead, in 7 ms.
   denseFrom: 3_000,

@@ -23,6 +23,12 @@ export const MOST_VALUES = 2_000;
 const MOST_CHARACTERS = 500_000;
 /** The place of the row that says that there are more. */
 export const TOO_MANY = -1;
+/**
+ * The place of the row with all values of a span, if they are more than MOST_UNPACKED: an answer needs all of them to find the largest
+ * groups, and so reads one row where it read one for each.
+ */
+export const PACKED = -2;
+const MOST_UNPACKED = 50;
 
 /** Rows that are read at once: adding them up takes some milliseconds, and other work comes between. */
 export const PAGE = 1_000;
@@ -58,6 +64,9 @@ export interface Kind<Row extends Counted, Place, Stored extends object> {
   readonly dimensions: readonly string[];
   /** The columns of the table that Figures keeps. */
   readonly columns: readonly (keyof Stored & string)[];
+  /** The one with the number of rows, and the one with the sum of their durations, if they have any. */
+  readonly count: keyof Stored & string;
+  readonly duration: (keyof Stored & string) | null;
   figures(isOfAll: boolean): Figures<Row, Stored>;
   /** The place before all rows of a block. */
   before(block: number): Place;
@@ -251,7 +260,7 @@ export function sumsOf<Row extends Counted, Place, Stored extends object>(kind: 
         text: `SELECT start, place, value, ${kind.columns.join(', ')}, user_list AS list, ${sendBits('user_bits')} AS bits
                FROM ${table}
                WHERE project_id = $1 AND dimension = $2 AND seconds = ${BLOCK} AND (start, place) > ($3, $4) AND start < $5
-                 AND start <> $6
+                 AND start <> $6 AND place <> ${PACKED}
                ORDER BY start, place LIMIT ${SUMS_PAGE}`,
         values: [projectId, made.dimension, ...after, new Date(day + DAY * 1_000), new Date(made.start)],
       });
@@ -268,8 +277,21 @@ export function sumsOf<Row extends Counted, Place, Stored extends object>(kind: 
   /** The rows of a span, as JSON. */
   function* rowsOf(projectId: string, { dimension, seconds, start, sums, hasTooMany }: Made) {
     const place = { project_id: projectId, dimension, seconds, start: new Date(start).toISOString() };
-    if (hasTooMany) yield { ...place, place: TOO_MANY, value: null, ...kind.figures(false).stored(), users: 0 };
-    else
+    const none = { value: null, ...kind.figures(false).stored(), users: 0 };
+    if (hasTooMany) yield { ...place, ...none, place: TOO_MANY };
+    else {
+      if (sums.size > MOST_UNPACKED) {
+        const stored = [...sums.values()].map(({ figures }) => figures.stored());
+        const { count, duration } = kind;
+        yield {
+          ...place,
+          ...none,
+          place: PACKED,
+          all_values: [...sums.keys()],
+          all_counts: stored.map((one) => one[count]),
+          all_durations: duration && stored.map((one) => one[duration]),
+        };
+      }
       for (const [index, [value, { figures, users }]] of [...sums].entries()) {
         yield {
           ...place,
@@ -281,6 +303,7 @@ export function sumsOf<Row extends Counted, Place, Stored extends object>(kind: 
           user_bits: hex(users.bits, 'x'),
         };
       }
+    }
   }
 
   /** Bytes are written as Postgres reads them. */
