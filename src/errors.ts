@@ -50,6 +50,8 @@ export interface ErrorDetails {
   reason?: 'EXPIRED' | 'GAP';
   /** With CURSOR_EXPIRED: the cursor before the oldest change that is kept. */
   oldestCursor?: string;
+  /** With METHOD_NOT_ALLOWED: the methods that the path takes. */
+  allow?: readonly string[];
   /** The number of seconds after which the caller should try again. */
   retryAfter?: number;
 }

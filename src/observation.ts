@@ -13,6 +13,7 @@ export type Observation =
   | { kind: 'database.lost'; message: string }
   | { kind: 'database.full'; message: string }
   | { kind: 'migration.applied'; name: string; milliseconds: number }
+  | { kind: 'migration.waits'; name: string; message: string }
   | { kind: 'partition.created'; name: string }
   | { kind: 'statement'; name: string; milliseconds: number; rows: number }
   | { kind: 'request.finished'; request: string; door: string; outcome: string; milliseconds: number }

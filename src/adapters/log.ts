@@ -14,6 +14,7 @@ const LEVELS: Record<Observation['kind'], Level> = {
   'database.lost': 'warn',
   'database.full': 'error',
   'migration.applied': 'info',
+  'migration.waits': 'warn',
   'partition.created': 'debug',
   statement: 'debug',
   'request.finished': 'debug',

@@ -83,6 +83,7 @@ export function createMetrics(): Metrics {
     'database.lost': trouble,
     'database.full': trouble,
     'migration.applied': state,
+    'migration.waits': state,
     'partition.created': state,
     statement: ({ name, milliseconds, rows: count }) => {
       const statement = name.slice(0, 60);

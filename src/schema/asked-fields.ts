@@ -2,9 +2,6 @@ import { Kind, type FieldNode, type GraphQLResolveInfo, type SelectionSetNode } 
 
 type Names = ReadonlySet<string>;
 
-/** The result for each field of a parsed document: documents are cached, so an operation that runs often needs one look. */
-const known = new WeakMap<FieldNode, Names>();
-
 /**
  * The fields of a selection set, with the fields of its fragments. Each fragment is opened once: a second spread adds
  * no field, and fragments that double each other would take exponential time. The function ignores @skip and @include,
@@ -25,55 +22,44 @@ function* fieldsOf(
   }
 }
 
-function nodeFieldsOf(connection: FieldNode, fragments: GraphQLResolveInfo['fragments']): Names {
-  const names = new Set<string>();
-  const opened = { connections: new Set<string>(), edges: new Set<string>(), nodes: new Set<string>() };
-  const add = (node: FieldNode): void => {
-    for (const field of fieldsOf(node.selectionSet, fragments, opened.nodes)) names.add(field.name.value);
+type Asking = Pick<GraphQLResolveInfo, 'fieldNodes' | 'fragments'>;
+
+/** The names of the fields that stand at the end of any of these ways down from the fields. */
+function namesAt({ fieldNodes, fragments }: Asking, ways: readonly (readonly string[])[]): Names {
+  const below = (fields: readonly FieldNode[]): FieldNode[] => {
+    const opened = new Set<string>();
+    return fields.flatMap(({ selectionSet }) => [...fieldsOf(selectionSet, fragments, opened)]);
   };
-  for (const field of fieldsOf(connection.selectionSet, fragments, opened.connections)) {
-    if (field.name.value === 'nodes') add(field);
-    if (field.name.value !== 'edges') continue;
-    for (const inner of fieldsOf(field.selectionSet, fragments, opened.edges)) {
-      if (inner.name.value === 'node') add(inner);
-    }
-  }
+  const step = (fields: readonly FieldNode[], name: string): FieldNode[] =>
+    below(fields).filter((field) => field.name.value === name);
+  return new Set(ways.flatMap((way) => below(way.reduce(step, fieldNodes)).map(({ name }) => name.value)));
+}
+
+/** The result for each field of a parsed document, by the way: documents are cached, so an operation that runs often needs one look. */
+const known = new WeakMap<FieldNode, Map<string, Names>>();
+
+function askedAt(asking: Asking, ways: readonly (readonly string[])[]): Names {
+  const [only, ...others] = asking.fieldNodes;
+  // GraphQL merges fields of the same name: the result selects what each of them selects. It is not kept, because another operation
+  // of the document may have the first of several alone, in a fragment that they share.
+  if (others.length > 0) return namesAt(asking, ways);
+  let byWay = known.get(only!);
+  if (!byWay) known.set(only!, (byWay = new Map()));
+  const name = ways.join(' ');
+  let names = byWay.get(name);
+  if (!names) byWay.set(name, (names = namesAt(asking, ways)));
   return names;
 }
 
-/** The names of the fields that an operation selects of a connection's nodes. The store needs to read no other fields. */
-export function askedOfNodes({ fieldNodes, fragments }: Pick<GraphQLResolveInfo, 'fieldNodes' | 'fragments'>): Names {
-  const [only] = fieldNodes;
-  // GraphQL merges fields of the same name: the result selects what each of them selects.
-  if (fieldNodes.length > 1) return new Set(fieldNodes.flatMap((node) => [...nodeFieldsOf(node, fragments)]));
-  let names = known.get(only!);
-  if (!names) known.set(only!, (names = nodeFieldsOf(only!, fragments)));
-  return names;
-}
-
-const knownUnder = new WeakMap<FieldNode, Map<string, Names>>();
+/**
+ * The names of the fields that an operation selects of a connection's nodes, or of what stands under these names in them. The store
+ * needs to read no other fields.
+ */
+export const askedOfNodes = (asking: Asking, ...under: readonly string[]): Names =>
+  askedAt(asking, [
+    ['nodes', ...under],
+    ['edges', 'node', ...under],
+  ]);
 
 /** The names of the fields that an operation asks of what stands under `name` in this field. */
-export function askedUnder(
-  { fieldNodes, fragments }: Pick<GraphQLResolveInfo, 'fieldNodes' | 'fragments'>,
-  name: string,
-): Names {
-  const [only] = fieldNodes;
-  // Another operation of the document may have the first of several alone, in a fragment that they share.
-  if (fieldNodes.length > 1) return namesUnder(fieldNodes, fragments, name);
-  let byName = knownUnder.get(only!);
-  if (!byName) knownUnder.set(only!, (byName = new Map()));
-  let names = byName.get(name);
-  if (!names) byName.set(name, (names = namesUnder(fieldNodes, fragments, name)));
-  return names;
-}
-
-function namesUnder(fieldNodes: readonly FieldNode[], fragments: GraphQLResolveInfo['fragments'], name: string): Names {
-  const opened = { outer: new Set<string>(), inner: new Set<string>() };
-  const found = new Set<string>();
-  for (const node of fieldNodes)
-    for (const field of fieldsOf(node.selectionSet, fragments, opened.outer))
-      if (field.name.value === name)
-        for (const inner of fieldsOf(field.selectionSet, fragments, opened.inner)) found.add(inner.name.value);
-  return found;
-}
+export const askedUnder = (asking: Asking, name: string): Names => askedAt(asking, [[name]]);

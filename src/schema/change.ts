@@ -2,11 +2,10 @@ import { SESSION_CHANGE_KINDS, type FeedPlace } from '../domain/change.js';
 import { readFeedCursor, writeFeedCursor } from '../domain/feed-cursor.js';
 import type { EventFilter as EventFilterShape } from '../domain/filters.js';
 import { AppError } from '../errors.js';
-import { pointsOf } from '../services/access/rate-limits.js';
 import { createView, type FeedChange, type FeedFilter } from '../services/feed/feed-view.js';
 import { PRICE_OF_PAGE, type Pay } from '../services/feed/read-feed.js';
 import type { PresenceChangeRow } from '../store/presence/presence-history.js';
-import { askedUnder } from './asked-fields.js';
+import { askedOfNodes, askedUnder } from './asked-fields.js';
 import { builder } from './builder.js';
 import type { Context } from './context.js';
 import { checkEventFilter, EventFilter, readsOf } from './event.js';
@@ -158,7 +157,7 @@ function placeOf(after: string | null | undefined): FeedPlace | null {
 const payOf =
   (context: Context): Pay =>
   (rows) =>
-    rows > 0 ? context.charge(pointsOf(rows)) : Promise.resolve();
+    rows > 0 ? context.charge(rows) : Promise.resolve();
 
 /** Pays only for what is more than `rows`, which the price of the operation contains already. */
 function payBeyond(rows: number, pay: Pay): Pay {
@@ -226,23 +225,22 @@ builder.queryFields((t) => ({
       first: t.arg.int({ description: 'How many changes to read: 0 to 100. Default 20.' }),
       filter: t.arg({ type: ChangeFilter, description: 'Which changes to read.' }),
     },
-    async resolve(_root, { after, first, filter }, context) {
+    async resolve(_root, { after, first, filter }, context, info) {
       const { feed, database } = context.services;
       const { reach } = projectCaller(context);
       const { limit } = toPage(PAGING, { first: first ?? null });
-      const asked = placeOf(after);
+      const from = placeOf(after);
       const view = createView(reach, await toFilter(context, filter));
-      if (asked) await feed.reader.check(reach, asked);
-      const place = asked ?? (await feed.reader.oldest(reach));
-      const page = await feed.reader.read(view, place, {
+      const page = await feed.reader.read(view, from ?? (await feed.reader.oldest(reach)), {
         limit,
         pay: payBeyond(limit + PRICE_OF_PAGE, payOf(context)),
+        asked: readsOf(askedOfNodes(info, 'event')),
         database,
       });
       return {
         changes: page.changes,
         hasNextPage: page.isMore,
-        hasPreviousPage: asked !== null,
+        hasPreviousPage: from !== null,
         endCursor: writeFeedCursor(page.next),
       };
     },

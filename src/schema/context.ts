@@ -44,8 +44,8 @@ export interface Context {
   readonly services: Services & { readonly database: CountingDatabase };
   /** The id of the request. Every log line about the request has it. */
   readonly requestId: string;
-  /** Takes more points off the caller's rate limit, in addition to those of the operation. Throws RATE_LIMITED. */
-  readonly charge: (points: number) => Promise<void>;
+  /** Charges the caller for this many rows, in addition to the cost of the operation. Throws RATE_LIMITED. */
+  readonly charge: (rows: number) => Promise<void>;
   /**
    * Contexts with the same object share their reads (loaders.ts) and the rows of a turn (pace.ts): those of an event that is
    * executed for different subscriptions. Left out: the context shares with no other.

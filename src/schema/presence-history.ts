@@ -1,5 +1,4 @@
 import { AppError } from '../errors.js';
-import { pointsOf } from '../services/access/rate-limits.js';
 import {
   MOST_OWN_CHANGES,
   readConcurrency,
@@ -98,7 +97,7 @@ builder.queryField('presenceHistory', (t) =>
         const page = toPage(NEWEST_FIRST, args);
         // Of each of these users as many changes are read as the page has.
         const users = filter.identities ?? reach.userIds;
-        if (users) await context.charge(pointsOf(users.length * page.limit));
+        if (users) await context.charge(users.length * page.limit);
         const rows = await listPresenceHistory(database, reach, filter, page);
         return toConnection(
           NEWEST_FIRST,
@@ -194,7 +193,7 @@ builder.queryField('concurrency', (t) =>
         });
       checkPoints(interval, from, to, 'range');
       // The line is counted back from now.
-      await context.charge(pointsOf((now.getTime() - from.getTime()) / MINUTE / MINUTES_A_ROW));
+      await context.charge(Math.ceil((now.getTime() - from.getTime()) / MINUTE / MINUTES_A_ROW));
       return readConcurrency(database, reach, { from, to, interval, timeZone });
     },
   }),

@@ -8,7 +8,6 @@ import type {
 import { readPresencePlace } from '../domain/feed-cursor.js';
 import type { PresencePlace } from '../domain/presence-cursor.js';
 import { AppError } from '../errors.js';
-import { pointsOf } from '../services/access/rate-limits.js';
 import { countPresenceAt, listPresenceAt, presenceOfAt } from '../store/presence/presence-at.js';
 import { MOST_COUNTED } from '../store/presence/presence-history.js';
 import { countPresence, listPresence, presenceOf } from '../store/presence/read-presence.js';
@@ -78,9 +77,12 @@ export async function keptSince(context: Context, now: Date): Promise<Date | nul
   return project?.retentionDays == null ? null : new Date(now.getTime() - project.retentionDays * DAY);
 }
 
+/** So far a client's clock may be ahead. Milliseconds. */
+const CLOCK_ERROR = 5 * 60_000;
+
 /**
- * The moment of the past that `at` is; null: it is now, or later. Throws BAD_USER_INPUT for an invalid time, and for one of which
- * the project keeps nothing.
+ * The moment of the past that `at` is; null: it is now. Throws BAD_USER_INPUT for an invalid time, for one of the future, and for one
+ * of which the project keeps nothing.
  */
 async function pastMoment(context: Context, at: Date | null | undefined): Promise<Date | null> {
   if (!at) return null;
@@ -89,6 +91,8 @@ async function pastMoment(context: Context, at: Date | null | undefined): Promis
     throw new AppError('BAD_USER_INPUT', why, { field: 'at' });
   };
   if (Number.isNaN(at.getTime())) refuse('at is not an RFC 3339 instant. Write it like 2026-01-31T09:30:00.000Z.');
+  if (at.getTime() - now.getTime() > CLOCK_ERROR)
+    refuse(`at is in the future: it is ${now.toISOString()} now. Leave at out to ask who is online now.`);
   if (at >= now) return null;
   const kept = await keptSince(context, now);
   if (kept && at < kept)
@@ -113,7 +117,7 @@ builder.queryField('presence', (t) =>
       args: {
         at: t.arg({
           type: 'DateTime',
-          description: `A moment in the past: the answer says what subscribers had been told by then. A later time than now counts as now. The server knows it as long as the project keeps sessions (retentionDays); of the time before it kept changes of presence, users are OFFLINE, since is null. lastSeenAt is null, devices are empty, and name is the name of now. totalCount is at most ${MOST_COUNTED.toLocaleString('en')}.`,
+          description: `A moment in the past: the answer says what subscribers had been told by then. Up to five minutes later than now counts as now, because clocks differ; a later time is refused. The server knows it as long as the project keeps sessions (retentionDays); of the time before it kept changes of presence, users are OFFLINE, since is null. lastSeenAt is null, devices are empty, and name is the name of now. totalCount is at most ${MOST_COUNTED.toLocaleString('en')}.`,
         }),
         identities: t.arg.stringList({
           description: 'Only these users, in this order, also if they were never seen: at most 1,000.',
@@ -152,7 +156,7 @@ builder.queryField('presence', (t) =>
         }
         const filter = { status: args.status ?? null };
         const page = toPage(BY_USER, args);
-        if (at) await context.charge(pointsOf(PAST_READS));
+        if (at) await context.charge(PAST_READS);
         const rows = await (at
           ? listPresenceAt(database, reach, filter, page, at)
           : listPresence(database, reach, filter, page));
@@ -249,7 +253,7 @@ builder.subscriptionField('userPresence', (t) =>
         identities: identities ?? null,
         after: placeOf(after),
         asks: asksOf(info),
-        charge: (rows) => context.charge(pointsOf(rows * (askedUnder(info, 'users').has('devices') ? 2 : 1))),
+        charge: (rows) => context.charge(rows * (askedUnder(info, 'users').has('devices') ? 2 : 1)),
       }),
     resolve(update, _args, context, info) {
       if (!askedUnder(info, 'users').has('lastSeenAt')) return update;

@@ -94,6 +94,9 @@ export function sqlStateOf(error: unknown): string {
   return from instanceof Error && 'code' in from ? String(from.code) : '';
 }
 
+/** The SQLSTATE of a statement that has waited for a lock as long as lock_timeout allows. */
+export const LOCK_NOT_AVAILABLE = '55P03';
+
 /** The database of one operation: it counts what the operation reads. */
 export interface CountingDatabase extends PrismaDatabase {
   /** Another one for the same caller, for a read that several operations share. It has an allowance of its own. */

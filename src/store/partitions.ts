@@ -3,7 +3,7 @@ import { firstUuidAt } from '../domain/event-id.js';
 import { BLOCK } from '../domain/spans.js';
 import type { Observer } from '../observation.js';
 import { AppError } from '../errors.js';
-import { sqlStateOf, type Database, type Queryable } from './database.js';
+import { LOCK_NOT_AVAILABLE, sqlStateOf, type Database, type Queryable } from './database.js';
 import { changesKeptSince, forgetOutages } from './kept-changes.js';
 
 export const DAY = 86_400_000;
@@ -152,7 +152,6 @@ const EVENT_KEY_DAYS = 5;
  * DROP TABLE needs an exclusive lock for an instant. Writers of events must not queue behind it for longer than this.
  */
 const DROP_PATIENCE = '2s';
-const LOCK_NOT_AVAILABLE = '55P03';
 
 interface Droppable {
   readonly table: Partition['table'];

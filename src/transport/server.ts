@@ -20,19 +20,20 @@ import { createDownloads } from './http/downloads.js';
 import { createGraphiQL } from './http/graphiql.js';
 import { createGraphQL } from './graphql/graphql.js';
 import { checkJsonSize } from './http/check-json-size.js';
-import { maskError } from './graphql/mask-error.js';
+import { headersOf, maskError } from './graphql/mask-error.js';
 import { Deflater } from './graphql/deflate.js';
 import { LargeSends } from './graphql/large-sends.js';
 import { createOpenStreams } from './graphql/open-streams.js';
 import { createSharedSubscriptions } from './graphql/shared-subscriptions.js';
 import { createSingleConnections } from './graphql/single-connection.js';
+import { checkMethod, READING } from './http/methods.js';
 import { MoreDoors } from './http/more-doors.js';
 import { checkOrigin } from './http/origin.js';
 import type { Places } from './http/places.js';
 import { answerPost, isPlainPost } from './graphql/post-operation.js';
 import { bodyTooLarge, MOST_BYTES, receiveBody } from './http/receive-body.js';
 import { requestIdOf } from './http/request-id.js';
-import { admit, tellBudget } from './http/admission.js';
+import { admit, chargeAndTell, refusalHeaders, tellBudget } from './http/admission.js';
 import { createSenderOf } from './http/sender.js';
 import { answerFile } from './http/static-file.js';
 import { cutStuckSockets } from './http/stuck-sockets.js';
@@ -42,6 +43,7 @@ import { asksForWebSocket } from './http/without-upgrade.js';
 import { createWebSockets } from './websocket/websocket.js';
 
 const GRAPHQL = '/graphql';
+const GRAPHQL_METHODS = ['GET', 'POST', 'PUT', 'DELETE', 'OPTIONS'];
 /** The base for parsing relative request targets as URLs. */
 const BASE = 'http://localhost';
 /** How long, in milliseconds, a closing server waits in all for requests under way. */
@@ -236,13 +238,14 @@ export function createServer(deps: {
       });
       return;
     }
+    checkMethod(request, GRAPHQL_METHODS);
     checkRequest(request, url);
     const sender = senderOf(request);
     const tell = tellBudget(response);
     const authenticate = () => services.keys.authenticate(credentialOf(request, url));
     const caller = await admit(rateLimits, sender, budget, authenticate, tell);
     checkOrigin(caller, request);
-    const charge = async (points: number): Promise<void> => tell(await rateLimits.chargeKey(caller, points));
+    const charge = (points: number): Promise<void> => chargeAndTell(response, rateLimits.chargeKey(caller, points));
     const door = { caller, sender, requestId: id, charge };
     const isSingle = singleConnections.owns(request, url);
     if (request.method === 'POST') {
@@ -270,6 +273,7 @@ export function createServer(deps: {
     url: URL,
     budget: Budget | null,
   ): Promise<void> {
+    checkMethod(request, READING);
     const read = () => services.keys.authenticate(credentialOf(request, url));
     const caller = await admit(rateLimits, senderOf(request), budget, read, () => {});
     if (caller.kind !== 'operator') throw new AppError('FORBIDDEN', '/metrics needs the operator key.');
@@ -360,11 +364,11 @@ export function createServer(deps: {
     answer(request, response, id).catch((error: unknown) => {
       const masked = maskError(error, id, observe);
       const status = error instanceof AppError ? error.status : 500;
-      const { retryAfter } = masked.extensions as { retryAfter?: number };
       const headers = {
         'Access-Control-Allow-Origin': '*',
         ...(status === 401 ? { 'WWW-Authenticate': 'Bearer' } : {}),
-        ...(retryAfter ? { 'Retry-After': String(retryAfter) } : {}),
+        ...headersOf(masked),
+        ...refusalHeaders(error),
         // The server does not read the rest of the body.
         ...(request.complete ? {} : { Connection: 'close' }),
       };

@@ -15,6 +15,7 @@ const SAMPLES: { [Kind in Observation['kind']]: Extract<Observation, { kind: Kin
   'database.lost': { kind: 'database.lost', message: 'gone' },
   'database.full': { kind: 'database.full', message: 'No space left on device' },
   'migration.applied': { kind: 'migration.applied', name: 'init', milliseconds: 1 },
+  'migration.waits': { kind: 'migration.waits', name: '0001_init', message: 'It waits.' },
   'partition.created': { kind: 'partition.created', name: 'events_20261123' },
   statement: { kind: 'statement', name: 'events.list', milliseconds: 1, rows: 2 },
   'request.finished': { kind: 'request.finished', request: 'r', door: 'http', outcome: '200', milliseconds: 1 },

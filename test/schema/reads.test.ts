@@ -362,6 +362,18 @@ describe('presence', () => {
     }
     expect(new Set(seen).size).toBe(20);
   });
+
+  test('of a moment in the future it says nothing, but a clock may be a little ahead', async () => {
+    const query = 'query ($at: DateTime) { presence(at: $at) { totalCount } }';
+    const at = (ahead: number) => ({ at: new Date(stage.now().getTime() + ahead * 60_000).toISOString() });
+    expect(await data(query, at(4))).toEqual({ presence: { totalCount: 20 } });
+    const { errors } = await run(query, at(6));
+    const [error] = errors!;
+    expect([error!.message, error!.originalError]).toMatchObject([
+      `at is in the future: it is ${stage.now().toISOString()} now. Leave at out to ask who is online now.`,
+      { code: 'BAD_USER_INPUT', details: { field: 'at' } },
+    ]);
+  });
 });
 
 describe('who may see what', () => {

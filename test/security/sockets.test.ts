@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
@@ -85,21 +86,22 @@ const isGone = (connection: Socket): Promise<void> =>
   new Promise((resolve) => (connection.destroyed ? resolve() : void connection.once('close', () => resolve())));
 
 describe('before connection_ack', () => {
-  test('a socket that sends more than 4 KiB is cut, whole message or not', async () => {
+  test('a socket that sends more than 4 KiB is told and closed, whole message or not', async () => {
     const message = open();
     await message.opened;
     message.send({ type: 'connection_init', payload: { authorization: key, more: 'x'.repeat(5_000) } });
-    expect(await message.closed).toBe(1006);
+    const [code, reason] = (await once(message.socket, 'close')) as [number, Buffer];
+    expect([code, reason.toString()]).toEqual([4400, 'A client sends at most 4096 bytes before connection_ack']);
 
     const unfinished = open();
     await unfinished.opened;
     below(unfinished.socket).write(Buffer.concat([frameHeader(7_900_000), Buffer.alloc(8_000, 'x')]));
-    expect(await unfinished.closed).toBe(1006);
+    expect(await unfinished.closed).toBe(4400);
 
     const pings = open();
     await pings.opened;
     for (let at = 0; at < 100; at += 1) pings.send({ type: 'ping', payload: { x: 'x'.repeat(100) } });
-    expect(await pings.closed).toBe(1006);
+    expect(await pings.closed).toBe(4400);
 
     const good = open();
     expect(await good.enter(`Bearer ${key}${' '.repeat(3_000)}`)).toBe(true);
@@ -156,6 +158,58 @@ describe('unfinished messages', () => {
     small!.add(1_000);
     small!.add(1);
     expect(cut).toEqual(['large', 'small']);
+  });
+
+  /** Frames of one byte, of a message that does not end. */
+  const crumbs = (count: number): Buffer => {
+    const frame = (opcode: number) => Buffer.from([opcode, 0x81, 0, 0, 0, 0, 0x20]);
+    return Buffer.concat([frame(0x01), ...Array.from({ length: count - 1 }, () => frame(0x00))]);
+  };
+
+  test('16,000 frames of a byte take little more memory than their bytes', async () => {
+    const sockets = Array.from({ length: 40 }, () => open());
+    for (const { enter } of sockets) await enter();
+    const before = heldMemory();
+    const block = crumbs(16_000);
+    for (const { socket } of sockets) {
+      below(socket).write(block);
+      // The pong of a ping behind them: all have arrived.
+      socket.ping();
+      await once(socket, 'pong');
+    }
+    const held = heldMemory() - before;
+    record('40 messages of 16,000 frames of a byte: kilobytes held', Math.round(held / 1024));
+    expect(held).toBeLessThan(8 * MEGABYTE);
+    for (const { socket } of sockets) socket.terminate();
+  }, 60_000);
+
+  test('a message of many frames is read, with pings between them; one of too many frames or bytes is refused with 1008 or 1009', async () => {
+    const { socket, said, closed, enter } = open();
+    await enter();
+    const text = JSON.stringify({
+      id: 'parts',
+      type: 'subscribe',
+      payload: { query: '{ project { name } }', x: 'ä€'.repeat(4_000) },
+    });
+    const bytes = Buffer.from(text);
+    const sizes = [1, 7, 2, 300, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1];
+    let at = 0;
+    for (let part = 0; at < bytes.length; part += 1) {
+      const end = Math.min(at + sizes[part % sizes.length]!, bytes.length);
+      socket.send(bytes.subarray(at, end), { fin: end === bytes.length, binary: false });
+      if (part % 100 === 0) socket.ping();
+      at = end;
+    }
+    await eventually(() => said.some(({ id }) => id === 'parts'));
+    expect(said.find(({ id }) => id === 'parts')!.payload.data).toEqual({ project: { name: expect.any(String) } });
+    below(socket).write(crumbs(16_385));
+    expect(await closed).toBe(1008);
+    // So is one of too many bytes, while its client still sends.
+    const large = open();
+    await large.enter();
+    below(large.socket).write(frameHeader(9_000_000));
+    below(large.socket).write(Buffer.alloc(9_000_000, 'x'));
+    expect(await large.closed).toBe(1009);
   });
 
   test('of those who are let in hold 128 MiB together, pings in between or not; others are heard', async () => {

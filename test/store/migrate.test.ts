@@ -6,6 +6,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { Observation } from '../../src/observation.js';
 import type { PrismaDatabase } from '../../src/store/database.js';
 import { migrate, MigrationError } from '../../src/store/upkeep/migrate.js';
+import { eventually } from '../support/app.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 
 let db: TestDatabase;
@@ -155,6 +156,26 @@ test('a server that comes while an index is built waits without a snapshot, so t
   }
   expect(await applied()).toEqual(['1_things', '2_index']);
   expect(await validity()).toEqual([{ indisvalid: true }]);
+});
+
+test('one that cannot get the lock of a table lets others go on, says so, and is applied when the lock is free', async () => {
+  await write('1_things', THINGS);
+  await migrate(database, () => {}, folder);
+  await write('2_more', 'ALTER TABLE things ADD more integer;');
+  const free = await db.hold('SELECT count(*) FROM things');
+  const migrating = migrate(database, (observation) => observations.push(observation), folder);
+  const waits = () => observations.filter(({ kind }) => kind === 'migration.waits');
+  try {
+    await eventually(() => waits().length > 0);
+    expect(waits()[0]).toMatchObject({ name: '2_more', message: expect.stringContaining('pg_stat_activity') });
+    // Nobody waits behind it now.
+    expect(await query('SELECT count(*)::int AS count FROM things')).toEqual([{ count: 20_000 }]);
+    expect(await applied()).toEqual(['1_things']);
+  } finally {
+    await free();
+  }
+  await migrating;
+  expect(await applied()).toEqual(['1_things', '2_more']);
 });
 
 test('an index that could not be made is made by the next start', async () => {

@@ -1,4 +1,5 @@
-import { connect as openSocket } from 'node:net';
+import { once } from 'node:events';
+import { connect as openSocket, type Socket } from 'node:net';
 import { createClient as createSseClient } from 'graphql-sse';
 import { createClient, type Client, type ClientOptions } from 'graphql-ws';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -159,11 +160,41 @@ describe('bad input over HTTP: a clear error with a stable code, and the server 
       `${one.url}/graphql?query=${encodeURIComponent('mutation { eraseUser(identity: "x") { events } }')}`,
       { headers: { Authorization: `Bearer ${key}` } },
     );
-    expect(mutation.status).toBe(405);
+    const { errors } = await mutation.json();
+    expect([mutation.status, mutation.headers.get('allow'), errors[0].extensions.code]).toEqual([
+      405,
+      'POST',
+      'METHOD_NOT_ALLOWED',
+    ]);
     const lost = await fetch(`${one.url}/nowhere`);
     expect([lost.status, lost.headers.get('content-type')]).toEqual([404, 'application/json; charset=utf-8']);
     await isWell();
   });
+
+  test.each(['/graphql', '/api/v2/events'])(
+    'a client that goes away while it sends is no fault of the server: %s',
+    async (path) => {
+      const { url, observations, close } = await openDoors(db);
+      const { port } = new URL(url);
+      const requests = () => observations.filter(({ kind }) => kind.startsWith('request.')).map(({ kind }) => kind);
+      const leave = [(socket: Socket) => socket.destroy(), (socket: Socket) => socket.resetAndDestroy()];
+      for (const [at, go] of leave.entries()) {
+        const socket = openSocket(Number(port), '127.0.0.1');
+        socket.write(
+          `POST ${path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${key}\r\n` +
+            'Content-Type: application/json\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n\r\n{"query"',
+        );
+        // The server has the request.
+        await once(socket, 'data');
+        // It is answered in the order of arrival: the first has been authenticated by then, and its body is awaited.
+        await post(url, key, '{ project { name } }');
+        go(socket);
+        await eventually(() => requests().length >= 2 * at + 2);
+      }
+      expect(requests()).toEqual(Array.from({ length: 4 }, () => 'request.finished'));
+      await close();
+    },
+  );
 
   test('one bad event is refused alone', async () => {
     const { data } = await send(one.url, key, [

@@ -39,6 +39,27 @@ describe('cost', () => {
     expect(JSON.parse((await post(app.url, key, text)).text).extensions.cost.requested).toBe(3);
   });
 
+  test('what fields charge beside it is told too', async () => {
+    const own = await createProject(app.url);
+    await post(
+      app.url,
+      own,
+      'mutation { ingestEvents(events: [{ type: "log", user: { identity: "ada" } }]) { accepted } }',
+    );
+    const minutes = Math.floor(Date.now() / 60_000);
+    const at = (minute: number) => new Date(minute * 60_000).toISOString();
+    const costOf = async (query: string): Promise<number> =>
+      JSON.parse((await post(app.url, own, query)).text).extensions.cost.requested;
+    const past = at(minutes - 5);
+    expect(await costOf(`{ presence(at: "${past}", first: 10) { nodes { identity } } }`)).toBe(1 + 10 + 1_000);
+    expect(await costOf('{ presenceHistory(identities: ["ada", "eve"], first: 10) { nodes { id } } }')).toBe(
+      1 + 10 + 2 + 2 * 10,
+    );
+    // One row more for each 50 minutes.
+    const figures = `{ concurrency(range: { from: "${at(minutes - 1_000)}" }, interval: HOUR) { peak } }`;
+    expect(await costOf(figures)).toBe(1 + 1_000 + 21);
+  });
+
   test('what costs more than the limit is refused before anything is read', async () => {
     const answer = await post(
       app.url,
@@ -77,6 +98,8 @@ describe('rate limits', () => {
     expect(refused.status).toBe(429);
     expect(refused.errors![0]!.extensions['code']).toBe('RATE_LIMITED');
     expect(Number(refused.headers.get('Retry-After'))).toBeGreaterThan(0);
+    expect(refused.headers.get('RateLimit-Policy')).toBe('"key";q=100;w=60');
+    expect(refused.headers.get('RateLimit')).toMatch(/^"key";r=0;t=\d+$/);
     expect(refused.data).toBeUndefined();
     // Others go on.
     expect((await post(app.url, key, '{ project { name } }')).status).toBe(200);
@@ -123,6 +146,10 @@ describe('rate limits', () => {
     const statuses = [];
     for (let batch = 0; batch < 7; batch += 1) statuses.push((await send()).status);
     expect(statuses).toEqual([202, 202, 202, 202, 202, 202, 429]);
+    const refused = await send();
+    expect(Number(refused.headers.get('Retry-After'))).toBeGreaterThan(0);
+    expect(refused.headers.get('RateLimit-Policy')).toBe('"key";q=60;w=60');
+    expect(refused.headers.get('RateLimit')).toMatch(/^"key";r=0;t=\d+$/);
   });
 
   test('an operation that costs more than the whole limit is told so, and not to wait', async () => {

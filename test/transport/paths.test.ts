@@ -102,3 +102,18 @@ test('a browser that looks for a page that is not there is shown a page that say
     expect([sent.status, await sent.json()]).toMatchObject([404, { errors: [{ extensions: { code: 'NOT_FOUND' } }] }]);
   }
 });
+
+test.each([
+  ['/graphql', 'PATCH', 'GET, POST, PUT, DELETE, OPTIONS'],
+  ['/graphql?token=x', 'PATCH', 'GET, POST, PUT, DELETE, OPTIONS'],
+  ['/api/v2/events', 'GET', 'POST'],
+  ['/api/v2/projects/config', 'PUT', 'GET'],
+  ['/metrics', 'POST', 'GET, HEAD'],
+  ['/schema.graphql', 'POST', 'GET, HEAD'],
+  ['/', 'DELETE', 'GET, HEAD'],
+  ['/sessions', 'OPTIONS', 'GET, HEAD'],
+])('%s does not take %s, and says which methods it takes', async (path, method, allow) => {
+  const refused = await fetch(app.url + path, { method, headers: { Authorization: `Bearer ${key}` } });
+  expect([refused.status, refused.headers.get('allow')]).toEqual([405, allow]);
+  expect(await refused.text()).toContain('METHOD_NOT_ALLOWED');
+});

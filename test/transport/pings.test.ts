@@ -47,6 +47,27 @@ test('a client that needs pings gets its pongs; one that floods the server with 
   expect(await other.closed).toBe(1006);
 });
 
+test('ends of operations that nobody began are a flood too; each operation may be ended', async () => {
+  const { socket, got, closed } = await letIn();
+  const ids = Array.from({ length: 300 }, (_, at) => `${at}`);
+  const query = 'subscription { eventIngested { id } }';
+  for (let from = 0; from < ids.length; from += 50) {
+    const some = ids.slice(from, from + 50);
+    for (const id of some) socket.send(JSON.stringify({ id, type: 'subscribe', payload: { query } }));
+    for (const id of some) socket.send(JSON.stringify({ id, type: 'complete' }));
+  }
+  socket.send(JSON.stringify({ type: 'ping' }));
+  await eventually(() => got.some(({ type }) => type === 'pong'));
+  expect(socket.readyState).toBe(WebSocket.OPEN);
+
+  for (const id of ids) socket.send(JSON.stringify({ id, type: 'complete' }));
+  expect(await closed).toBe(1006);
+
+  const other = await letIn();
+  other.socket.send(JSON.stringify({ id: 'x'.repeat(5_000), type: 'complete' }));
+  expect(await other.closed).toBe(4400);
+});
+
 test('a ping with a large payload ends its socket', async () => {
   const { socket, got, closed } = await letIn();
   socket.send(JSON.stringify({ type: 'ping', payload: { text: 'x'.repeat(5_000) } }));

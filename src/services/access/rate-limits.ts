@@ -36,6 +36,16 @@ export interface RateLimits {
   chargeKey(caller: Caller, points: number): Promise<Budget | null>;
 }
 
+/** RATE_LIMITED: a limit is used up. `budget` is what remains of it: nothing. */
+export class RateLimitedError extends AppError {
+  constructor(
+    message: string,
+    readonly budget: Budget,
+  ) {
+    super('RATE_LIMITED', message, { retryAfter: budget.reset });
+  }
+}
+
 /** The window of a limit, in seconds, as in the header `RateLimit-Policy`. */
 export const RATE_WINDOW = 60;
 /** The points that a wrong key costs its address in addition to the request, to make guessing slow. */
@@ -95,12 +105,11 @@ export function createRateLimits(deps: {
     const reset = Math.max(1, Math.ceil(endsIn / 1_000));
     if (used <= limit) return { name, limit, remaining: limit - used, reset };
     const all = limit.toLocaleString('en');
-    throw new AppError(
-      'RATE_LIMITED',
+    throw new RateLimitedError(
       points > limit
         ? `This costs ${points.toLocaleString('en')} points, and this ${name} has ${all} a minute in all. Ask for less at a time.`
         : `This ${name} has used up its limit of ${all} points a minute. Try again in ${reset} s.`,
-      { retryAfter: reset },
+      { name, limit, remaining: 0, reset },
     );
   }
 

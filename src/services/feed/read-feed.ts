@@ -66,8 +66,8 @@ export interface FeedReader {
    */
   check(reach: Reach, place: FeedPlace): Promise<void>;
   /**
-   * Reads up to `limit` changes that the view wants, from a place on that has been checked. `until`: only what is before it. What
-   * is looked at is paid first. Throws CURSOR_EXPIRED if the database has become another one, or the place too old.
+   * Reads up to `limit` changes that the view wants, from a place on. `until`: only what is before it. What is looked at is paid
+   * first. Throws CURSOR_EXPIRED as `check` does.
    */
   read(
     view: FeedView,
@@ -117,6 +117,11 @@ const expired = (why: string, oldest: FeedPlace): AppError =>
   );
 
 const TOO_OLD = 'This cursor is older than the changes that are kept.';
+const ELSEWHERE = 'This cursor is of another database: it was restored, moved, or another server took over.';
+
+/** Whether a place is not of this database, or of what it was before it was restored: then its transaction is yet to come. */
+const isElsewhere = (place: FeedPlace, { database, snapshot }: Pick<ReadRows, 'database' | 'snapshot'>): boolean =>
+  place.database !== database || place.transaction > readSnapshot(snapshot).xmax;
 
 /**
  * So long after the end of a transaction its record is on disk: Postgres writes what waits every wal_writer_delay (200 ms), and the
@@ -168,14 +173,12 @@ export function createFeedReader(deps: { database: Database; naming: Naming; clo
   }
 
   async function check(reach: Reach, place: FeedPlace): Promise<void> {
-    const [first, present] = await Promise.all([oldest(reach), now()]);
-    if (place.database !== present.database || place.transaction > readSnapshot(present.seen!).xmax) {
-      throw expired('This cursor is of another database: it was restored, moved, or another server took over.', first);
-    }
-    if (place.at < first.at - FEED_SLACK - KEPT_LONGER) throw expired(TOO_OLD, first);
+    const { database: name, seen } = await now();
+    if (isElsewhere(place, { database: name, snapshot: seen! })) throw expired(ELSEWHERE, await oldest(reach));
+    await checkKept(reach, place);
   }
 
-  /** Rows that are read late may have been dropped meanwhile: throws CURSOR_EXPIRED. */
+  /** Throws CURSOR_EXPIRED if rows after the place may have been dropped. */
   async function checkKept(reach: Reach, place: FeedPlace): Promise<void> {
     if (place.at >= clock.now().getTime() - DAY - KEPT_LONGER) return;
     if (place.at < (await keptBy(reach)) - KEPT_LONGER) throw expired(TOO_OLD, await oldest(reach));
@@ -265,9 +268,7 @@ export function createFeedReader(deps: { database: Database; naming: Naming; clo
       { from: place, until: before, since: sinceOf(place, clock.now()) },
       how,
     );
-    if (found.database !== place.database) {
-      throw expired('The database has become another one.', await oldest(view.reach));
-    }
+    if (isElsewhere(place, found)) throw expired(ELSEWHERE, await oldest(view.reach));
     // After the read: what it has found was there, and what it has not found may be gone.
     await checkKept(view.reach, place);
     const most = view.isWide ? Math.min(limit, MOST.looked) : MOST.looked;

@@ -5,7 +5,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { AppError } from '../../errors.js';
 import type { Observer } from '../../observation.js';
-import type { Database, Queryable } from '../database.js';
+import { LOCK_NOT_AVAILABLE, sqlStateOf, type Database, type Queryable } from '../database.js';
 import { holdLock } from '../hold-lock.js';
 
 /** The folder of the migrations. The path is right from src/store and from dist/store. */
@@ -16,8 +16,14 @@ const MIGRATIONS = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '.
  * "foot".
  */
 const LOCK = '3668';
-/** How long a server waits before it tries again to get the lock. Milliseconds. */
+/** How long a server waits before it tries again: to get this lock, and to get those of tables. Milliseconds. */
 const INTERVAL = 100;
+const TABLE_INTERVAL = 1_000;
+/**
+ * How long a migration waits for the lock of a table. Whatever comes after it waits behind it: if a dump reads the table for an hour,
+ * everybody else who wants to read it waits as long. So it gives up soon, lets the others go, and tries again.
+ */
+const TABLE_PATIENCE = '2s';
 
 /**
  * The first line of a file whose statements must run one at a time and outside a transaction, as CREATE INDEX
@@ -121,7 +127,10 @@ async function apply(database: Database, tx: Queryable, { name, sql, checksum }:
   // A migration may take longer than a statement of a request.
   await tx.query({ name: 'migrate.patience', text: 'SET LOCAL statement_timeout = 0' });
   if (CONCURRENTLY.test(sql)) await applyConcurrently(database, tx, sql);
-  else await tx.query({ name: 'migrate.apply', text: sql });
+  else {
+    await tx.query({ name: 'migrate.tablePatience', text: `SET LOCAL lock_timeout = '${TABLE_PATIENCE}'` });
+    await tx.query({ name: 'migrate.apply', text: sql });
+  }
   await tx.query({
     name: 'migrate.record',
     text: `INSERT INTO _prisma_migrations (id, checksum, finished_at, migration_name, started_at, applied_steps_count)
@@ -136,12 +145,15 @@ function reasonOf(error: unknown): string {
   return said instanceof Error ? said.message : String(said);
 }
 
-/** Applies the first missing migration in a transaction of its own. 'busy': another server holds the lock. */
+/**
+ * Applies the first missing migration in a transaction of its own. 'busy': another server holds the lock. 'locked': another transaction
+ * holds the lock of a table.
+ */
 async function applyNext(
   database: Database,
   migrations: readonly Migration[],
   observe: Observer,
-): Promise<'applied' | 'busy' | 'done'> {
+): Promise<'applied' | 'busy' | 'locked' | 'done'> {
   const start = performance.now();
   let name = '';
   try {
@@ -157,6 +169,11 @@ async function applyNext(
     return result;
   } catch (error) {
     if (name === '') throw error;
+    if (sqlStateOf(error) === LOCK_NOT_AVAILABLE) {
+      const message = `The migration ${name} waits for a lock that another transaction holds, and tries again. pg_stat_activity shows who: a dump, an open console, another program.`;
+      observe({ kind: 'migration.waits', name, message });
+      return 'locked';
+    }
     const message = `The migration ${name} failed: ${reasonOf(error)}. The migrations before it stay applied. Correct the cause, then start Footsteps again.`;
     throw new MigrationError(message, { cause: error });
   }
@@ -171,7 +188,8 @@ export class MigrationError extends Error {
  * Brings the database to this version. Each missing migration runs in a transaction of its own, together with its row
  * in the history, so a crash leaves nothing of an unfinished one. A file whose first line is `-- CONCURRENTLY` runs its
  * statements outside the transaction. Its row is written last, so after a crash the file runs again from its beginning;
- * it must be written for that. Several servers may start at the same time.
+ * it must be written for that. Several servers may start at the same time. A migration that cannot get the lock of a table begins
+ * again, until it gets it; the log says so.
  *
  * Throws MigrationError if the database is newer than the code, if a migration was applied with other content, if
  * Postgres is too old, or if a migration fails; the message names the migration.
@@ -183,5 +201,6 @@ export async function migrate(database: Database, observe: Observer, folder = MI
     const result = await applyNext(database, migrations, observe);
     if (result === 'done') return;
     if (result === 'busy') await pause(INTERVAL);
+    if (result === 'locked') await pause(TABLE_INTERVAL);
   }
 }

@@ -6,8 +6,9 @@ import type { Observer } from '../../observation.js';
 import { fromGlobalId } from '../../schema/global-id.js';
 import type { Services } from '../../schema/context.js';
 import { pointsOf, type Budget, type RateLimits } from '../../services/access/rate-limits.js';
-import { admit, tellBudget } from '../http/admission.js';
-import { maskError } from '../graphql/mask-error.js';
+import { admit, refusalHeaders, tellBudget } from '../http/admission.js';
+import { checkMethod } from '../http/methods.js';
+import { headersOf, maskError } from '../graphql/mask-error.js';
 import { checkOrigin } from '../http/origin.js';
 import type { SenderOf } from '../http/sender.js';
 import type { Unfinished } from '../http/unfinished.js';
@@ -185,13 +186,11 @@ export function createCollector(deps: {
     }
     // A preflight carries no credential and changes nothing, so every known path answers it.
     if (request.method === 'OPTIONS') return { status: 204, headers: preflightHeaders(request) };
-    const route = routes.find(({ method }) => method === request.method);
-    if (!route) {
-      throw new AppError(
-        'METHOD_NOT_ALLOWED',
-        `This path takes only ${routes.map(({ method }) => method).join(', ')}.`,
-      );
-    }
+    checkMethod(
+      request,
+      routes.map(({ method }) => method),
+    );
+    const route = routes.find(({ method }) => method === request.method)!;
     const query = new URLSearchParams(rawQuery);
     const read = () => services.keys.authenticate(clientCredentialOf(request, query));
     const caller = await admit(rateLimits, sender, budget, read, tell);
@@ -206,16 +205,18 @@ export function createCollector(deps: {
 
   /** The error as a problem document (RFC 9457). The .NET client reads `message`. */
   function problem(error: unknown, id: string): Answer {
-    const { message, extensions } = maskError(error, id, observe);
+    const masked = maskError(error, id, observe);
     const status = error instanceof AppError ? error.status : 500;
-    const { code, retryAfter } = extensions as { code: string; retryAfter?: number };
+    const { message } = masked;
+    const { code } = masked.extensions as { code: string };
     return {
       status,
       headers: {
         'Content-Type': 'application/problem+json; charset=utf-8',
         ...(status === 401 && { 'WWW-Authenticate': 'Bearer' }),
-        ...(status === 429 && { 'Retry-After': String(retryAfter ?? 1) }),
-        ...(status === 503 && { 'Retry-After': String(retryAfter ?? 1), ...roomHeaders() }),
+        ...headersOf(masked),
+        ...refusalHeaders(error),
+        ...(status === 503 && roomHeaders()),
       },
       body: { title: code, status, detail: message, code, message, instance: id },
     };

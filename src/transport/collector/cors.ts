@@ -12,6 +12,9 @@ const EXPOSED = [
   'X-RateLimit-Remaining',
   'X-Request-Id',
   'Retry-After',
+  'RateLimit',
+  'RateLimit-Policy',
+  'Allow',
   'v',
 ].join(', ');
 

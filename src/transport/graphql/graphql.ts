@@ -106,15 +106,13 @@ export function parseWithin(source: string, options?: object): DocumentNode {
 }
 
 /**
- * Checks an operation against the limits and charges it to the caller. Returns its cost in rows. Throws RATE_LIMITED and
- * what checkQuerySize throws.
+ * Checks an operation against the limits and charges it to the caller. Throws RATE_LIMITED and what checkQuerySize throws.
  */
-export async function admitOperation(args: ExecutionArgs): Promise<number> {
+export async function admitOperation(args: ExecutionArgs): Promise<void> {
   const operation = getOperationAST(args.document, args.operationName);
-  if (!operation) return 0;
+  if (!operation) return;
   const cost = checkQuerySize(args.schema, args.document, operation, args.variableValues ?? {});
-  await (args.contextValue as Context).charge(pointsOf(cost));
-  return cost;
+  await (args.contextValue as Context).charge(cost);
 }
 
 /** Runs a valid query or mutation. Its errors are masked for the caller. Rejects if a limit refuses the operation. */
@@ -123,8 +121,16 @@ type Execute = (args: ExecutionArgs) => Promise<ExecutionResult>;
 function createExecute(mask: Mask): Execute {
   const run = createRunOperation();
   return async (args) => {
-    const requested = await admitOperation(args);
-    const answer = mask(await run(args), args.contextValue as Context);
+    const context = args.contextValue as Context;
+    let requested = 0;
+    const charge = (rows: number): Promise<void> => {
+      requested += rows;
+      return context.charge(rows);
+    };
+    // What its fields charge beside its cost is told too.
+    const counting = { ...args, contextValue: { ...context, charge } };
+    await admitOperation(counting);
+    const answer = mask(await run(counting), context);
     checkAnswerSize(answer);
     return { ...answer, extensions: { ...answer.extensions, cost: { requested, limit: QUERY_LIMITS.rows } } };
   };
@@ -392,7 +398,7 @@ export function createGraphQL(deps: {
     sender,
     requestId,
     services: { ...services, database: readers(caller) },
-    charge,
+    charge: (rows) => charge(pointsOf(rows)),
     // Here, and not in a copy of the result: `{ ...contextOf(like), reads }` takes twenty times as long, for each message.
     reads,
   });

@@ -8,6 +8,9 @@ const ENGINE_CODES: Readonly<Record<string, ErrorCode>> = {
   REQUEST_ENTITY_TOO_LARGE: 'PAYLOAD_TOO_LARGE',
 };
 
+/** Our code for a status of the engine, whatever its code is. */
+const STATUS_CODES: Readonly<Record<number, ErrorCode>> = { 405: 'METHOD_NOT_ALLOWED', 413: 'PAYLOAD_TOO_LARGE' };
+
 /**
  * The most characters of a message of graphql-js. It repeats the wrong value, or the object around it, and so may be as long
  * as the request.
@@ -18,9 +21,10 @@ const LONGEST = 1_000;
 const NO_ID = 'none';
 
 function codeOf({ extensions }: GraphQLError, status: number | undefined): string {
+  const own = STATUS_CODES[status ?? 400];
+  if (own) return own;
   const code = extensions['code'];
-  if (typeof code === 'string') return ENGINE_CODES[code] ?? code;
-  return status === 413 ? 'PAYLOAD_TOO_LARGE' : 'BAD_USER_INPUT';
+  return typeof code === 'string' ? (ENGINE_CODES[code] ?? code) : 'BAD_USER_INPUT';
 }
 
 /** Whether GraphQL itself raised the error: the fault is in the caller's query, variables or request, not in the server. */
@@ -44,8 +48,9 @@ function answer(error: AppError, from: GraphQLError | null): GraphQLError {
   // A busy server also sets the HTTP status and Retry-After, so that proxies and clients know when to try again.
   const busy = code === 'OVERLOADED' || code === 'UNAVAILABLE' || error.status === 429;
   const later = { http: { status: error.status, headers: { 'Retry-After': String(details.retryAfter ?? 1) } } };
+  const allow = details.allow ? { headers: { Allow: details.allow.join(', ') } } : {};
   // An error with a path is of one field: the rest of the answer is valid, so the HTTP status stays 200.
-  const whole = from?.path ? {} : { http: { status: error.status, spec: true } };
+  const whole = from?.path ? {} : { http: { status: error.status, spec: true, ...allow } };
   const http = busy ? later : whole;
   return new GraphQLError(message, {
     nodes: from?.nodes,
@@ -88,6 +93,9 @@ export function maskError(error: unknown, request: string | null, observe: Obser
     extensions: { code: 'INTERNAL', ...(request !== null && { request }) },
   });
 }
+
+/** The headers that an error gives its answer. */
+export const headersOf = ({ extensions }: GraphQLError): Record<string, string> => extensions.http?.headers ?? {};
 
 /** The error without `extensions.http`: a message on an open connection has no status and no headers. */
 export function withoutHttp(error: GraphQLError): GraphQLError {

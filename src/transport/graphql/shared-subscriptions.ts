@@ -3,6 +3,7 @@ import { projectNameOf, type Caller } from '../../domain/access.js';
 import type { Observer } from '../../observation.js';
 import type { Context } from '../../schema/context.js';
 import { checkSubscriptionScope } from '../../schema/scopes.js';
+import { createBeside } from './beside.js';
 import { openSource } from './compiled-operations.js';
 import { SharedText, type Deflater } from './deflate.js';
 import { admitOperation } from './graphql.js';
@@ -89,8 +90,8 @@ export function createSharedSubscriptions(deps: {
   const { share, largeSends, deflater, observe } = deps;
   let sent = 0;
   const turns = new MessageTurns(SENDING, () => sent * SEND);
-  /** Messages by result. */
-  const made = new WeakMap<ExecutionResult, Message>();
+  /** The message of each result. */
+  const made = createBeside<Message>();
   /** The masked errors, by the error with which subscriptions fail. Those that share a result share its error, and log it once. */
   const told = new WeakMap<object, GraphQLError>();
   let delivered = 0;

@@ -249,10 +249,10 @@ export function createSingleConnections(deps: {
       else if (request.method === 'POST') {
         await begin(stream, door, text);
         response.writeHead(202).end();
-      } else if (request.method === 'DELETE') {
+      } else {
         giveUp(stream, url.searchParams.get('operationId'));
         response.writeHead(200).end();
-      } else throw new AppError('METHOD_NOT_ALLOWED', 'This path takes PUT, GET, POST and DELETE.');
+      }
     },
     close: () => reservations.close(),
   };

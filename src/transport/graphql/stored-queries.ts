@@ -52,6 +52,13 @@ interface Known {
   readonly operation: OperationDefinitionNode;
 }
 
+/** What a query asks of the feed. */
+interface Asked {
+  readonly filter: FeedFilter;
+  /** The fields of events that are needed; undefined: all. */
+  readonly fields: Parameters<FeedReader['read']>[2]['asked'];
+}
+
 /** Why a query is no query for a webhook. */
 class Problem extends Error {
   constructor(readonly messages: readonly string[]) {
@@ -125,7 +132,7 @@ export function createStoredQueries(deps: {
       sender: { ipAddress: null, userAgent: null },
       requestId: `webhook ${reader.name}`,
       services: { ...services(), database: readers(caller) },
-      charge: async (points) => void (await rateLimits.chargeKey(caller, points)),
+      charge: async (rows) => void (await rateLimits.chargeKey(caller, pointsOf(rows))),
       ...(reads && { reads }),
     };
   }
@@ -163,20 +170,20 @@ export function createStoredQueries(deps: {
   }
 
   /**
-   * Opens the subscription as a subscriber does, and returns what its resolver asks of the feed, instead of its events. Throws
-   * Problem if the query or a variable is at fault, and other errors as they are.
+   * Opens the subscription as a subscriber does, and returns what its resolver asks of the feed, instead of its events: the filter, and
+   * the fields of events. Throws Problem if the query or a variable is at fault, and other errors as they are.
    */
-  async function filterOf(
+  async function askedBy(
     reader: StoredReader,
     { document }: Known,
     variables: StoredQuery['variables'],
-  ): Promise<FeedFilter> {
-    let asked: FeedFilter | null = null;
+  ): Promise<Asked> {
+    let asked: Asked | null = null;
     const context = contextOf(reader);
     const feedOfQuery: Services['feed'] = {
       ...context.services.feed,
-      watch: async (_reach, filter) => {
-        asked = filter;
+      watch: async (_reach, filter, { asked: fields }) => {
+        asked = { filter, fields };
         return noEvents();
       },
     };
@@ -238,20 +245,25 @@ export function createStoredQueries(deps: {
     const known = read(stored.query);
     const price = priceOf(known, stored.variables);
     const together = Math.max(1, Math.min(GROUP, Math.floor(COST_OF_GROUP / price)));
-    const filter = await filterOf(reader, known, stored.variables);
+    const { filter, fields } = await askedBy(reader, known, stored.variables);
     const { reach } = reader;
     const view = createView(reach, filter);
-    const { charge, requestId } = contextOf(reader);
-    const pay = (rows: number): Promise<void> => charge(pointsOf(rows));
+    const { charge: pay, requestId } = contextOf(reader);
     let place = after === null ? await feed.oldest(reach) : placeOf(after);
-    if (after !== null) await feed.check(reach, place);
     const end = until === null ? null : placeOf(until);
     const args = { schema, document: known.document, variableValues: stored.variables };
     for (let pages = 0; pages < MOST_PAGES && made.results.length < most; pages += 1) {
       const limit = most - made.results.length;
       // Each page has an allowance of its own, and waits for its turn among the project's reads.
       const another = () => readers(callerOf(reader));
-      const options = { limit, pay, database: another(), another, ...(end && { until: end }) };
+      const options = {
+        limit,
+        pay,
+        database: another(),
+        another,
+        ...(fields && { asked: fields }),
+        ...(end && { until: end }),
+      };
       const page = await feed.read(view, place, options);
       for (let from = 0; from < page.changes.length; from += together) {
         const group = page.changes.slice(from, from + together);
@@ -297,7 +309,7 @@ export function createStoredQueries(deps: {
       try {
         const known = read(stored.query);
         priceOf(known, stored.variables);
-        await filterOf(reader, known, stored.variables);
+        await askedBy(reader, known, stored.variables);
         return [];
       } catch (error) {
         if (error instanceof Problem) return error.messages;

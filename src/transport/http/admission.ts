@@ -2,16 +2,45 @@ import type { ServerResponse } from 'node:http';
 import type { Caller } from '../../domain/access.js';
 import type { Sender } from '../../domain/sender.js';
 import { AppError } from '../../errors.js';
-import { RATE_WINDOW, WRONG_KEY, type Budget, type RateLimits } from '../../services/access/rate-limits.js';
+import {
+  RATE_WINDOW,
+  RateLimitedError,
+  WRONG_KEY,
+  type Budget,
+  type RateLimits,
+} from '../../services/access/rate-limits.js';
 
-/** Writes what is left of a rate limit into the headers of an answer (draft-ietf-httpapi-ratelimit-headers). */
+/** The headers that tell what is left of a rate limit (draft-ietf-httpapi-ratelimit-headers). */
+const budgetHeaders = ({ name, limit, remaining, reset }: Budget): Record<string, string> => ({
+  'RateLimit-Policy': `"${name}";q=${limit};w=${RATE_WINDOW}`,
+  RateLimit: `"${name}";r=${remaining};t=${reset}`,
+});
+
+/** The same headers for an error; none if it is not of a limit. */
+export const refusalHeaders = (error: unknown): Record<string, string> =>
+  error instanceof RateLimitedError ? budgetHeaders(error.budget) : {};
+
+function setHeaders(response: ServerResponse, headers: Record<string, string>): void {
+  if (response.headersSent) return;
+  for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
+}
+
+/** Returns a function that writes what is left of a rate limit into the headers of an answer. */
 export const tellBudget =
   (response: ServerResponse) =>
   (budget: Budget | null): void => {
-    if (!budget || response.headersSent) return;
-    response.setHeader('RateLimit-Policy', `"${budget.name}";q=${budget.limit};w=${RATE_WINDOW}`);
-    response.setHeader('RateLimit', `"${budget.name}";r=${budget.remaining};t=${budget.reset}`);
+    if (budget) setHeaders(response, budgetHeaders(budget));
   };
+
+/** Charges points, and writes what is left into the headers of the answer, also if the charge is refused. */
+export async function chargeAndTell(response: ServerResponse, charge: Promise<Budget | null>): Promise<void> {
+  try {
+    tellBudget(response)(await charge);
+  } catch (error) {
+    setHeaders(response, refusalHeaders(error));
+    throw error;
+  }
+}
 
 /**
  * Authenticates a request and returns its caller. The server has already charged the request to its address; `budget` is what

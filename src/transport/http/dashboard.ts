@@ -2,6 +2,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { checkMethod, READING } from './methods.js';
 import { answerFile, staticFile, type StaticFile } from './static-file.js';
 
 /**
@@ -76,7 +77,7 @@ function readPlaces(): (pathname: string) => boolean {
 export interface Dashboard {
   /**
    * Answers a request for the page or for one of its files. A browser that asks for an unknown page gets the page with status
-   * 404. Returns false, and does not answer, for any other request.
+   * 404. Returns false, and does not answer, for any other request. Throws METHOD_NOT_ALLOWED.
    */
   answer(request: IncomingMessage, response: ServerResponse, pathname: string): boolean;
 }
@@ -91,9 +92,10 @@ export function createDashboard(): Dashboard {
   const isPlace = readPlaces();
   return {
     answer(request, response, pathname) {
-      if (request.method !== 'GET' && request.method !== 'HEAD') return false;
       const found = files.get(pathname) ?? (isPlace(pathname) ? page : undefined);
-      const file = found ?? (request.headers.accept?.includes('text/html') ? page : undefined);
+      if (found) checkMethod(request, READING);
+      const opens = READING.includes(request.method!) && request.headers.accept?.includes('text/html');
+      const file = found ?? (opens ? page : undefined);
       if (!file) return false;
       answerFile(request, response, file, found ? 200 : 404);
       return true;

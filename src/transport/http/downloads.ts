@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { fileURLToPath } from 'node:url';
 import { brotliCompressSync, constants, gzipSync } from 'node:zlib';
 import { lexicographicSortSchema, printSchema, type GraphQLSchema } from 'graphql';
+import { checkMethod, READING } from './methods.js';
 import { answerFile, staticFile, type StaticFile } from './static-file.js';
 
 /** The client as one script, which `npm run build` makes. Built and unbuilt servers use the same one. */
@@ -28,7 +29,7 @@ function download(text: string, type: string): StaticFile {
 }
 
 export interface Downloads {
-  /** Answers a request for one of the files. Returns false, and does not answer, for any other. */
+  /** Answers a request for one of the files. Returns false, and does not answer, for any other. Throws METHOD_NOT_ALLOWED. */
   answer(request: IncomingMessage, response: ServerResponse, pathname: string): boolean;
 }
 
@@ -44,7 +45,8 @@ export function createDownloads(schema: GraphQLSchema): Downloads {
   return {
     answer(request, response, pathname) {
       const file = files.get(pathname);
-      if (!file || (request.method !== 'GET' && request.method !== 'HEAD')) return false;
+      if (!file) return false;
+      checkMethod(request, READING);
       answerFile(request, response, file);
       return true;
     },

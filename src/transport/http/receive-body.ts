@@ -44,7 +44,8 @@ export function receiveBody(
       part.done();
       resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks));
     });
-    request.once('error', reject);
+    // The connection broke off: that is no fault of the server. The close follows.
+    request.once('error', () => {});
     request.once('close', () => {
       part.done();
       // Every request emits close, and a new error costs a stack trace, so make one only if it is needed.

@@ -1,14 +1,30 @@
-/** The most pings and pongs of a client in a second. Clients send one in some seconds. */
+/** The most messages without a price of a client in a second. Clients send one in some seconds. */
 const MOST_A_SECOND = 100;
 
-/** Counts the pings and pongs of a WebSocket. They cost no points, so a client that floods the server with them is cut. */
+/**
+ * Counts the messages of a WebSocket that cost no points: pings, pongs and the ends of operations. A client that floods the server
+ * with them is cut. Each operation has paid for one end, so a page that ends all of its operations at once is no flood.
+ */
 export class ControlRate {
   private count = 0;
   private since = -Infinity;
+  private paidEnds = 0;
 
   constructor(private readonly most = MOST_A_SECOND) {}
 
-  /** Counts one. False: there were too many in this second. `now`: monotonic, in milliseconds. */
+  /** An operation has come, which is charged. */
+  allowEnd(): void {
+    this.paidEnds += 1;
+  }
+
+  /** Counts the end of an operation. False: there were too many messages in this second. */
+  takeEnd(now = performance.now()): boolean {
+    if (this.paidEnds === 0) return this.take(now);
+    this.paidEnds -= 1;
+    return true;
+  }
+
+  /** Counts a message. False: there were too many in this second. `now`: monotonic, in milliseconds. */
   take(now = performance.now()): boolean {
     if (now - this.since >= 1_000) {
       this.since = now;

@@ -10,12 +10,12 @@ import type { Observer } from '../../observation.js';
 import type { Keys } from '../../services/access/keys.js';
 import type { RateLimits } from '../../services/access/rate-limits.js';
 import { connectionLine } from '../graphql/connection-line.js';
-import { admit } from '../http/admission.js';
+import { admit, refusalHeaders } from '../http/admission.js';
 import { credentialInParams } from '../http/authenticate.js';
 import type { GraphQLEngine } from '../graphql/graphql.js';
 import { checkJsonSize } from '../http/check-json-size.js';
 import { MOST_BYTES } from '../http/receive-body.js';
-import { maskError, withoutHttp } from '../graphql/mask-error.js';
+import { headersOf, maskError, withoutHttp } from '../graphql/mask-error.js';
 import { checkOrigin } from '../http/origin.js';
 import { answerWithoutUpgrade, asksForWebSocket } from '../http/without-upgrade.js';
 import type { OpenStreams } from '../graphql/open-streams.js';
@@ -27,6 +27,7 @@ import { toldErrors } from './refusal.js';
 import { closeReason } from './close-reason.js';
 import { DEFLATE, inflateWithin, offerToMeet } from './compression.js';
 import { ControlRate } from './control-rate.js';
+import { holdsFrames, joinPieces } from './pieces.js';
 import { SocketPace } from './socket-pace.js';
 import { watchPulse } from './socket-pulse.js';
 import { SocketRights, validityOf } from './socket-rights.js';
@@ -47,22 +48,17 @@ const FAREWELL = 1_000;
 const CLOSE_TIMEOUT = 2_000;
 /** The most bytes that a socket may send before connection_ack: connection_init with a credential, and a ping. */
 const MOST_BEFORE = 4_096;
+const TOO_MUCH_BEFORE = `A client sends at most ${MOST_BEFORE} bytes before connection_ack`;
 /** Bytes that the headers of frames add: at most 14 for each frame, 6 for a ping or pong. */
 const FRAMES = 64;
 const CONTROL_HEADER = 6;
 /**
- * The most pieces of a message: chunks of a frame as they come, and frames. Each takes some 120 bytes of memory beside its bytes (but
- * not a compressed frame). A message of MOST_BYTES has some 6,000 chunks, one for each packet. Some clients that compress make a frame
- * of every 240 bytes.
+ * The most frames of a message. Some clients make a frame of every 4,096 bytes, or if they compress, of every 240 bytes. More close
+ * the socket with 1008. What the frames cost in memory: pieces.ts.
  */
-const MOST_PIECES = 16_384;
+const MOST_FRAMES = 16_384;
 /** Options of the ws package. Its types do not have all of them. */
-const LIMITS = {
-  maxPayload: MOST_BYTES,
-  maxBufferedChunks: MOST_PIECES,
-  maxFragments: MOST_PIECES,
-  closeTimeout: CLOSE_TIMEOUT,
-};
+const LIMITS = { maxPayload: MOST_BYTES, maxFragments: MOST_FRAMES, closeTimeout: CLOSE_TIMEOUT };
 /** The most characters of a subscription's id. Clients send UUIDs or numbers. */
 const LONGEST_ID = 128;
 
@@ -121,9 +117,9 @@ export function createWebSockets(deps: {
       takePlace(req).then(
         () => letIn(true),
         (error: unknown) => {
-          const { message, extensions } = maskError(error, 'websocket', observe);
-          const { retryAfter = 1 } = extensions as { retryAfter?: number };
-          letIn(false, error instanceof AppError ? error.status : 500, message, { 'Retry-After': String(retryAfter) });
+          const masked = maskError(error, 'websocket', observe);
+          const headers = { ...headersOf(masked), ...refusalHeaders(error) };
+          letIn(false, error instanceof AppError ? error.status : 500, masked.message, headers);
         },
       );
     },
@@ -200,15 +196,22 @@ export function createWebSockets(deps: {
   /** The bytes of the message that graphql-ws is handling now. Several messages can come in one turn of the event loop. */
   let arriving = 0;
 
+  /** Whether graphql-ws has called a function of ours for the message that it is handling now. It calls none for `complete`. */
+  let isTold = false;
+
   const controls = new WeakMap<WebSocket, ControlRate>();
 
-  /**
-   * Ends the socket if its ping or pong is too large, or one too many. graphql-ws calls this while it handles the message, so
-   * `arriving` is the size of this message; it calls the onPing of a socket later.
-   */
-  function checkControl({ extra: { socket, request } }: { readonly extra: Extra }): void {
-    if (arriving > MOST_BEFORE) socket.close(CloseCode.BadRequest, `A ping or pong has at most ${MOST_BEFORE} bytes`);
-    else if (!controls.get(socket)!.take()) request.socket.destroy();
+  /** Ends the socket if the message that has arrived, which costs nothing, is too large, or one too many. */
+  function checkControl({ socket, request }: Extra, take: (control: ControlRate) => boolean): void {
+    if (arriving > MOST_BEFORE)
+      socket.close(CloseCode.BadRequest, `A ping, pong or complete has at most ${MOST_BEFORE} bytes`);
+    else if (!take(controls.get(socket)!)) request.socket.destroy();
+  }
+
+  /** graphql-ws calls this while it handles the message; it calls the onPing of a socket later. */
+  function onControl({ extra }: { readonly extra: Extra }): void {
+    isTold = true;
+    checkControl(extra, (control) => control.take());
   }
 
   const protocol = makeServer<Record<string, unknown>, Extra>({
@@ -273,10 +276,12 @@ export function createWebSockets(deps: {
     },
     onError: (_context, _id, _payload, errors) => [...toldErrors(errors)],
     onClose: ({ extra }) => held.get(extra.socket)?.forget(),
-    onPing: checkControl,
-    onPong: checkControl,
+    onPing: onControl,
+    onPong: onControl,
     onSubscribe({ extra }, id, params) {
       const { socket } = extra;
+      isTold = true;
+      controls.get(socket)!.allowEnd();
       if (id.length > LONGEST_ID) {
         const message = `The id of a subscription has at most ${LONGEST_ID} characters`;
         socket.close(CloseCode.BadRequest, message);
@@ -296,10 +301,18 @@ export function createWebSockets(deps: {
   });
 
   sockets.on('connection', (socket, request) => {
-    socket.on('error', () => socket.terminate());
+    const { socket: connection } = request;
+    /** Ends the connection after the close frame that was written. Ignores what the client still sends: to cut it could lose that frame. */
+    const leave = (): void => {
+      connection.removeAllListeners('data');
+      connection.resume();
+      connection.end();
+    };
+    // Before it tells a frame that it does not take, the ws package has written a close with the code.
+    socket.on('error', leave);
     // Some clients fail if another message comes before connection_ack.
     const sayPing = (): void => void (held.has(socket) && socket.send(PING));
-    const pulse = watchPulse(socket, request.socket, sayPing, pingEvery);
+    const pulse = watchPulse(socket, connection, sayPing, pingEvery);
     const part = unfinished.begin(() => socket.terminate());
     inflateWithin(socket, {
       turns: inflating,
@@ -313,17 +326,24 @@ export function createWebSockets(deps: {
     });
     let before = 0;
     // This listener must run before the listener of ws, which takes whole messages out of the bytes that have come.
-    request.socket.prependListener('data', (chunk: Buffer) => {
+    connection.prependListener('data', (chunk: Buffer) => {
       const own = held.get(socket);
       // Answers to pings wait in the socket too, so each chunk checks the limits.
       own?.pace.look();
       if (!own) before += chunk.length;
       if (own || before <= MOST_BEFORE + FRAMES) part.add(chunk.length);
-      else socket.terminate();
+      else {
+        socket.close(CloseCode.BadRequest, TOO_MUCH_BEFORE);
+        leave();
+      }
     });
-    // Control frames may also come between the fragments of a message.
-    const onControl = (data: Buffer): void => part.take(CONTROL_HEADER + data.length);
-    socket.on('ping', onControl).on('pong', onControl);
+    // This one runs after it.
+    connection.on('data', () => joinPieces(socket));
+    // Control frames may also come between the frames of a message. Those keep the chunks in which they came, and all that is in them.
+    const onControlFrame = (data: Buffer): void => {
+      if (!holdsFrames(socket)) part.take(CONTROL_HEADER + data.length);
+    };
+    socket.on('ping', onControlFrame).on('pong', onControlFrame);
     controls.set(socket, new ControlRate());
     const say = (text: string): Promise<void> =>
       new Promise((resolve) => {
@@ -357,7 +377,10 @@ export function createWebSockets(deps: {
               socket.close(CloseCode.BadRequest, closeReason((error as Error).message));
               return;
             }
-            take(text).catch((error: unknown) => {
+            isTold = false;
+            const taken = take(text);
+            if (!isTold) checkControl({ socket, request }, (control) => control.takeEnd());
+            taken.catch((error: unknown) => {
               // The client sent a message that only servers send. That is no fault of the server, so it is not reported.
               if ((error as Error).message.startsWith('Unexpected message')) {
                 socket.close(CloseCode.BadRequest, 'Invalid message received');

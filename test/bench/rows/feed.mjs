@@ -117,29 +117,39 @@ export async function replay({ postgres, rounds }) {
   const { changes } = await graphql(footsteps.url, key, '{ changes(first: 1) { nodes { cursor } } }');
   const after = changes.nodes[0].cursor;
   const [{ most }] = await sql(databaseUrl, 'SELECT count(*)::integer - 1 AS most FROM events WHERE project_id = $1', [id]);
+  const bare = await startProgram('servers/bare-feed.mjs', { DATABASE_URL: databaseUrl, PROJECT_ID: id });
   const reader = await startProgram('feed-reader.mjs');
-  const way = (kind, connections) => ({ kind, connections, rates: [], server: [], database: [] });
-  const ways = { one: way('replay', 1), several: way('replay', CONNECTIONS), pages: way('pages', 1) };
+  const way = (kind, connections, { url, pid } = footsteps) => ({ kind, connections, url, pid, rates: [], server: [], database: [] });
+  const ways = {
+    one: way('replay', 1),
+    bare: way('replay', 1, { ...bare.ready, pid: bare.pid }),
+    several: way('replay', CONNECTIONS),
+    pages: way('pages', 1),
+  };
   for (let round = 0; round < rounds; round += 1) {
-    for (const { kind, connections, rates, server, database } of Object.values(ways)) {
-      const before = [processorOf(footsteps.pid), processorOfPostgres(postgres)];
-      const heard = await reader.ask({ kind, connections, url: footsteps.url, key, after, most });
+    for (const { kind, connections, url, pid, rates, server, database } of Object.values(ways)) {
+      const before = [processorOf(pid), processorOfPostgres(postgres)];
+      const heard = await reader.ask({ kind, connections, url, key, after, most });
       if (heard.count !== most * connections) throw new Error(`${heard.count} of ${most * connections} events came.`);
       rates.push(heard.count / heard.seconds);
-      server.push(((processorOf(footsteps.pid) - before[0]) * 1_000_000) / heard.count);
+      server.push(((processorOf(pid) - before[0]) * 1_000_000) / heard.count);
       database.push(((processorOfPostgres(postgres) - before[1]) * 1_000_000) / heard.count);
     }
   }
-  await reader.stop();
-  await footsteps.stop();
+  await Promise.all([reader.stop(), bare.stop(), footsteps.stop()]);
   const row = (work, unit, ours, goal = {}) => ({ row: 'F2', work, unit, beside: '', ours, reach: null, ...goal });
-  const rowsOf = ({ rates, server, database }, work, goal) => [
-    row(work, 'events/s', rates, goal),
-    row("of it the server's processor, each", 'µs', server),
-    row("of it Postgres', each", 'µs', database),
-  ];
+  const rowsOf = ({ rates, server, database }, work, there = {}) => {
+    const beside = (theirs) => (theirs ? { beside: 'a hand-written server', theirs } : {});
+    return [
+      row(work, 'events/s', rates, beside(there.rates)),
+      row("of it the server's processor, each", 'µs', server, beside(there.server)),
+      row("of it Postgres', each", 'µs', database, beside(there.database)),
+    ];
+  };
+  const ONE = 'events of six days from a cursor on, over a WebSocket';
   return [
-    ...rowsOf(ways.one, 'events of six days from a cursor on, over a WebSocket', { reach: 100_000 }),
+    row(ONE, 'events/s', ways.one.rates, { reach: 100_000 }),
+    ...rowsOf(ways.one, ONE, ways.bare),
     ...rowsOf(ways.several, `the same over ${CONNECTIONS} at once, all together`),
     ...rowsOf(ways.pages, 'the same by pages of 100'),
   ];
