@@ -431,6 +431,46 @@ test('of a block in which sessions ended or changed only these are read, and aft
   expect(marks.length).toBeGreaterThan(100);
 });
 
+test('the making of sums may break off at any statement, and two may do it at once, while sessions end and change', async () => {
+  const stage = await createStage(db);
+  await withoutOthers(stage);
+  await fill(stage, 12, { from: -DAY, every: 4 * HOUR, users: 5 });
+  const never = new AbortController().signal;
+  const change = (set: string, after: number) =>
+    query(
+      stage,
+      `UPDATE sessions SET ${set} WHERE project_id = $1 AND id = (
+         SELECT id FROM sessions WHERE project_id = $1 AND started_at > $2 ORDER BY started_at LIMIT 1)`,
+      [stage.projectId, stage.time(after)],
+    );
+  let isWhole = false;
+  for (let last = 1; !isWhole; last += 1) {
+    const t = ((last * 7) % 24) * 2 * HOUR - DAY;
+    await fill(stage, 1, { from: t, users: 5 });
+    await change('error_count = 1 - least(error_count, 1)', t - 5 * HOUR);
+    if (last % 5 === 0) await change(`user_id = md5('other')::uuid`, t - 9 * HOUR);
+    let count = 0;
+    const database = watched(stage.database, async () => {
+      count += 1;
+      if (count >= last) throw new Error('The connection is gone.');
+    });
+    await makeAt(stage, 3 * DAY, database).catch(() => {});
+    isWhole = count < last;
+    const { sessions, users, sessionsWithErrors } = await readTotals(stage.database, reachOf(stage), null);
+    const right = { sessions, users, sessionsWithErrors };
+    expect(await readSummedTotals(stage.database, reachOf(stage), null, ALWAYS)).toMatchObject(right);
+    if (last % 10 !== 0) continue;
+    await expectSame(stage, { from: null, to: null }, 'DAY', 'UTC');
+    // Two servers that both think that they are alone.
+    const [marked] = await SESSION_SUMS.latestMarked(stage.database, stage.time(3 * DAY), reachOf(stage));
+    if (marked) await Promise.allSettled([1, 2].map(() => SESSION_SUMS.make(stage.database, marked, never)));
+    await expectSame(stage, { from: null, to: null }, 'DAY', 'UTC');
+  }
+  await makeAt(stage, 5 * DAY);
+  expect(await marksOf(stage)).toBe(0);
+  await expectSame(stage, { from: null, to: null }, 'DAY', 'UTC');
+}, 180_000);
+
 test('a block that is under way gets sums when many marks wait in it, and answers use them up to now', async () => {
   const stage = await createStage(db);
   await withoutOthers(stage);
