@@ -150,6 +150,18 @@ const rangesOf = (t: fc.Arbitrary<number>) =>
       one !== null && other !== null && one > other ? [other, one] : [one, other],
     );
 
+/** Eve loads so many pages, one a minute. The last one is left too, if `isLeft`. */
+async function loadPages(stage: Stage, from: number, pages: number, isLeft = false): Promise<void> {
+  const before = stage.now();
+  for (let page = 0; page < pages; page += 1) {
+    stage.at(from + page * 60);
+    await stage.send({ user: 'eve', t: from + page * 60 });
+    stage.at(from + page * 60 + 59);
+    if (isLeft || page < pages - 1) await stage.beat({ identity: 'eve' }, true);
+  }
+  stage.at((before.getTime() - stage.time(0).getTime()) / 1_000);
+}
+
 test('whatever becomes of sessions, and whenever sums are made', async () => {
   const text = fc.option(fc.constantFrom('a', 'B', ''));
   // From two days before the start to two days after: clocks of Sydney and Lord Howe change on 4 October.
@@ -168,6 +180,8 @@ test('whatever becomes of sessions, and whenever sums are made', async () => {
     fc.record({ kind: fc.constantFrom('end', 'longer', 'error'), which }),
     fc.record({ kind: fc.constant('exit' as const), which, text }),
   );
+  // A visitor who loads pages: each page that is left ends the session, and the next one opens it again.
+  const visit = fc.record({ kind: fc.constant('visit' as const), t, pages: fc.integer({ min: 1, max: 3 }) });
   const step = fc.oneof(
     { weight: 4, arbitrary: add },
     { weight: 3, arbitrary: named },
@@ -176,6 +190,7 @@ test('whatever becomes of sessions, and whenever sums are made', async () => {
     // The block of a session, also one that is under way: by one that makes it, or by two at the same time.
     { weight: 3, arbitrary: fc.record({ kind: fc.constantFrom('makeOne', 'makeTwice', 'makeBeside'), which }) },
     fc.record({ kind: fc.constant('owner' as const), which, user: fc.constantFrom('ada', 'bob') }),
+    { weight: 2, arbitrary: visit },
     {
       weight: 3,
       arbitrary: fc.record({ kind: fc.constant('make' as const), until: fc.integer({ min: -2 * DAY, max: 4 * DAY }) }),
@@ -187,7 +202,7 @@ test('whatever becomes of sessions, and whenever sums are made', async () => {
     interval: fc.constantFrom<TimeInterval>('HOUR', 'DAY', 'WEEK'),
     range: rangesOf(t),
     // Most examples end with sums of all days, and with changes after them.
-    late: fc.option(fc.array(fc.oneof(add, named, named), { minLength: 1, maxLength: 4 })),
+    late: fc.option(fc.array(fc.oneof(add, named, named, visit), { minLength: 1, maxLength: 4 })),
   });
   let used = 0;
   let withNamed = 0;
@@ -242,6 +257,7 @@ test('whatever becomes of sessions, and whenever sums are made', async () => {
             [JSON.stringify(rows)],
           );
         } else if (one.kind === 'make') await makeAt(stage, one.until);
+        else if (one.kind === 'visit') await loadPages(stage, one.t, one.pages);
         else if (target === undefined) continue;
         else if (one.kind === 'makeOne' || one.kind === 'makeTwice' || one.kind === 'makeBeside') {
           const [found] = await query<{ block: Date }>(
@@ -388,34 +404,71 @@ test('of a block in which sessions ended or changed only these are read, and aft
   expect(await marksOf(stage)).toBe(30 + 4 * 2 + 2 + 1);
   await check();
 
-  // The sums of these days are used: what is wrong in them is in the answer.
-  await query(
-    stage,
-    `UPDATE session_sums SET sessions = sessions + 1000 WHERE project_id = $1 AND start = $2 AND seconds = ${DAY} AND value IS NULL`,
-    [stage.projectId, stage.time(-12 * HOUR)],
-  );
-  const counts = async () => [
-    (await readSummedTotals(stage.database, reachOf(stage), null, ALWAYS)).sessions,
-    (await readSummedBreakdown(stage.database, reachOf(stage), 'VERSION', null, 1, ALWAYS)).totalCount,
-    (await readSummedBreakdown(stage.database, reachOf(stage), 'EXIT_SOURCE', null, 1, ALWAYS)).totalCount,
-  ];
-  expect(await counts()).toEqual([1_070, 1_070, 70]);
-
-  // A session that is open again, another user, or one that is gone: all of their blocks is read, and nothing of their day's sums.
-  for (const [set, count] of [
-    ['ended_at = NULL, end_reason = NULL, ended_event_count = NULL', 70],
-    ['user_id = gen_random_uuid()', 70],
-    [null, 69],
-  ] as const) {
-    if (set) await change(12, set);
-    else await query(stage, 'DELETE FROM sessions WHERE project_id = $1 AND id = $2', [stage.projectId, ids[12]]);
-    expect(await counts()).toEqual([count, count, count]);
+  /** The answers are right, and whether they use the sums of the days: what is wrong in them is in the answer. */
+  const expectSums = async (...used: readonly boolean[]) => {
+    const lie = (by: number) =>
+      query(
+        stage,
+        `UPDATE session_sums SET sessions = sessions + $3 WHERE project_id = $1 AND start = $2 AND seconds = ${DAY} AND value IS NULL`,
+        [stage.projectId, stage.time(-12 * HOUR), by],
+      );
+    const { sessions } = await readTotals(stage.database, reachOf(stage), null);
+    await lie(1_000);
+    const read = [(await readSummedTotals(stage.database, reachOf(stage), null, ALWAYS)).sessions];
+    for (const by of ['VERSION', 'EXIT_SOURCE'] as const)
+      read.push((await readSummedBreakdown(stage.database, reachOf(stage), by, null, 1, ALWAYS)).totalCount);
+    await lie(-1_000);
+    expect(read).toEqual(used.map((is) => sessions + (is ? 1_000 : 0)));
     await check();
-    if (set) await change(12, `ended_at = last_activity_at, end_reason = 'CLIENT', ended_event_count = 1`);
+  };
+  const make = async () => {
+    await makeAt(stage, 5 * DAY);
+    expect(await marksOf(stage)).toBe(0);
+  };
+  await expectSums(true, true, false);
+  await make();
+
+  // So it is with a session that is open again, whatever becomes of it, with one that ends again, and with what was nobody's.
+  const reopen = 'ended_at = NULL, end_reason = NULL, ended_event_count = NULL, key = id::text';
+  const end = `ended_at = last_activity_at, end_reason = 'CLIENT', ended_event_count = 1`;
+  const user = 'user_id = gen_random_uuid()';
+  for (const set of [reopen, `error_count = 2, last_activity_at = last_activity_at + interval '1 h'`, end, reopen]) {
+    await change(12, set);
+    await expectSums(true, true, true);
   }
-  await makeAt(stage, 5 * DAY);
-  expect(await marksOf(stage)).toBe(0);
-  await check();
+  await change(12, `exit_source = '/open'`);
+  await expectSums(true, true, false);
+  for (const set of [end, 'user_id = NULL']) await change(12, set);
+  await make();
+  for (const set of [reopen, user, end]) {
+    await change(12, set);
+    await expectSums(true, true, true);
+  }
+  // A range that ends before such a session cuts a span whose sums have it.
+  await make();
+  for (const at of [34, 35, 36, 37, 38, 39]) await change(at, reopen);
+  for (const at of [33, 35, 38]) {
+    const [row] = await query<{ at: Date }>(stage, 'SELECT started_at AS at FROM sessions WHERE id = $1', [ids[at]]);
+    await expectSame(stage, { from: null, to: new Date(row!.at.getTime() + 1) }, 'HOUR', 'UTC');
+  }
+  await make();
+
+  // Another user, another start, or a session that is gone: all of the block is read, and nothing of its day's sums.
+  const move = `started_at = started_at - interval '1 s'`;
+  for (const [at, sets] of [
+    [12, [user]],
+    [12, [reopen, user]],
+    [12, [reopen, move]],
+    [12, [reopen, null]],
+    [11, [null]],
+  ] as const) {
+    for (const set of sets)
+      if (set) await change(at, set);
+      else await query(stage, 'DELETE FROM sessions WHERE project_id = $1 AND id = $2', [stage.projectId, ids[at]]);
+    await expectSums(false, false, false);
+    await change(at, end);
+    await make();
+  }
 
   // Of many changes of one transaction the first ones are named.
   await query(stage, 'DELETE FROM session_sum_marks');
@@ -429,6 +482,37 @@ test('of a block in which sessions ended or changed only these are read, and aft
   const marks = await query<{ added: string | null }>(stage, 'SELECT added FROM session_sum_marks');
   expect(marks.filter(({ added }) => added !== null)).toHaveLength(100);
   expect(marks.length).toBeGreaterThan(100);
+});
+
+test('page loads, which end a session and open it again, leave the sums of its block in use', async () => {
+  const stage = await createStage(db);
+  await withoutOthers(stage);
+  await fill(stage, 40, { from: 100, every: 60, users: 5 });
+  await loadPages(stage, 10, 2, true);
+  await makeAt(stage, DAY);
+  expect(await marksOf(stage)).toBe(0);
+  await loadPages(stage, 200, 3);
+  const marks = await query<{ added: string | null; was: object | null }>(
+    stage,
+    'SELECT added, was FROM session_sum_marks WHERE project_id = $1 ORDER BY id',
+    [stage.projectId],
+  );
+  // Opened again, left and opened again: the session is open.
+  expect(marks.map(({ added, was }) => [added !== null, was !== null])).toEqual([
+    [true, true],
+    [true, false],
+    [true, true],
+    [true, false],
+    [true, true],
+  ]);
+  expect((await stage.sessions('eve')).map(({ end, events }) => [end, events])).toEqual([[null, 5]]);
+  const all = { from: null, to: null };
+  await expectSame(stage, all, 'HOUR', 'UTC');
+  await query(stage, 'UPDATE session_sums SET sessions = sessions + 1000 WHERE project_id = $1', [stage.projectId]);
+  expect(await readSummedTotals(stage.database, reachOf(stage), null, ALWAYS)).toMatchObject({ sessions: 1_041 });
+  expect(await readSummedBreakdown(stage.database, reachOf(stage), 'BROWSER', null, 1, ALWAYS)).toMatchObject({
+    groups: [{ value: 'Chrome', count: 1_040 }],
+  });
 });
 
 test('the making of sums may break off at any statement, and two may do it at once, while sessions end and change', async () => {

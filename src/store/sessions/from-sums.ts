@@ -63,8 +63,11 @@ export interface SummedRows {
   readonly time: { readonly ofRow: string; readonly ofMark: string; readonly type: string; of(at: number): string };
   /** SQL: the row is the one that the mark `m` names. */
   readonly isNamed: string;
-  /** SQL: the row that the mark `m` names is all that has changed in the sums of a dimension, or of all rows (null). */
-  isAdded(by: string | null): Sql;
+  /**
+   * SQL: the mark `m` names a row, and yet something else may have changed in the sums of a dimension, or of all rows (null), or the
+   * row is in `beyond`: after the end of the range, in a span that it cuts.
+   */
+  isMore(by: string | null, beyond: Stretch): Sql;
   /** The column with the number of rows. */
   readonly count: string;
   /** SQL: the sum of the durations of a sum `s`, in milliseconds. */
@@ -106,7 +109,7 @@ interface Marks {
 
 /**
  * Null: too many blocks are marked, or missing. From block to block, however many marks each has. A day whose sums are there has
- * those of its blocks, as they are. So they are right together with what marks name.
+ * those of its blocks, as they are. So they are right together with what marks name. `end`: of the range; `to` may be after it.
  */
 async function readMarks(
   tx: Queryable,
@@ -114,6 +117,7 @@ async function readMarks(
   { projectId }: Reach,
   { from, to }: Stretch,
   by: string | null,
+  end: number,
 ): Promise<Marks | null> {
   const { name, table, marks } = of;
   const ofProject = sql`project_id = ${projectId}::uuid`;
@@ -129,19 +133,24 @@ async function readMarks(
       SELECT block FROM blocks LIMIT ${MOST_MARKED + 1}::integer
     ), named AS (
       SELECT f.block, n.count FROM found f CROSS JOIN LATERAL (
-        SELECT CASE WHEN count(*) <= ${MOST_ADDED}::integer AND bool_and(m.is_added) THEN count(*) END AS count
+        SELECT CASE WHEN count(*) <= ${MOST_ADDED}::integer AND bool_and(m.is_named) THEN count(*) END AS count
         FROM (
-          SELECT ${of.isAdded(by)} AS is_added FROM ${raw(marks)} m
+          SELECT m.added IS NOT NULL AS is_named FROM ${raw(marks)} m
           WHERE m.${ofProject} AND m.block = f.block AND (SELECT count(*) FROM found) <= ${MOST_MARKED}::integer
           LIMIT ${MOST_ADDED + 1}::integer
         ) m
       ) n
-    ), fewest AS (
-      SELECT block, count IS NOT NULL AND sum(count) OVER (ORDER BY count, block) <= ${MOST_ADDED_OF_RANGE}::integer AS is_added FROM named
+    ), fewest AS MATERIALIZED (
+      SELECT block, count IS NOT NULL AND sum(count) OVER (ORDER BY count, block) <= ${MOST_ADDED_OF_RANGE}::integer AS is_one FROM named
+    ), looked AS MATERIALIZED (
+      -- The rows of marks are looked up here, and so only of these blocks.
+      SELECT f.block, f.is_one AND NOT EXISTS (
+        SELECT FROM ${raw(marks)} m WHERE m.${ofProject} AND m.block = f.block AND ${of.isMore(by, { from: end, to })}
+      ) AS is_added FROM fewest f
     ) SELECT block, is_added AS "isAdded",
         is_added AND EXISTS (SELECT FROM ${raw(table)} s WHERE s.${ofProject} AND s.dimension = ${ALL} AND s.seconds = ${DAY}::integer
                              AND s.start = date_bin('1 day', block, 'epoch')) AS "hasDay"
-      FROM fewest`;
+      FROM looked`;
   const rows = await tx.query<{ block: Date; isAdded: boolean; hasDay: boolean }>({
     name: `${name}.marks`,
     text,
@@ -286,7 +295,7 @@ export function fromSums<Result>(
     const to = Math.min(ends.next?.getTime() ?? Infinity, endOfDays);
     const until = Math.max(range.from, Math.min(to, await of.untilOf(tx, reach)));
     const summed = { from: range.from, to: until };
-    const marks = await readMarks(tx, of, reach, summed, by);
+    const marks = await readMarks(tx, of, reach, summed, by, range.to);
     if (!marks) return null;
     const starts = bounds?.map((at) => at.getTime()) ?? [range.from];
     let { pieces, rest } = coverOf(starts, summed, marks.missing, by === null ? QUARTER : HOUR);

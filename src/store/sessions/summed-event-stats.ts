@@ -35,7 +35,7 @@ const EVENTS: SummedRows = {
   marks: 'event_sum_marks',
   time: { ofRow: 'e.id', ofMark: 'm.added', type: 'uuid', of: firstUuidAt },
   isNamed: 'e.id = m.added',
-  isAdded: () => raw('m.added IS NOT NULL'),
+  isMore: () => raw('false'),
   count: 'events',
   duration: 'NULL::float8',
   async endsOf(tx, { projectId }, { from, to }) {

@@ -44,13 +44,13 @@ const SESSIONS: SummedRows = {
   marks: 'session_sum_marks',
   time: { ofRow: 's.started_at', ofMark: 'm.added_at', type: 'timestamptz', of: (at) => new Date(at).toISOString() },
   isNamed: 's.started_at = m.added_at AND s.id = m.added',
-  // Of a session that has another value now, the users of the value that it had are not known.
-  isAdded: (by) =>
-    by === null
-      ? raw('m.added IS NOT NULL')
-      : sql`(m.added IS NOT NULL AND (m.was IS NULL OR EXISTS (
-          SELECT FROM sessions s WHERE s.project_id = m.project_id AND s.id = m.added
-            AND ${dimensionOf(by as SessionDimension)} IS NOT DISTINCT FROM ${wasOf(by as SessionDimension)})))`,
+  // A session that had ended must be there with its start and its user, if it had one: no mark says what became of it while it was
+  // open. Of one that has another value now, the users of the value that it had are not known.
+  isMore: (by, beyond) =>
+    sql`m.was IS NOT NULL AND (m.added_at >= ${new Date(beyond.from)} AND m.added_at < ${new Date(beyond.to)} OR NOT EXISTS (
+        SELECT FROM sessions s WHERE s.project_id = m.project_id AND s.id = m.added AND s.started_at = m.added_at
+          AND (m.was->>'user_id' IS NULL OR s.user_id = (m.was->>'user_id')::uuid)
+          ${by === null ? empty : sql`AND ${dimensionOf(by as SessionDimension)} IS NOT DISTINCT FROM ${wasOf(by as SessionDimension)}`}))`,
   count: 'sessions',
   duration: 's.duration::float8',
   async endsOf(tx, { projectId }, { from, to }) {
