@@ -608,6 +608,145 @@ test('a block that is under way gets sums when many marks wait in it, and answer
   await expectSame(stage, range, 'HOUR', 'Asia/Kolkata');
 });
 
+test('a block that is under way and has sums is made when a mark names no session, and nothing of an erased user stays', async () => {
+  const stage = await createStage(db);
+  await withoutOthers(stage);
+  const now = 2 * HOUR;
+  const actor = { reach: reachOf(stage), keyId: null };
+  const erase = createEraseUser({
+    database: stage.database,
+    bus: createRecordingBus(),
+    clock: stage,
+    observe: () => {},
+  });
+  /** What says something of Eve: lists of users and values in sums, and what marks have of her sessions. */
+  const left = async () => {
+    const id = userIdOf(stage.projectId, 'eve');
+    const [row] = await query<{ sums: number; marks: number }>(
+      stage,
+      `SELECT (SELECT count(*)::integer FROM session_sums WHERE project_id = $1
+               AND (value = '/eve' OR position(substring(uuid_send($2::uuid) FROM 1 FOR 8) IN user_list) > 0)) AS sums,
+              (SELECT count(*)::integer FROM session_sum_marks WHERE project_id = $1 AND was->>'user_id' = $2::text) AS marks`,
+      [stage.projectId, id],
+    );
+    return row!;
+  };
+  // Small: its block waits, and its marks say who has opened a session again.
+  await loadPages(stage, 100, 3);
+  await makeAt(stage, now);
+  expect([await left(), await marksOf(stage)]).toEqual([{ sums: 0, marks: 2 }, 4]);
+  stage.at(now);
+  await erase(actor, 'eve');
+  expect(await left()).toEqual({ sums: 0, marks: 0 });
+
+  await loadPages(stage, 100, 3, true);
+  await query(stage, `UPDATE sessions SET entry_source = '/eve' WHERE project_id = $1`, [stage.projectId]);
+  await fill(stage, MOST_WAITING, { from: 600, every: 3, users: 100 });
+  await makeAt(stage, now);
+  expect(await marksOf(stage)).toBe(0);
+  await loadPages(stage, 300, 2);
+  const before = await left();
+  expect([before.sums > 5, before.marks]).toEqual([true, 2]);
+  await makeAt(stage, now);
+  expect(await left()).toEqual(before);
+  stage.at(now);
+  await erase(actor, 'eve');
+  await expectSame(stage, { from: null, to: stage.time(now) }, 'HOUR', 'UTC');
+  await makeAt(stage, now);
+  expect([await left(), await marksOf(stage)]).toEqual([{ sums: 0, marks: 0 }, 0]);
+  await expectSame(stage, { from: null, to: stage.time(now) }, 'HOUR', 'UTC');
+});
+
+test('an older block whose marks name few sessions waits up to an hour', async () => {
+  const stage = await createStage(db);
+  await withoutOthers(stage);
+  await fill(stage, 20, { every: HOUR });
+  const sums = createSums({ database: stage.database, clock: stage, observe: () => {} });
+  const run = () => sums.runOnce(stage.time(2 * DAY));
+  const change = (set: string) =>
+    query(stage, `UPDATE sessions SET ${set} WHERE project_id = $1 AND started_at < $2`, [
+      stage.projectId,
+      stage.time(1.5 * HOUR),
+    ]);
+  // The first run takes all.
+  await run();
+  expect(await marksOf(stage)).toBe(0);
+  await change('error_count = 1');
+  for (let runs = 1; runs < 12; runs += 1) {
+    await run();
+    expect(await marksOf(stage)).toBe(1);
+    await expectSame(stage, { from: null, to: null }, 'DAY', 'UTC');
+  }
+  await run();
+  expect(await marksOf(stage)).toBe(0);
+  // A mark without a session, or many marks: the block is made at the next look, and those that wait are not.
+  await fill(stage, 1, { from: 12 * HOUR });
+  await change('user_id = gen_random_uuid()');
+  await run();
+  expect(await marksOf(stage)).toBe(1);
+  await fill(stage, MOST_WAITING, { from: 12 * HOUR + 10, users: 10 });
+  await run();
+  expect(await marksOf(stage)).toBe(0);
+  await sums.close();
+});
+
+test('a look takes projects in pages', async () => {
+  const stage = await createStage(db);
+  await withoutOthers(stage);
+  const [{ ids } = { ids: [] }] = await query<{ ids: string[] }>(
+    stage,
+    `WITH added AS (
+       INSERT INTO projects (id, name, inactivity_timeout, presence_timeout, session_start, store_ip_address, created_at)
+       SELECT gen_random_uuid(), 'small', 1800, 75, 'RESUME', false, now() FROM generate_series(1, 1005) RETURNING id
+     ) SELECT array_agg(id::text ORDER BY id) AS ids FROM added`,
+  );
+  // Of the first and the last projects, in a block under way.
+  const some = [...ids.slice(0, 3), ...ids.slice(-3)];
+  await query(
+    stage,
+    `INSERT INTO session_sum_marks (project_id, block, added, added_at)
+     SELECT p::uuid, $2::timestamptz, gen_random_uuid(), $2 FROM unnest($1::text[]) WITH ORDINALITY u (p, n)
+     CROSS JOIN LATERAL generate_series(1, $3::integer + u.n % 2)`,
+    [some, stage.time(0), MOST_WAITING],
+  );
+  const looks: Statement[] = [];
+  const database: Database = {
+    ...stage.database,
+    query(statement) {
+      looks.push(statement);
+      return stage.database.query(statement);
+    },
+  };
+  const waits = { settled: stage.time(-HOUR), isNamed: true };
+  const found = await SESSION_SUMS.latestMarked(database, stage.time(HOUR), null, waits);
+  expect(found.map(({ reach }) => reach.projectId)).toEqual(some.filter((_, at) => at % 2 === 0));
+  expect(looks).toHaveLength(2);
+  await withoutOthers(stage);
+});
+
+test('a range that ends soon after a block has begun is read from sums, though the block has none', async () => {
+  const stage = await createStage(db);
+  await withoutOthers(stage);
+  await fill(stage, 100, { from: -9 * HOUR + 10, every: 300, users: 9 });
+  await makeAt(stage, 2 * DAY);
+  for (const t of [-2 * HOUR, 60]) {
+    await fill(stage, 2, { from: t });
+    await query(stage, `UPDATE sessions SET user_id = gen_random_uuid() WHERE project_id = $1 AND started_at = $2`, [
+      stage.projectId,
+      stage.time(t + 1),
+    ]);
+  }
+  // What is read of the rest: 3 hours and 5 minutes of 9 hours.
+  readsOfSums(stage);
+  const startedAt = { from: stage.time(-9 * HOUR + 300), to: stage.time(300) };
+  await query(stage, 'DELETE FROM sessions WHERE project_id = $1 AND started_at >= $2', [
+    stage.projectId,
+    startedAt.to,
+  ]);
+  await expectSame(stage, startedAt, 'HOUR', 'UTC');
+  expect(readsOfSums(stage)).toContain('sums.figures');
+});
+
 test('of a block with many sessions hours have sums by value, and a range that cuts the block takes them', async () => {
   const stage = await createStage(db);
   await withoutOthers(stage);
@@ -838,6 +977,24 @@ test('one server at a time makes sums', async () => {
   expect(await marksOf(stage)).toBe(0);
 });
 
+test('a server whose lock is gone makes no other block', async () => {
+  const stage = await createStage(db);
+  await withoutOthers(stage);
+  await fill(stage, 5, { every: 3 * HOUR });
+  const database = watched(stage.database, async (name) => {
+    if (name !== 'sums.deleteMarks') return;
+    await query(
+      stage,
+      `SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND classid = 0 AND database = (
+         SELECT oid FROM pg_database WHERE datname = current_database()) AND (objid = hashtext('footsteps.session_sums')::bigint & 4294967295)`,
+    );
+  });
+  await expect(makeAt(stage, 2 * DAY, database)).rejects.toThrow();
+  expect(await marksOf(stage)).toBe(4);
+  await makeAt(stage, 2 * DAY);
+  expect(await marksOf(stage)).toBe(0);
+});
+
 test('what changes while many blocks get their first sums does not wait for all of them, and they do get them', async () => {
   const stage = await createStage(db);
   await withoutOthers(stage);
@@ -860,10 +1017,9 @@ test('what changes while many blocks get their first sums does not wait for all 
     // From the tenth block on, the newest one changes each time when it has been made, and an hour passes.
     if (made.length < 10 || (made.length > 10 && made.at(-1) !== made[0])) return;
     hours = made.length;
-    await query(stage, `UPDATE sessions SET version = $3 WHERE project_id = $1 AND started_at >= $2`, [
+    await query(stage, `UPDATE sessions SET user_id = gen_random_uuid() WHERE project_id = $1 AND started_at >= $2`, [
       stage.projectId,
       newest,
-      String(made.length),
     ]);
   });
   await makeAt(stage, now, changed, () => hours * HOUR * 1_000);
@@ -891,7 +1047,7 @@ test('what changes while many changed blocks are made anew does not wait for the
   const BLOCKS = 40;
   await fill(stage, BLOCKS, { from: -5 * DAY, every: 3 * HOUR });
   const change = (since: string) =>
-    query(stage, `UPDATE sessions SET version = concat(version, 'x') WHERE project_id = $1 AND started_at >= $2`, [
+    query(stage, `UPDATE sessions SET user_id = gen_random_uuid() WHERE project_id = $1 AND started_at >= $2`, [
       stage.projectId,
       since,
     ]);
@@ -909,8 +1065,7 @@ test('what changes while many changed blocks are made anew does not wait for the
   const failing: Database = {
     ...watching,
     async query(statement) {
-      // A look is of all projects.
-      const isLook = statement.name === 'sums.marked' && statement.values?.length === 2;
+      const isLook = statement.name === 'sums.look';
       if (isLook && made.length >= 23 && failures++ === 0) throw new Error('It is gone.');
       return watching.query(statement);
     },
@@ -1406,8 +1561,8 @@ test('of a block in which many events were added all of it is read, and a transa
   const reach = reachOf(stage);
   await query(
     stage,
-    'UPDATE event_sums SET events = events + 10000 WHERE project_id = $1 AND start = ANY($2) AND seconds >= $3',
-    [stage.projectId, [stage.time(0), stage.time(-12 * HOUR)], BLOCK],
+    'UPDATE event_sums SET events = events + 10000 WHERE project_id = $1 AND start = $2 AND seconds = $3',
+    [stage.projectId, stage.time(-12 * HOUR), DAY],
   );
   const total = async () => (await readSummedEventTotals(stage.database, reach, null, ALWAYS)).total;
   const add = (count: number) =>
@@ -1422,6 +1577,16 @@ test('of a block in which many events were added all of it is read, and a transa
   expect([await eventMarksOf(stage), await total()]).toEqual([MOST_ADDED, 10_003 + MOST_ADDED]);
   await add(1);
   expect(await total()).toBe(4 + MOST_ADDED);
+  // Of a block with many events more are read one by one.
+  const grow = (by: number) =>
+    query(stage, 'UPDATE event_sums SET events = events + $3 WHERE project_id = $1 AND start = $2 AND seconds = $4', [
+      stage.projectId,
+      stage.time(0),
+      by,
+      BLOCK,
+    ]);
+  await grow(4 * MOST_ADDED + 4);
+  expect(await total()).toBe(10_004 + MOST_ADDED);
   await makeAt(stage, 3 * DAY);
   await expectSameEvents(stage);
 

@@ -35,10 +35,14 @@ const MOST_MARKED = 1_000;
 
 /**
  * Of a block whose marks name rows, so many are read one by one, beside its sums. If there are more, all of it is read. So it is
- * with more of the whole range: then the blocks with the fewest are read one by one.
+ * with more of the whole range: then the blocks with the fewest are read one by one. A row that is named costs 3 to 4 µs, one of a
+ * block that is read 1 µs: so of a block with many rows, and of a range with such blocks, a quarter of its rows may be named, up to
+ * a bound (70 ms).
  */
 export const MOST_ADDED = 2_000;
 export const MOST_ADDED_OF_RANGE = 4_000;
+const SHARE_ADDED = 4;
+const MOST_ADDED_OF_LARGE = 20_000;
 
 /** If more intervals consist of several pieces, their users would be more than an operation may read: 3.5 kB each. */
 const MOST_PUT_TOGETHER = 1_000;
@@ -131,17 +135,23 @@ async function readMarks(
       ) n
     ), found AS MATERIALIZED (
       SELECT block FROM blocks LIMIT ${MOST_MARKED + 1}::integer
+    ), limits AS MATERIALIZED (
+      SELECT f.block, least(${MOST_ADDED_OF_LARGE}::integer, greatest(${MOST_ADDED}::integer, (
+        SELECT s.${raw(of.count)} / ${SHARE_ADDED}::integer FROM ${raw(table)} s
+        WHERE s.${ofProject} AND s.dimension = ${ALL} AND s.seconds = ${BLOCK}::integer AND s.start = f.block
+      ))) AS most FROM found f
     ), named AS (
-      SELECT f.block, n.count FROM found f CROSS JOIN LATERAL (
-        SELECT CASE WHEN count(*) <= ${MOST_ADDED}::integer AND bool_and(m.is_named) THEN count(*) END AS count
+      SELECT l.block, l.most, n.count FROM limits l CROSS JOIN LATERAL (
+        SELECT CASE WHEN count(*) <= l.most AND bool_and(m.is_named) THEN count(*) END AS count
         FROM (
           SELECT m.added IS NOT NULL AS is_named FROM ${raw(marks)} m
-          WHERE m.${ofProject} AND m.block = f.block AND (SELECT count(*) FROM found) <= ${MOST_MARKED}::integer
-          LIMIT ${MOST_ADDED + 1}::integer
+          WHERE m.${ofProject} AND m.block = l.block AND (SELECT count(*) FROM found) <= ${MOST_MARKED}::integer
+          LIMIT l.most + 1
         ) m
       ) n
     ), fewest AS MATERIALIZED (
-      SELECT block, count IS NOT NULL AND sum(count) OVER (ORDER BY count, block) <= ${MOST_ADDED_OF_RANGE}::integer AS is_one FROM named
+      SELECT block, count IS NOT NULL AND sum(count) OVER (ORDER BY count, block) <= greatest(${MOST_ADDED_OF_RANGE}::integer, most) AS is_one
+      FROM named
     ), looked AS MATERIALIZED (
       -- The rows of marks are looked up here, and so only of these blocks.
       SELECT f.block, f.is_one AND NOT EXISTS (
@@ -308,8 +318,11 @@ export function fromSums<Result>(
     }
     const putTogether = pieces.filter(({ place }, at) => pieces[at - 1]?.place === place);
     if (new Set(putTogether.map(({ place }) => place)).size > MOST_PUT_TOGETHER) return null;
-    const cover = { pieces, rest: until < range.to ? [...rest, { from: until, to: range.to }] : rest };
-    const left = cover.rest.reduce((sum, { from, to }) => sum + to - from, 0);
+    // After the end of the range nothing is counted, though a span that it cuts is taken.
+    if (until < range.to) rest = [...rest, { from: until, to: range.to }];
+    rest = rest.flatMap(({ from, to: end }) => (from < range.to ? { from, to: Math.min(end, range.to) } : []));
+    const cover = { pieces, rest };
+    const left = rest.reduce((sum, { from, to: end }) => sum + end - from, 0);
     if (left > (range.to - range.from) / 2) return null;
     const sources = { of, reach, cover, added: marks.added, range, earliest: ends.first, hasRepeats: false };
     const { text, values } =
@@ -317,7 +330,7 @@ export function fromSums<Result>(
     const [row] = await tx.query<{ count: number }>({ name: `${of.name}.size`, text, values });
     if (row!.count <= mostFromRows) return null;
     // As many in the rest as in the same time in sums.
-    const covered = pieces.reduce((sum, { seconds }) => sum + seconds * 1_000, 0);
+    const covered = range.to - range.from - left;
     for (const hasRepeats of [true, false]) {
       if (hasRepeats && (row!.count / covered) * left > MOST_REPEATS) continue;
       const result = await work(tx, { ...sources, hasRepeats });

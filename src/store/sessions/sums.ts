@@ -152,13 +152,23 @@ export interface MarkedBlock {
   readonly block: number;
 }
 
+/**
+ * Which marked blocks wait to be made. None waits that has more than MOST_WAITING marks. One that began at `settled` or later, which
+ * goes on to change, waits unless it has sums and a mark that names no row: what was erased does not stay in them. Any other waits if
+ * `isNamed` and all of its marks name rows, because answers read these beside its sums.
+ */
+export interface Waits {
+  readonly settled: Date;
+  readonly isNamed: boolean;
+}
+
 /** The marks of a kind, and the making of its sums. */
 export interface Sums {
   /**
-   * Of each project the latest marked block that began before `before`; with a reach, of that project alone. A block that began at
-   * `settled` or later, which goes on to change, only counts if it has more than MOST_WAITING marks. 5 µs for each project.
+   * Of each project the latest marked block that began before `before` and does not have to wait (`waits`; default: none has to).
+   * With a reach, of that project alone.
    */
-  latestMarked(database: Database, before: Date, reach?: Reach | null, settled?: Date): Promise<MarkedBlock[]>;
+  latestMarked(database: Database, before: Date, reach?: Reach | null, waits?: Waits): Promise<MarkedBlock[]>;
   /**
    * Leaves at most `atOnce` of the marks of a block that this sees. Each statement is a short transaction of its own, so that
    * `make` deletes few, however many changes a block has had. Ends early when `stop` is aborted.
@@ -172,16 +182,21 @@ export interface Sums {
    * All is read and added up before the first row is written. So the transaction has an id for a short time only: what waits for the
    * oldest transaction under way (the feed of changes, the minutes of presence) does not wait for the reading.
    *
-   * Only one server at a time should do this (withSumsLock). If two do, one of them fails: they delete the same marks, or one
-   * deletes the mark on which the other relies.
+   * Only one server at a time should do this (withSumsLock). If two do, one of them fails where they delete the same marks, or one
+   * deletes the mark on which the other relies. But if one sees a mark of the other's block that the other does not see, both may
+   * succeed and the sums of the day lack a block; that mark stays, so they are right when its block is made.
    *
    * When `stop` is aborted, it ends before the next page with the signal's reason, and nothing is made.
    */
   make(database: Database, marked: MarkedBlock, stop: AbortSignal): Promise<void>;
 }
 
-/** So many marks may wait in a block that goes on to change. An answer reads the rows that they name, some 2 µs each. */
+/** So many marks may wait in a block. An answer reads the rows that they name, 3 to 4 µs each; to make a block takes up to a second. */
 export const MOST_WAITING = 500;
+/** Projects that one statement looks at. With 800 waiting marks each: 0.1 s, or 0.7 s if Postgres has not vacuumed them yet. */
+const PROJECTS_PAGE = 1_000;
+/** Less than each id of a session or project. */
+export const BEFORE_ALL = '00000000-0000-0000-0000-000000000000';
 
 /** Marks that are deleted at once. */
 const MARKS_AT_ONCE = 100_000;
@@ -368,26 +383,39 @@ export function sumsOf<Row extends Counted, Place, Stored extends object>(kind: 
   }
 
   return {
-    async latestMarked(database, before, reach = null, settled = before) {
+    async latestMarked(database, before, reach = null, waits = { settled: before, isNamed: false }) {
       const mayBeMade = until === null ? '' : `AND block < ${until}`;
-      const young: string[] = [];
-      const length = BLOCK * 1_000;
-      for (let block = Math.ceil(settled.getTime() / length) * length; block < before.getTime(); block += length)
-        young.unshift(new Date(block).toISOString());
-      const rows = await database.query<{ projectId: string; block: Date }>({
-        name: `${name}.marked`,
-        text: `SELECT p.id AS "projectId", m.block FROM projects p CROSS JOIN LATERAL (
-                 SELECT block FROM (
-                   (SELECT block FROM unnest($2::timestamptz[]) WITH ORDINALITY y (block, place)
-                    WHERE EXISTS (SELECT FROM ${marks} m WHERE m.project_id = p.id AND m.block = y.block OFFSET ${MOST_WAITING} LIMIT 1)
-                    ${mayBeMade} ORDER BY place LIMIT 1)
-                   UNION ALL
-                   (SELECT block FROM ${marks} WHERE project_id = p.id AND block < $1 ${mayBeMade} ORDER BY block DESC LIMIT 1)
-                 ) b ORDER BY block DESC LIMIT 1
-               ) m ${reach ? 'WHERE p.id = $3' : ''} ORDER BY p.id`,
-        values: [new Date(Math.min(before.getTime(), settled.getTime())), young, ...(reach ? [reach.projectId] : [])],
-      });
-      return rows.map(({ projectId, block }) => ({ reach: { projectId, userIds: null }, block: block.getTime() }));
+      const ofBlock = 'm.project_id = p.id AND m.block = b.block';
+      const found: MarkedBlock[] = [];
+      for (let after: string | null = reach?.projectId ?? BEFORE_ALL; after !== null;) {
+        const page: { projectId: string; block: Date | null }[] = await database.query({
+          name: `${name}.${reach ? 'marked' : 'look'}`,
+          // From block to block. (With EXISTS, Postgres would gather all sums of blocks of a project, to find one.)
+          text: `SELECT p.id AS "projectId", m.block
+                 FROM (SELECT id FROM projects WHERE ${reach ? 'id = $1' : `id > $1 ORDER BY id LIMIT ${PROJECTS_PAGE}`}) p
+                 LEFT JOIN LATERAL (
+                   WITH RECURSIVE blocks AS (
+                     (SELECT block FROM ${marks} WHERE project_id = p.id AND block < $2 ${mayBeMade} ORDER BY block DESC LIMIT 1)
+                     UNION ALL
+                     SELECT n.block FROM blocks b CROSS JOIN LATERAL (
+                       SELECT block FROM ${marks} WHERE project_id = p.id AND block < b.block ORDER BY block DESC LIMIT 1
+                     ) n
+                   )
+                   SELECT b.block FROM blocks b
+                   WHERE (b.block < $3 AND NOT $4)
+                     OR EXISTS (SELECT FROM ${marks} m WHERE ${ofBlock} OFFSET ${MOST_WAITING} LIMIT 1)
+                     OR (b.block < $3 OR (SELECT s.place FROM ${table} s WHERE s.project_id = p.id AND s.dimension = '${ALL}'
+                                            AND s.seconds = ${BLOCK} AND s.start = b.block) IS NOT NULL)
+                        AND (SELECT m.block FROM ${marks} m WHERE ${ofBlock} AND m.added IS NULL LIMIT 1) IS NOT NULL
+                   LIMIT 1
+                 ) m ON true ORDER BY p.id`,
+          values: [after, before, waits.settled, waits.isNamed],
+        });
+        for (const { projectId, block } of page)
+          if (block) found.push({ reach: { projectId, userIds: null }, block: block.getTime() });
+        after = reach || page.length < PROJECTS_PAGE ? null : page.at(-1)!.projectId;
+      }
+      return found;
     },
 
     async thinMarks(database, { reach: { projectId }, block }, stop, atOnce = MARKS_AT_ONCE) {
@@ -452,10 +480,14 @@ export function sumsOf<Row extends Counted, Place, Stored extends object>(kind: 
 
 /**
  * Does `work` if no other server is at it. The transactions of `work` begin after the lock is taken, so that they see all that was
- * made before.
+ * made before. `work` gets a check that throws when the connection that holds the lock is gone, and another server may be at it.
  */
-export function withSumsLock(database: Database, work: () => Promise<void>): Promise<void> {
+export function withSumsLock(
+  database: Database,
+  work: (check: () => Promise<unknown>) => Promise<void>,
+): Promise<void> {
   return database.transaction(async (tx) => {
-    if (await holdLock(tx, 'sums', `hashtext('footsteps.session_sums')`)) await work();
+    if (await holdLock(tx, 'sums', `hashtext('footsteps.session_sums')`))
+      await work(() => tx.query({ name: 'sums.holding', text: 'SELECT 1' }));
   });
 }
