@@ -39,6 +39,8 @@ export interface Cover {
 export interface Missing {
   readonly blocks: ReadonlySet<number>;
   readonly days: ReadonlySet<number>;
+  /** Hours of blocks that are there. */
+  readonly hours?: ReadonlySet<number>;
 }
 
 /**
@@ -54,7 +56,9 @@ export function coverOf(
 ): Cover {
   const lengths = LONGEST_FIRST.filter((length) => length >= shortest);
   const isStored = (start: number, seconds: number): boolean =>
-    seconds === DAY ? !missing.days.has(start) : !missing.blocks.has(startOfSpan(start, BLOCK));
+    seconds === DAY
+      ? !missing.days.has(start)
+      : !missing.blocks.has(startOfSpan(start, BLOCK)) && !(seconds === HOUR && missing.hours?.has(start));
   const pieces: Piece[] = [];
   const rest: { from: number; to: number }[] = [];
   for (const [index, bound] of bounds.entries()) {

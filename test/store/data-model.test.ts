@@ -45,7 +45,9 @@ function modelled(): string[] {
   const text = readFileSync(new URL('../../prisma/schema.prisma', import.meta.url), 'utf8');
   return [...text.matchAll(/^model (\w+) \{\n([\s\S]*?)^\}/gm)].flatMap(([, , body]) => {
     const table = /@@map\("(\w+)"\)/.exec(body!)![1]!;
-    return [...body!.matchAll(/^ {2}(\w+)\s+(\w+)(\[\])?(\?)?(.*)$/gm)].map(([, name, type, list, optional, rest]) => {
+    // Prisma knows no list that may be null: Unsupported("text[]")?.
+    const fields = body!.matchAll(/^ {2}(\w+)\s+(\w+)(?:\("\w+(?=\[\]))?(\[\])?(?:"\))?(\?)?(.*)$/gm);
+    return [...fields].map(([, name, type, list, optional, rest]) => {
       const column = /@map\("(\w+)"\)/.exec(rest!)?.[1] ?? name;
       const native = /@(db\.(?:Uuid|Date|VarBit)\b)/.exec(rest!)?.[1];
       return `${table}.${column} ${list ? 'ARRAY' : TYPES[native ?? type!]} ${optional ? 'null' : 'not null'}`;

@@ -71,6 +71,41 @@ test('one that fails says its name, and nothing of it stays; what came before it
   expect(await applied()).toEqual(['1_things', '2_wrong', '3_later']);
 });
 
+test('marks and sums that are there stay what they are, and what ends from then on is named', async () => {
+  const ours = new URL('../../prisma/migrations/', import.meta.url);
+  const names = readdirSync(ours).filter((entry) => /^\d/.test(entry));
+  const sqlOf = (name: string) => readFileSync(new URL(`${name}/migration.sql`, ours), 'utf8');
+  const isNew = (name: string) => name >= '20261128010000';
+  for (const name of names.filter((one) => !isNew(one))) await write(name, sqlOf(name));
+  await migrate(database, () => {}, folder);
+  const id = '11111111-1111-4111-8111-111111111111';
+  const add = (count: number) =>
+    query(`INSERT INTO sessions (project_id, id, started_at, last_activity_at, ended_at, end_reason, online_until, live, event_count,
+                                 ended_event_count)
+           SELECT '${id}', gen_random_uuid(), at, at, at, 'INACTIVITY', at, false, 1, 1
+           FROM generate_series(1, ${count}) n, LATERAL (SELECT timestamptz '2026-11-20' + n * interval '1 s' AS at) k`);
+  const marks = () =>
+    query(
+      `SELECT to_jsonb(m) ->> 'added' IS NOT NULL AS "isNamed", count(*)::integer FROM session_sum_marks m GROUP BY 1 ORDER BY 1`,
+    );
+  await add(500);
+  expect(await marks()).toEqual([{ isNamed: false, count: 1 }]);
+  await query(`INSERT INTO session_sums (project_id, dimension, seconds, start, place, sessions, with_errors, duration, users)
+               VALUES ('${id}', 'ALL', 10800, '2026-11-20', 0, 500, 0, 0, 0)`);
+  for (const name of names.filter(isNew)) await write(name, sqlOf(name));
+  // Whoever changes sessions meanwhile has no lock that it waits for.
+  const free = await db.hold(`UPDATE sessions SET live = false WHERE project_id = '${id}'`);
+  await migrate(database, () => {}, folder);
+  await free();
+  await add(3);
+  await query(`UPDATE sessions SET error_count = 1 WHERE started_at = (SELECT max(started_at) FROM sessions)`);
+  expect(await marks()).toEqual([
+    { isNamed: false, count: 1 },
+    { isNamed: true, count: 4 },
+  ]);
+  expect(await query('SELECT sessions, all_values FROM session_sums')).toEqual([{ sessions: 500, all_values: null }]);
+});
+
 test('a connection that is lost within a file takes back that file alone', async () => {
   await write('1_things', THINGS);
   await write('2_killed', 'CREATE TABLE others (id integer);\nSELECT pg_terminate_backend(pg_backend_pid());\n');

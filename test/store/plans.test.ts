@@ -748,6 +748,8 @@ test('figures from stored sums: their reads follow from the spans, and not from 
   const filter = { startedAt: range };
   const totals = await readSummedTotals(explained, reach, filter, 0);
   expect(totals.sessions).toBeGreaterThan(35_000);
+  const rowsOfTotals = (): number => rowsRead(plans.findLast(({ name }) => name === 'sums.figures')!.nodes);
+  const before = rowsOfTotals();
   await readSummedSeries(explained, reach, filter, { ...range, interval: 'DAY', timeZone: 'Asia/Kolkata' }, 0);
   await readSummedBreakdown(explained, reach, 'BROWSER', filter, 10, 0);
   // An hour is read from the events.
@@ -771,4 +773,18 @@ test('figures from stored sums: their reads follow from the spans, and not from 
     // The range has 75,000 events, and 2,000 of them are in no sum.
     expect([name, rowsRead(nodes)]).toEqual([name, expect.toSatisfy((rows: number) => rows < 10_000)]);
   }
+  // One late change in each of 40 blocks: these sessions alone are read.
+  const changed = await database.query({
+    name: 'test.change',
+    text: `UPDATE sessions s SET error_count = 1 - least(error_count, 1) FROM (
+             SELECT DISTINCT ON (session_block(started_at)) id FROM sessions
+             WHERE project_id = $1 AND ended_at IS NOT NULL AND started_at >= $2 AND started_at < $3
+             ORDER BY session_block(started_at), started_at LIMIT 40
+           ) k WHERE s.project_id = $1 AND s.id = k.id RETURNING s.id`,
+    values: [projectId, range.from, range.to],
+  });
+  expect(changed).toHaveLength(40);
+  await readSummedTotals(explained, reach, filter, 0);
+  expect(rowsOfTotals()).toBeGreaterThan(before);
+  expect(rowsOfTotals()).toBeLessThan(before + 40 * 20);
 }, 120_000);

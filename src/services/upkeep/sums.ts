@@ -4,16 +4,21 @@ import type { Observer } from '../../observation.js';
 import type { Database } from '../../store/database.js';
 import { EVENT_SUMS, moveEnds, nextEnd, projectsElsewhere } from '../../store/sessions/event-sums.js';
 import { SESSION_SUMS } from '../../store/sessions/session-sums.js';
-import { withSumsLock, type MarkedBlock, type Sums as Kind } from '../../store/sessions/sums.js';
+import { withSumsLock, type MarkedBlock, type Sums as Kind, type Waits } from '../../store/sessions/sums.js';
 import { createTimedDuty } from '../timed-duty.js';
 
 /** How often a server looks. A block that changes all the time is made this often at most. Milliseconds. */
 const INTERVAL = 300_000;
 /**
- * How long ago a block must have begun before it is made: an hour after its end most of its sessions have ended. Until then they
- * are read themselves. Milliseconds.
+ * How long ago a block must have begun before it is made, however few marks it has: an hour after its end most of its sessions have
+ * ended. Until then it is made when many marks wait in it. Milliseconds.
  */
 const AFTER = 4 * 3_600_000;
+/**
+ * One look in so many, the first and then one an hour, takes what else waits. Most changes of older blocks are a few late events,
+ * which an answer reads beside the sums, and a large project has some in each block of three days.
+ */
+const WHOLE_EVERY = 12;
 
 /** How long a run waits for transactions that may have stored events without a mark, and how often it looks. Milliseconds. */
 const WAIT = 10_000;
@@ -29,6 +34,8 @@ interface Turn {
   readonly task: string;
   readonly kind: Kind;
   readonly marked: MarkedBlock;
+  /** Which blocks of the look that found it wait. */
+  readonly waits: Waits;
 }
 
 const nameOf = ({ task, marked: { reach } }: Turn): string => `${task} ${reach.projectId}`;
@@ -83,25 +90,30 @@ export function createSums(deps: {
   }
 
   /** Makes a marked block. Answers the next one of the project, which is earlier. */
-  async function makeBlock({ task, kind, marked }: Turn): Promise<Turn | null> {
+  async function makeBlock(turn: Turn): Promise<Turn | null> {
+    const { kind, marked, waits } = turn;
     const begun = performance.now();
     await kind.thinMarks(database, marked, stop);
     await kind.make(database, marked, stop);
     if (isBusy()) await setTimeout(performance.now() - begun, null, { signal: stop });
-    const [earlier] = await kind.latestMarked(database, new Date(marked.block), marked.reach);
-    return earlier ? { task, kind, marked: earlier } : null;
+    const [earlier] = await kind.latestMarked(database, new Date(marked.block), marked.reach, waits);
+    return earlier ? { ...turn, marked: earlier } : null;
   }
+
+  let looks = 0;
 
   /** Moves the ends, and finds the latest marked block of each project and kind, as of `now`. What cannot be found is left out. */
   async function look(now: Date): Promise<Turn[]> {
     await moveAllEnds(now).catch((error: unknown) => {
       if (!stop.aborted) failed('event sums', error);
     });
-    const before = new Date(now.getTime() - AFTER);
+    const waits = { settled: new Date(now.getTime() - AFTER), isNamed: looks % WHOLE_EVERY > 0 };
+    looks += 1;
     const turns: Turn[] = [];
     for (const { task, kind } of KINDS)
       try {
-        for (const marked of await kind.latestMarked(database, before)) turns.push({ task, kind, marked });
+        for (const marked of await kind.latestMarked(database, now, null, waits))
+          turns.push({ task, kind, marked, waits });
       } catch (error) {
         stop.throwIfAborted();
         failed(task, error);
@@ -110,7 +122,7 @@ export function createSums(deps: {
   }
 
   async function runOnce(now: Date): Promise<void> {
-    const work = withSumsLock(database, async () => {
+    const work = withSumsLock(database, async (check) => {
       // Each project has its turn, a block at a time, from its latest block on down.
       const down = await look(now);
       // To where each project has come. The blocks above have been made, or failed.
@@ -137,6 +149,7 @@ export function createSums(deps: {
       async function takeTurn(turns: Turn[], isAgain: boolean): Promise<void> {
         const turn = turns.shift();
         if (!turn) return;
+        await check();
         try {
           const next = await makeBlock(turn);
           if (next && (!isAgain || isAbove(next))) turns.push(next);

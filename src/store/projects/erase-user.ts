@@ -113,7 +113,11 @@ export async function eraseSessions(
                   SELECT m.id FROM merged_before b JOIN merged_sessions m
                     ON m.project_id = $1 AND m.user_id IS NULL AND m.session_id = b.id
                 ),
-                gone AS (DELETE FROM sessions WHERE project_id = $1 AND user_id = $2 RETURNING device_id),
+                gone AS (DELETE FROM sessions WHERE project_id = $1 AND user_id = $2 RETURNING id, started_at, device_id),
+                unmarked AS (
+                  UPDATE session_sum_marks m SET added = NULL, was = NULL FROM gone g
+                  WHERE m.project_id = $1 AND m.block = session_block(g.started_at) AND m.added = g.id
+                ),
                 devices_gone AS (
                   DELETE FROM devices d USING (SELECT DISTINCT device_id AS id FROM gone WHERE device_id IS NOT NULL) g
                   WHERE d.project_id = $1 AND d.id = g.id AND NOT EXISTS (

@@ -12,7 +12,7 @@ import { ALL, PAGE, sumsOf, type Counted } from './sums.js';
  * those of events: a block without a mark has the sums of its events. After it, the events are read.
  *
  * A mark that an insert adds names the event (`added`): it is the usual change of the past. If all marks of a block do so, its sums are
- * those of its other events, and nothing else has changed. Days with such a block have no sums either.
+ * those of its other events, and nothing else has changed.
  *
  * So the moment may only pass a block when every event that has added no mark for it is seen and when the block has got a mark. The
  * trigger leaves out the mark of an event that is younger than half an hour (UNMARKED in the migration) by Postgres' clock at the
@@ -61,8 +61,10 @@ export const EVENT_SUMS = sumsOf<Happened, string, Stored>({
   marks: 'event_sum_marks',
   dimensions: DIMENSIONS.map(([dimension]) => dimension),
   columns: ['events'],
-  widen: 'added = NULL',
+  count: 'events',
+  duration: null,
   until: UNTIL,
+  denseFrom: Infinity,
   figures,
   // No event has this id: it is of another version.
   before: (block) => firstUuidAt(block).replace('-7000-8', '-7000-0'),

@@ -1,6 +1,6 @@
 import { SESSION_DIMENSIONS, type SessionDimension } from '../../domain/breakdown.js';
 import { DurationSketch } from '../../domain/duration-sketch.js';
-import { PAGE, sumsOf, type Counted } from './sums.js';
+import { BEFORE_ALL, PAGE, sumsOf, type Counted } from './sums.js';
 
 /** What is stored of ended sessions (session_sums), by the time at which they started. Open sessions are in no sum. */
 
@@ -24,9 +24,6 @@ const DIMENSIONS = Object.entries(SESSION_DIMENSIONS) as [SessionDimension, { re
 
 /** SQL: the duration of a session `s` in whole milliseconds. (extract() gives a numeric, which costs four times as much.) */
 export const MILLISECONDS = `round(date_part('epoch', s.last_activity_at - s.started_at) * 1000)`;
-
-/** Less than the id of every session. */
-const BEFORE_ALL = '00000000-0000-0000-0000-000000000000';
 
 function figures(isOfAll: boolean) {
   let sessions = 0;
@@ -61,8 +58,11 @@ export const SESSION_SUMS = sumsOf<Ended, readonly [Date, string], Stored>({
   marks: 'session_sum_marks',
   dimensions: DIMENSIONS.map(([dimension]) => dimension),
   columns: ['sessions', 'with_errors', 'duration', 'durations'],
-  widen: 'block = block',
+  count: 'sessions',
+  duration: 'duration',
   until: null,
+  // At the start of a range 9,000 sessions at most are read instead, in 7 ms.
+  denseFrom: 3_000,
   figures,
   before: (block) => [new Date(block), BEFORE_ALL],
   placeOf: ({ startedAt, id }) => [startedAt, id],

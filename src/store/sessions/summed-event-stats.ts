@@ -1,8 +1,7 @@
 import type { Reach } from '../../domain/access.js';
 import type { EventDimension } from '../../domain/breakdown.js';
-import { firstUuidAt, timeIn } from '../../domain/event-id.js';
+import { firstUuidAt } from '../../domain/event-id.js';
 import type { EventFilter } from '../../domain/filters.js';
-import { BLOCK, type Stretch } from '../../domain/spans.js';
 import type { Database, Queryable } from '../database.js';
 import { Prisma } from '../generated/prisma/client.js';
 import { intervalsOf, pointsOf, type SeriesRange } from '../intervals.js';
@@ -16,6 +15,7 @@ import {
   MOST_FROM_ROWS,
   piecesOf,
   readGroups,
+  restOf,
   unlessTooMany,
   USERS,
   withUsers,
@@ -33,8 +33,9 @@ const EVENTS: SummedRows = {
   name: 'eventSums',
   table: 'event_sums',
   marks: 'event_sum_marks',
-  added: 'added',
-  timeOf: timeIn,
+  time: { ofRow: 'e.id', ofMark: 'm.added', type: 'uuid', of: firstUuidAt },
+  isNamed: 'e.id = m.added',
+  isMore: () => raw('false'),
   count: 'events',
   duration: 'NULL::float8',
   async endsOf(tx, { projectId }, { from, to }) {
@@ -44,7 +45,8 @@ const EVENTS: SummedRows = {
     const { text, values } = sql`SELECT ${at('ASC')} AS first, ${at('DESC')} AS last`;
     const [row] = await tx.query<{ first: Date | null; last: Date | null }>({ name: 'eventSums.ends', text, values });
     const { first, last } = row!;
-    return first && last ? { first, last } : null;
+    // What is after the end is in sums, if they come to there.
+    return first && last ? { first, last, next: to ?? null } : null;
   },
   async untilOf(tx, { projectId }) {
     const [row] = await tx.query<{ until: Date }>({
@@ -56,16 +58,9 @@ const EVENTS: SummedRows = {
   },
 };
 
-/** Rows of `columns` of the events `e` that are in no sum. One stretch after the other, and then those that were added. */
-function restOf({ reach, cover: { rest }, added }: Sources, columns: Sql): Sql {
-  const ids = (which: (stretch: Stretch) => number): Sql =>
-    sql`${rest.map((stretch) => firstUuidAt(which(stretch)))}::uuid[]`;
-  const events = sql`SELECT ${columns} FROM events e WHERE e.project_id = ${reach.projectId}::uuid`;
-  return sql`SELECT m.* FROM unnest(${ids((stretch) => stretch.from)}, ${ids(({ to }) => to)}) r (start, finish)
-    CROSS JOIN LATERAL (${events} AND e.id >= r.start AND e.id < r.finish OFFSET 0) m
-    UNION ALL
-    SELECT m.* FROM unnest(${added}::uuid[]) a (id) CROSS JOIN LATERAL (${events} AND e.id = a.id OFFSET 0) m`;
-}
+/** Rows of `columns` of the events `e` that are in no sum. Each counts once. */
+const eventsOfRest = (sources: Sources, columns: Sql): Sql =>
+  restOf(sources, sql`SELECT ${columns}, 1 AS n FROM events e WHERE e.project_id = ${sources.reach.projectId}::uuid`);
 
 interface Figures extends Users {
   readonly place: number;
@@ -80,7 +75,7 @@ async function readFigures(tx: Queryable, sources: Sources, placeOf: Sql) {
   FROM (
     SELECT p.place, s.events, s.users, s.user_list, s.user_bits FROM ${piecesOf(sources, ALL)}
     UNION ALL
-    SELECT *, NULL FROM (${groupsOfRest(sources, restOf(sources, columns), 'place', { events: '1' })}) rest
+    SELECT *, NULL FROM (${groupsOfRest(sources, eventsOfRest(sources, columns), 'place', { events: 'n' })}) rest
   ) parts GROUP BY place`;
   return unlessTooMany(await tx.query<Figures>({ name: 'eventSums.figures', text, values }));
 }
@@ -141,12 +136,12 @@ export async function readSummedEventBreakdown(
   first: number,
   mostFromRows = MOST_FROM_ROWS,
 ): Promise<Breakdown> {
-  const asked = { range: filter?.occurredAt ?? {}, shortest: BLOCK, mostFromRows };
+  const asked = { range: filter?.occurredAt ?? {}, by, mostFromRows };
   const summed =
     hasSums(reach, filter, 'occurredAt') &&
     (await fromSums(database, EVENTS, reach, asked, (tx, sources) => {
       const columns = sql`${eventDimensionOf(by)} AS value, e.user_id, NULL::float8 AS duration`;
-      return readGroups(tx, sources, by, restOf(sources, columns), first);
+      return readGroups(tx, sources, by, eventsOfRest(sources, columns), first);
     }));
   return summed || readEventBreakdown(database, reach, by, filter, first);
 }

@@ -1,8 +1,7 @@
 import type { Reach } from '../../domain/access.js';
-import type { SessionDimension } from '../../domain/breakdown.js';
+import { SESSION_DIMENSIONS, type SessionDimension } from '../../domain/breakdown.js';
 import { CLASS_WIDTH, DurationSketch } from '../../domain/duration-sketch.js';
 import type { SessionFilter } from '../../domain/filters.js';
-import { BLOCK, type Stretch } from '../../domain/spans.js';
 import type { Database, Queryable } from '../database.js';
 import { Prisma } from '../generated/prisma/client.js';
 import { intervalsOf, pointsOf, type SeriesRange } from '../intervals.js';
@@ -17,6 +16,7 @@ import {
   MOST_FROM_ROWS,
   piecesOf,
   readGroups,
+  restOf,
   unlessTooMany,
   USERS,
   withUsers,
@@ -32,13 +32,25 @@ import { ALL } from './sums.js';
 /** Figures of many sessions, from stored sums and from the sessions that are in none (from-sums.ts). These are the open ones, too. */
 const { sql, raw, empty } = Prisma;
 
+/** So many open sessions that started after the end of a range are looked at: 1 ms. */
+const MOST_OPEN_BEYOND = 1_000;
+
+/** SQL: what the session that a mark `m` names was grouped by. */
+const wasOf = (by: SessionDimension): Sql => raw(`m.was->>'${SESSION_DIMENSIONS[by].column}'`);
+
 const SESSIONS: SummedRows = {
   name: 'sums',
   table: 'session_sums',
   marks: 'session_sum_marks',
-  // A late event changes a session that was there.
-  added: null,
-  timeOf: () => Number.NaN,
+  time: { ofRow: 's.started_at', ofMark: 'm.added_at', type: 'timestamptz', of: (at) => new Date(at).toISOString() },
+  isNamed: 's.started_at = m.added_at AND s.id = m.added',
+  // A session that had ended must be there with its start and its user, if it had one: no mark says what became of it while it was
+  // open. Of one that has another value now, the users of the value that it had are not known.
+  isMore: (by, beyond) =>
+    sql`m.was IS NOT NULL AND (m.added_at >= ${new Date(beyond.from)} AND m.added_at < ${new Date(beyond.to)} OR NOT EXISTS (
+        SELECT FROM sessions s WHERE s.project_id = m.project_id AND s.id = m.added AND s.started_at = m.added_at
+          AND (m.was->>'user_id' IS NULL OR s.user_id = (m.was->>'user_id')::uuid)
+          ${by === null ? empty : sql`AND ${dimensionOf(by as SessionDimension)} IS NOT DISTINCT FROM ${wasOf(by as SessionDimension)}`}))`,
   count: 'sessions',
   duration: 's.duration::float8',
   async endsOf(tx, { projectId }, { from, to }) {
@@ -47,28 +59,35 @@ const SESSIONS: SummedRows = {
     ): Sql => sql`(SELECT s.started_at FROM sessions s WHERE s.project_id = ${projectId}::uuid
       ${from ? sql`AND s.started_at >= ${from}` : empty} ${to ? sql`AND s.started_at < ${to}` : empty}
       ORDER BY s.started_at ${raw(order)} LIMIT 1)`;
-    const { text, values } = sql`SELECT ${start('ASC')} AS first, ${start('DESC')} AS last`;
-    const [row] = await tx.query<{ first: Date | null; last: Date | null }>({ name: 'sums.ends', text, values });
-    const { first, last } = row!;
-    return first && last ? { first, last } : null;
+    // Those that started lately are open, and in no sum.
+    const next = to
+      ? sql`(SELECT n.started_at FROM (
+          SELECT s.started_at, s.ended_at, row_number() OVER (ORDER BY s.started_at) AS place FROM sessions s
+          WHERE s.project_id = ${projectId}::uuid AND s.started_at >= ${to} ORDER BY s.started_at LIMIT ${MOST_OPEN_BEYOND}::integer
+        ) n WHERE n.ended_at IS NOT NULL OR n.place = ${MOST_OPEN_BEYOND}::integer ORDER BY n.started_at LIMIT 1)`
+      : raw('NULL::timestamptz');
+    const { text, values } = sql`SELECT ${start('ASC')} AS first, ${start('DESC')} AS last, ${next} AS next`;
+    const [row] = await tx.query<{ first: Date | null; last: Date | null; next: Date | null }>({
+      name: 'sums.ends',
+      text,
+      values,
+    });
+    const { first, last, next: beyond } = row!;
+    return first && last ? { first, last, next: beyond } : null;
   },
   untilOf: async () => Infinity,
 };
 
 /**
- * Rows of `columns` of the sessions `s` that are in no sum: the open ones, and the ended ones of the rest. Of the rest one stretch
- * after the other, or Postgres expects a ninth of all sessions and reads the table.
+ * Rows of `columns` of the sessions `s` that are in no sum, and how often each counts (n): the open ones, and the ended ones of the
+ * rest. `was`: these columns of what the sums have of a session that has changed since. Its user is in the sums.
  */
-function restOf({ reach, cover: { rest }, range }: Sources, columns: Sql): Sql {
-  const instants = (which: (stretch: Stretch) => number): Sql =>
-    sql`${rest.map((stretch) => new Date(which(stretch)).toISOString())}::timestamptz[]`;
-  const sessions = sql`SELECT ${columns} FROM sessions s WHERE s.project_id = ${reach.projectId}::uuid`;
+function sessionsOfRest(sources: Sources, columns: Sql, was: Sql): Sql {
+  const { reach, range } = sources;
+  const sessions = sql`SELECT ${columns}, 1 AS n FROM sessions s WHERE s.project_id = ${reach.projectId}::uuid`;
   return sql`${sessions} AND s.ended_at IS NULL AND s.started_at >= ${new Date(range.from)} AND s.started_at < ${new Date(range.to)}
       UNION ALL
-      SELECT e.* FROM unnest(${instants(({ from }) => from)}, ${instants(({ to }) => to)}) r (start, finish)
-      CROSS JOIN LATERAL (
-        ${sessions} AND s.ended_at IS NOT NULL AND s.started_at >= r.start AND s.started_at < r.finish OFFSET 0
-      ) e`;
+      ${restOf(sources, sql`${sessions} AND s.ended_at IS NOT NULL`, sql`UNION ALL SELECT ${was}, -1 WHERE m.was IS NOT NULL`)}`;
 }
 
 interface Figures extends Users {
@@ -79,21 +98,28 @@ interface Figures extends Users {
 }
 
 /** The columns of sums, and what a session adds to each. */
-const REST = { sessions: '1', with_errors: '(error_count > 0)::integer', duration: 'duration' };
+const REST = { sessions: 'n', with_errors: 'n * with_errors', duration: 'n * duration' };
+/** What of a session is counted, beside its user: as it is, and as it was. */
+const COUNTED = raw(`(s.error_count > 0)::integer AS with_errors, ${MILLISECONDS} AS duration`);
+const WAS_COUNTED = raw(`(m.was->>'with_errors')::integer, (m.was->>'duration')::float8`);
 
 const FIGURES = raw(`sum(sessions)::integer AS sessions, sum(with_errors)::integer AS "withErrors",
   sum(duration)::float8 AS duration, ${USERS.sql}`);
 const OF_SUM = raw('s.sessions, s.with_errors, s.duration::float8 AS duration, s.users, s.user_list, s.user_bits');
 
-/** The figures of each interval, `placeOf` as in Intervals. */
-async function readFigures(tx: Queryable, sources: Sources, placeOf: Sql) {
-  const columns = sql`${placeOf} AS place, s.user_id, s.error_count, ${raw(MILLISECONDS)} AS duration`;
+/** The figures of each interval. `placeOf` as in Intervals, of an instant. */
+async function readFigures(tx: Queryable, sources: Sources, placeOf: (at: string) => Sql) {
+  const rest = sessionsOfRest(
+    sources,
+    sql`${placeOf('s.started_at')} AS place, s.user_id, ${COUNTED}`,
+    sql`${placeOf('m.added_at')}, NULL::uuid, ${WAS_COUNTED}`,
+  );
   const { text, values } = sql`
     SELECT place, ${FIGURES}
     FROM (
       SELECT p.place, ${OF_SUM} FROM ${piecesOf(sources, ALL)}
       UNION ALL
-      SELECT *, NULL FROM (${groupsOfRest(sources, restOf(sources, columns), 'place', REST)}) rest
+      SELECT *, NULL FROM (${groupsOfRest(sources, rest, 'place', REST)}) rest
     ) parts GROUP BY place`;
   return unlessTooMany(await tx.query<Figures & { readonly place: number }>({ name: 'sums.figures', text, values }));
 }
@@ -112,8 +138,8 @@ interface AllFigures extends Figures {
  * user is in another class, so if each user is to be there once, the users are apart from the classes.
  */
 async function readAllFigures(tx: Queryable, sources: Sources) {
-  const sessions = restOf(sources, raw(`s.user_id, s.error_count, ${MILLISECONDS} AS duration`));
-  const rows = sql`SELECT ${CLASS} AS class, user_id, error_count, duration FROM (${sessions}) m`;
+  const sessions = sessionsOfRest(sources, sql`s.user_id, ${COUNTED}`, sql`NULL::uuid, ${WAS_COUNTED}`);
+  const rows = sql`SELECT ${CLASS} AS class, user_id, with_errors, duration, n FROM (${sessions}) m`;
   const { text, values } = sql`
     WITH sessions_of_rest AS (${rows}), rest AS MATERIALIZED (${
       sources.hasRepeats
@@ -186,7 +212,7 @@ export async function readSummedSeries(
   const intervals = intervalsOf(range);
   const bounds = [range.from, ...intervals.starts.slice(1)];
   const rows = await fromSums(database, SESSIONS, reach, { range, bounds, mostFromRows }, (tx, sources) =>
-    readFigures(tx, sources, intervals.placeOf('s.started_at')),
+    readFigures(tx, sources, intervals.placeOf),
   );
   if (!rows) return readSeries(database, reach, filter, range);
   const summed = (await withUsers(rows)).map(({ place, sessions, users, duration }) => ({
@@ -213,10 +239,14 @@ export async function readSummedBreakdown(
       database,
       SESSIONS,
       reach,
-      { range: filter?.startedAt ?? {}, shortest: BLOCK, mostFromRows },
+      { range: filter?.startedAt ?? {}, by, mostFromRows },
       async (tx, sources) => {
-        const columns = sql`${dimensionOf(by)} AS value, s.user_id, ${raw(MILLISECONDS)} AS duration`;
-        return readGroups(tx, sources, by, restOf(sources, columns), first);
+        const rest = sessionsOfRest(
+          sources,
+          sql`${dimensionOf(by)} AS value, s.user_id, ${raw(MILLISECONDS)} AS duration`,
+          sql`${wasOf(by)}, NULL::uuid, (m.was->>'duration')::float8`,
+        );
+        return readGroups(tx, sources, by, rest, first);
       },
     ));
   return summed || readSessionBreakdown(database, reach, by, filter, first);
