@@ -92,9 +92,9 @@ test('500 events of a minute without a network wait, and go when it is back', as
   await until(visitor, 500);
   expect(await values(visitor)).toEqual(upTo(500));
   expect(new Set(await visitor.errors(page))).toEqual(new Set(['NETWORK']));
-  // Each has the time at which it was tracked.
+  // Each has the time at which it was tracked, but for how long its request was on the way: the server corrects the client's clock.
   const times = (await visitor.events()).map(({ occurredAt }) => Date.parse(occurredAt));
-  expect(Math.max(...times) - Math.min(...times)).toBeGreaterThanOrEqual(48_000);
+  expect(Math.max(...times) - Math.min(...times)).toBeGreaterThanOrEqual(45_000);
   expect(before).toBeGreaterThan(Math.max(...times) - 60_000);
 });
 

@@ -52,7 +52,7 @@ test('the files are compressed, cached for ever if their names have a hash, and 
   for (const path of ['/nowhere', '/assets/nothing.js', '/index.html.br', '/..%2fpackage.json', '/sessionsx']) {
     expect((await get(path)).status).toBe(404);
   }
-  expect((await fetch(`${url}/`, { method: 'POST' })).status).toBe(404);
+  expect((await fetch(`${url}/`, { method: 'POST' })).status).toBe(405);
 });
 
 test('the first load has less than 200 kB of compressed script', async () => {

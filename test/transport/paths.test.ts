@@ -104,8 +104,8 @@ test('a browser that looks for a page that is not there is shown a page that say
 });
 
 test.each([
-  ['/graphql', 'PATCH', 'GET, POST, PUT, DELETE, OPTIONS'],
-  ['/graphql?token=x', 'PATCH', 'GET, POST, PUT, DELETE, OPTIONS'],
+  ['/graphql', 'PATCH', 'GET, POST, PUT, DELETE'],
+  ['/graphql?token=x', 'PATCH', 'GET, POST, PUT, DELETE'],
   ['/api/v2/events', 'GET', 'POST'],
   ['/api/v2/projects/config', 'PUT', 'GET'],
   ['/metrics', 'POST', 'GET, HEAD'],
