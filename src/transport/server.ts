@@ -34,7 +34,7 @@ import type { Places } from './http/places.js';
 import { answerPost, isPlainPost } from './graphql/post-operation.js';
 import { bodyTooLarge, MOST_BYTES, receiveBody } from './http/receive-body.js';
 import { requestIdOf } from './http/request-id.js';
-import { admit, chargeAndTell, refusalHeaders, tellBudget } from './http/admission.js';
+import { admit, tellBudget } from './http/admission.js';
 import { createSenderOf } from './http/sender.js';
 import { answerFile } from './http/static-file.js';
 import { cutStuckSockets } from './http/stuck-sockets.js';
@@ -247,7 +247,7 @@ export function createServer(deps: {
     const authenticate = () => services.keys.authenticate(credentialOf(request, url));
     const caller = await admit(rateLimits, sender, budget, authenticate, tell);
     checkOrigin(caller, request);
-    const charge = (points: number): Promise<void> => chargeAndTell(response, rateLimits.chargeKey(caller, points));
+    const charge = async (points: number): Promise<void> => tell(await rateLimits.chargeKey(caller, points));
     const door = { caller, sender, requestId: id, charge };
     const isSingle = singleConnections.owns(request, url);
     if (request.method === 'POST') {
@@ -371,7 +371,6 @@ export function createServer(deps: {
         ...CORS_HEADERS,
         ...(status === 401 ? { 'WWW-Authenticate': 'Bearer' } : {}),
         ...headersOf(masked),
-        ...refusalHeaders(error),
         // The server does not read the rest of the body.
         ...(request.complete ? {} : { Connection: 'close' }),
       };

@@ -95,8 +95,8 @@ export async function lockUser(
  * transaction, because a read of what changed since a snapshot finds no row of the user, and the version, because the next user of
  * this identity must have a greater one. The ids of merged sessions go too, also of those that were merged while they were
  * nobody's and became the user's later. They are found among the merges of nobody (the index merged_sessions_user), which are
- * as many as late events have filled gaps within the project's retention. Marks of stored
- * sums keep nothing of the user's sessions: they stand for any change.
+ * as many as late events have filled gaps within the project's retention. Marks of stored sums keep nothing of the user's sessions:
+ * they stand for any change.
  */
 export async function eraseSessions(
   tx: Queryable,

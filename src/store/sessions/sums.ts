@@ -420,7 +420,8 @@ export function sumsOf<Row extends Counted, Place, Stored extends object>(kind: 
 
     async thinMarks(database, { reach: { projectId }, block }, stop, atOnce = MARKS_AT_ONCE) {
       for (let isMore = true; isMore && !stop.aborted;) {
-        // The mark that is kept stands for those before it: anything may have changed. It is written, so whoever makes the block from an older snapshot fails.
+        // The mark that is kept stands for those before it: anything may have changed. It is written, so whoever makes the block from
+        // an older snapshot fails.
         const [row] = await database.query<{ isMore: boolean }>({
           name: `${name}.thinMarks`,
           text: `WITH kept AS (

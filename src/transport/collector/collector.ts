@@ -6,7 +6,7 @@ import type { Observer } from '../../observation.js';
 import { fromGlobalId } from '../../schema/global-id.js';
 import type { Services } from '../../schema/context.js';
 import { pointsOf, type Budget, type RateLimits } from '../../services/access/rate-limits.js';
-import { admit, refusalHeaders, tellBudget } from '../http/admission.js';
+import { admit, tellBudget } from '../http/admission.js';
 import { checkMethod } from '../http/methods.js';
 import { headersOf, maskError } from '../graphql/mask-error.js';
 import { checkOrigin } from '../http/origin.js';
@@ -215,7 +215,6 @@ export function createCollector(deps: {
         'Content-Type': 'application/problem+json; charset=utf-8',
         ...(status === 401 && { 'WWW-Authenticate': 'Bearer' }),
         ...headersOf(masked),
-        ...refusalHeaders(error),
         ...(status === 503 && roomHeaders()),
       },
       body: { title: code, status, detail: message, code, message, instance: id },

@@ -1,6 +1,8 @@
 import { GraphQLError, type ExecutionResult } from 'graphql';
 import { AppError, ERROR_STATUS, type ErrorCode } from '../../errors.js';
 import type { Observer } from '../../observation.js';
+import { RateLimitedError } from '../../services/access/rate-limits.js';
+import { budgetHeaders } from '../http/admission.js';
 
 /** The codes of the engine (Yoga), and our code for each. */
 const ENGINE_CODES: Readonly<Record<string, ErrorCode>> = {
@@ -49,7 +51,9 @@ function answer(error: AppError, from: GraphQLError | null): GraphQLError {
   const { code, details, message } = error;
   // A busy server also sets the HTTP status and Retry-After, so that proxies and clients know when to try again.
   const busy = code === 'OVERLOADED' || code === 'UNAVAILABLE' || error.status === 429;
-  const later = { http: { status: error.status, headers: { 'Retry-After': String(details.retryAfter ?? 1) } } };
+  const budget = error instanceof RateLimitedError ? budgetHeaders(error.budget) : {};
+  const headers = { 'Retry-After': String(details.retryAfter ?? 1), ...budget };
+  const later = { http: { status: error.status, headers } };
   const allow = details.allow ? { headers: { Allow: details.allow.join(', ') } } : {};
   // An error with a path is of one field: the rest of the answer is valid, so the HTTP status stays 200.
   const whole = from?.path ? {} : { http: { status: error.status, spec: true, ...allow } };
@@ -76,9 +80,9 @@ export function maskError(error: unknown, request: string | null, observe: Obser
   if (from && isCallers(from)) {
     const { http: given, code: engine } = from.extensions as { http?: { status?: number }; code?: string };
     const own = ENGINE_CODES[engine ?? ''];
-    // A request that never became an operation always gets an HTTP error status, whatever the client accepts.
     // Of a variable, for example: it has no path, and the answer no data.
     const ofRequest = given ?? (from.path ? undefined : { status: ERROR_STATUS.BAD_USER_INPUT, spec: true });
+    // A request that never became an operation always gets an HTTP error status, whatever the client accepts.
     const http = own ? { ...given, status: given?.status ?? ERROR_STATUS[own], spec: false } : ofRequest;
     return new GraphQLError(from.message.slice(0, LONGEST), {
       nodes: from.nodes,

@@ -10,7 +10,7 @@ import type { Observer } from '../../observation.js';
 import type { Keys } from '../../services/access/keys.js';
 import type { RateLimits } from '../../services/access/rate-limits.js';
 import { connectionLine } from '../graphql/connection-line.js';
-import { admit, refusalHeaders } from '../http/admission.js';
+import { admit } from '../http/admission.js';
 import { credentialInParams } from '../http/authenticate.js';
 import type { GraphQLEngine } from '../graphql/graphql.js';
 import { checkJsonSize } from '../http/check-json-size.js';
@@ -130,8 +130,7 @@ export function createWebSockets(deps: {
         () => letIn(true),
         (error: unknown) => {
           const masked = maskError(error, 'websocket', observe);
-          const headers = { ...headersOf(masked), ...refusalHeaders(error) };
-          letIn(false, error instanceof AppError ? error.status : 500, masked.message, headers);
+          letIn(false, error instanceof AppError ? error.status : 500, masked.message, headersOf(masked));
         },
       );
     },
